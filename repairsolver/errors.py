@@ -1,0 +1,52 @@
+"""The exception family: one base class, and each error also a built-in kind.
+
+An outcome (infeasible, timeout) is a result, never an exception; an exception is misuse, unsupported
+input, or a soundness alarm. A message says what happened, where, what was got and expected, and the
+next step.
+"""
+
+from __future__ import annotations
+
+
+class RepairSolverError(Exception):
+    """Anything that repairsolver raises on purpose."""
+
+
+class NetworkError(RepairSolverError, ValueError):
+    """A network file or graph is malformed, or does not mean what onnxruntime computes."""
+
+
+class UnsupportedOperatorError(NetworkError, NotImplementedError):
+    """A network uses operators outside the supported set; the message lists all of them."""
+
+
+class PropertyError(RepairSolverError, ValueError):
+    """A property is malformed, or does not fit its network."""
+
+
+class PointSetError(RepairSolverError, ValueError):
+    """A file of points cannot be read, or does not fit its network."""
+
+
+class EditError(RepairSolverError, ValueError):
+    """A requested edit names a layer or parameter that does not exist or cannot be edited."""
+
+
+class SolverUnavailableError(RepairSolverError, ImportError):
+    """A solver was asked for by name but is not installed or not known."""
+
+
+class SolverCapabilityError(RepairSolverError, NotImplementedError):
+    """A solver cannot treat the kind of program it was given (integers, quadratic objective ...)."""
+
+
+class LicenseError(RepairSolverError, RuntimeError):
+    """A solver is installed, but its licence does not allow a program of this size."""
+
+
+class SolverError(RepairSolverError, RuntimeError):
+    """A solver failed in a way that is neither an optimum, infeasibility nor a limit."""
+
+
+class SoundnessError(RepairSolverError, AssertionError):
+    """A replay or re-check contradicts a result: never ignore this, please report it."""

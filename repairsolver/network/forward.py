@@ -1,0 +1,119 @@
+"""The forward pass in numpy, float64: the reference that every other computation is tested against."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+from scipy.special import expit, softmax
+
+from repairsolver.errors import NetworkError
+from repairsolver.network.graph import Network, Node
+from repairsolver.network.operators import (
+    Clip,
+    Concat,
+    Conv,
+    Dense,
+    LeakyRelu,
+    MaxPool,
+    Relu,
+    Scale,
+    Select,
+    Sigmoid,
+    Softmax,
+    Sum,
+    Tanh,
+)
+from repairsolver.results import Array
+
+
+def forward(network: Network, points: NDArray[np.floating]) -> Array:
+    """Evaluate a network in float64.
+
+    Args:
+        points: [b, n] or [n], flat inputs.
+
+    Returns:
+        [b, m] or [m].
+
+    Raises:
+        NetworkError: the points do not have n entries each.
+    """
+    single = np.ndim(points) == 1
+    values = activations(network, np.atleast_2d(np.asarray(points, dtype=np.float64)))
+    result = values[network.output.name]
+    return result[0] if single else result
+
+
+def activations(network: Network, points: Array) -> dict[str, Array]:
+    """Every tensor of the graph, by name, for points [b, n]; flat, [b, size] each."""
+    if points.ndim != 2 or points.shape[1] != network.input_size:
+        raise NetworkError(
+            f"{network.name}: expected points with {network.input_size} entries each, "
+            f"got an array of shape {points.shape}"
+        )
+    shapes = {network.input_name: network.input_shape} | {n.name: n.shape for n in network.nodes}
+    values = {network.input_name: points}
+    for node in network.nodes:
+        arguments = [values[name] for name in node.inputs]
+        values[node.name] = apply(node, arguments, shapes[node.inputs[0]])
+    return values
+
+
+def apply(node: Node, arguments: list[Array], shape: tuple[int, ...]) -> Array:
+    """One node on flat arguments [b, size]; `shape` is the shape of the first argument."""
+    x, batch = arguments[0], len(arguments[0])
+    match node.operator:
+        case Dense(weight, bias):
+            rows = x.reshape(batch, -1, weight.shape[1])
+            return (rows @ weight.T + bias).reshape(batch, -1)
+        case Conv() as conv:
+            return convolve(conv, x.reshape(batch, *shape[1:])).reshape(batch, -1)
+        case Scale(scale, shift):
+            return scale * x + shift
+        case Select(index, fill):
+            return np.where(index >= 0, x[:, index], fill)
+        case Sum(coefficients):
+            return np.asarray(sum(c * a for c, a in zip(coefficients, arguments, strict=True)))
+        case Concat():
+            return np.concatenate(arguments, axis=1)
+        case Relu():
+            return np.maximum(x, 0.0)
+        case LeakyRelu(slope):
+            return np.where(x >= 0, x, slope * x)
+        case Clip(lower, upper):
+            return np.clip(x, lower, upper)
+        case Sigmoid():
+            return np.asarray(expit(x))
+        case Tanh():
+            return np.tanh(x)
+        case MaxPool(windows):
+            return np.asarray(np.where(windows >= 0, x[:, windows], -np.inf).max(axis=2))
+        case Softmax(axis):
+            result = softmax(x.reshape(batch, *shape), axis=axis if axis < 0 else axis + 1)
+            return np.asarray(result).reshape(batch, -1)
+        case _ as unreachable:
+            assert_never(unreachable)
+
+
+def convolve(conv: Conv, x: Array) -> Array:
+    """Grouped, strided, dilated cross-correlation of x [b, c, *s] with zero padding: [b, o, *t]."""
+    padded = np.pad(x, ((0, 0), (0, 0), *conv.pads))
+    kernel = conv.weight.shape[2:]
+    spatial = tuple(range(2, padded.ndim))
+    extent = tuple((k - 1) * d + 1 for k, d in zip(kernel, conv.dilations, strict=True))
+    windows = sliding_window_view(padded, extent, axis=spatial)
+    steps = tuple(slice(None, None, s) for s in conv.strides)
+    taps = tuple(slice(None, None, d) for d in conv.dilations)
+    windows = windows[(slice(None), slice(None), *steps, *taps)]
+    batch, channels, *target = windows.shape[: 2 + len(kernel)]
+    per_group, outputs = channels // conv.groups, conv.weight.shape[0] // conv.groups
+    grouped = windows.reshape(batch, conv.groups, per_group, *target, *kernel)
+    filters = conv.weight.reshape(conv.groups, outputs, per_group, *kernel)
+    d = len(kernel)
+    contract = ([2, *range(3 + d, 3 + 2 * d)], [1, *range(2, 2 + d)])
+    parts = [np.tensordot(grouped[:, g : g + 1], filters[g], axes=contract)[:, 0] for g in range(conv.groups)]
+    stacked = np.concatenate([np.moveaxis(part, -1, 1) for part in parts], axis=1)
+    return np.asarray(stacked + conv.bias.reshape(-1, *(1,) * d))

@@ -1,0 +1,139 @@
+"""Properties: for which inputs and outputs a network is wrong.
+
+A property describes its *violation*, as VNN-LIB does. In every region (a box) there are one or more
+unsafe conjunctions of half-spaces over outputs and inputs; an input x with output y violates the
+property iff in some region that contains x every row of some conjunction holds:
+
+    C y + D x <= d.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from repairsolver.errors import PropertyError
+from repairsolver.results import Array
+
+
+def _frozen(values: NDArray[np.floating]) -> Array:
+    array = np.array(values, dtype=np.float64)
+    array.setflags(write=False)
+    return array
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Conjunction:
+    """The half-spaces C y + D x <= d that must all hold for a violation.
+
+    Args:
+        output: C, [r, m].
+        input: D, [r, n]; zero for rows about outputs alone.
+        bound: d, [r].
+    """
+
+    output: Array
+    input: Array
+    bound: Array
+
+    def __post_init__(self) -> None:
+        for name in ("output", "input", "bound"):
+            object.__setattr__(self, name, _frozen(getattr(self, name)))
+        rows = len(self.bound)
+        if self.output.ndim != 2 or self.input.ndim != 2 or self.bound.ndim != 1:
+            raise PropertyError("a conjunction needs matrices C [r, m], D [r, n] and a vector d [r]")
+        if len(self.output) != rows or len(self.input) != rows:
+            raise PropertyError(
+                f"rows differ: C has {len(self.output)}, D has {len(self.input)}, d has {rows}"
+            )
+
+    def violation(self, inputs: Array, outputs: Array) -> Array:
+        """min over rows of d - C y - D x, [b]; at least 0 where the conjunction holds."""
+        slack = self.bound - outputs @ self.output.T - inputs @ self.input.T
+        return np.asarray(slack.min(axis=1)) if len(self.bound) else np.full(len(inputs), np.inf)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Region:
+    """A box [lower, upper] in the input space, and the ways to be wrong in it.
+
+    Args:
+        lower, upper: [n], finite; lower <= upper.
+        unsafe: the property is violated where any of these conjunctions holds.
+    """
+
+    lower: Array
+    upper: Array
+    unsafe: tuple[Conjunction, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "lower", _frozen(self.lower))
+        object.__setattr__(self, "upper", _frozen(self.upper))
+        if self.lower.shape != self.upper.shape or self.lower.ndim != 1:
+            raise PropertyError(f"box corners differ in shape: {self.lower.shape}, {self.upper.shape}")
+        if not (np.isfinite(self.lower).all() and np.isfinite(self.upper).all()):
+            loose = np.flatnonzero(~(np.isfinite(self.lower) & np.isfinite(self.upper)))
+            raise PropertyError(f"inputs {loose.tolist()} have no finite bounds: add both to the property")
+        empty = np.flatnonzero(self.lower > self.upper)
+        if empty.size:
+            raise PropertyError(f"inputs {empty.tolist()} have a lower bound above the upper bound")
+
+    def contains(self, inputs: Array) -> NDArray[np.bool_]:
+        """Which of the inputs [b, n] lie in the box, [b]."""
+        return np.asarray(((inputs >= self.lower) & (inputs <= self.upper)).all(axis=1))
+
+    def violation(self, inputs: Array, outputs: Array) -> Array:
+        """max over conjunctions of their violation, [b]; -inf outside the box."""
+        worst = np.full(len(inputs), -np.inf)
+        for conjunction in self.unsafe:
+            worst = np.maximum(worst, conjunction.violation(inputs, outputs))
+        return np.where(self.contains(inputs), worst, -np.inf)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Property:
+    """A union of regions with their unsafe conjunctions.
+
+    Args:
+        regions: may be empty (then the property holds vacuously).
+        input_size, output_size: n and m.
+        text: the VNN-LIB text the property was read from (or written as); hashed for certificates.
+        name: for messages.
+    """
+
+    regions: tuple[Region, ...]
+    input_size: int
+    output_size: int
+    text: str = field(default="", repr=False)
+    name: str = "property"
+
+    def __post_init__(self) -> None:
+        for region in self.regions:
+            for conjunction in region.unsafe:
+                got = (region.lower.size, conjunction.input.shape[1], conjunction.output.shape[1])
+                if got != (self.input_size, self.input_size, self.output_size):
+                    raise PropertyError(
+                        f"{self.name}: a region has (inputs of box, inputs, outputs) = {got}, expected "
+                        f"({self.input_size}, {self.input_size}, {self.output_size})"
+                    )
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the property's text, UTF-8."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+    def violation(self, inputs: NDArray[np.floating], outputs: NDArray[np.floating]) -> Array:
+        """By how much each of the points [b, n] with outputs [b, m] violates the property, [b].
+
+        The maximum over regions and conjunctions of min over rows of d - C y - D x: at least 0 where
+        the property is violated, -inf outside every region.
+        """
+        x = np.asarray(inputs, dtype=np.float64)
+        y = np.asarray(outputs, dtype=np.float64)
+        worst = np.full(len(x), -np.inf)
+        for region in self.regions:
+            worst = np.maximum(worst, region.violation(x, y))
+        return worst

@@ -1,0 +1,119 @@
+"""Verdicts, statuses, limits and progress events: what every engine returns and reports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+class VerifyStatus(StrEnum):
+    """The four answers of a verification."""
+
+    HOLDS = "holds"
+    VIOLATED = "violated"
+    UNKNOWN = "unknown"
+    TIMEOUT = "timeout"
+
+    @property
+    def word(self) -> str:
+        """The VNN-COMP word; the query describes the violation, so `holds` is `unsat`."""
+        return {"holds": "unsat", "violated": "sat"}.get(self.value, self.value)
+
+
+class RepairStatus(StrEnum):
+    """The four answers of a repair."""
+
+    REPAIRED = "repaired"
+    INFEASIBLE = "infeasible"
+    UNKNOWN = "unknown"
+    TIMEOUT = "timeout"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a call may spend.
+
+    Args:
+        seconds: wall-clock seconds, or None for no limit.
+        rounds: rounds of a counterexample-guided loop.
+        memory_gb: gigabytes that batched bound propagation may hold at once.
+    """
+
+    seconds: float | None = None
+    rounds: int = 200
+    memory_gb: float = 4.0
+
+    def __post_init__(self) -> None:
+        if self.seconds is not None and not self.seconds > 0:
+            raise ValueError(f"Limits.seconds must be positive or None, got {self.seconds}")
+        if self.rounds < 1:
+            raise ValueError(f"Limits.rounds must be at least 1, got {self.rounds}")
+        if not self.memory_gb > 0:
+            raise ValueError(f"Limits.memory_gb must be positive, got {self.memory_gb}")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One progress report: a stage (`attack`, `split`, `solve` ...), a sentence, and its numbers."""
+
+    stage: str
+    message: str
+    seconds: float
+    numbers: Mapping[str, float] = field(default_factory=dict)
+
+
+OnEvent = Callable[[Event], None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Counterexample:
+    """An input that violates the property, replayed by onnxruntime from the network's own file.
+
+    Args:
+        input: [n] values of the network's element type, held as float64.
+        output: [m] what onnxruntime returned for it.
+        violation: by how much the weakest violated half-space is violated, at least 0:
+            max over conjunctions of min over rows of (d - C y - D x).
+    """
+
+    input: Array
+    output: Array
+    violation: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Verdict:
+    """The answer of a verification, with what it rests on.
+
+    Args:
+        status: holds, violated, unknown or timeout.
+        counterexample: for `violated`, the worst one found.
+        counterexamples: all that were found and replayed, worst first.
+        best_bound: the largest proved lower bound b such that no input violates by more than -b;
+            positive means proved. None where nothing was bounded.
+        proved_volume: share of the input volume on which the property is proved, 0 to 1.
+        methods: what was tried, in order, e.g. ("attack", "input splitting", "milp").
+        boxes: number of sub-boxes whose bounds were computed.
+        seconds: wall-clock time spent.
+        seed: the seed that reproduces the run.
+    """
+
+    status: VerifyStatus
+    counterexample: Counterexample | None = None
+    counterexamples: tuple[Counterexample, ...] = ()
+    best_bound: float | None = None
+    proved_volume: float = 0.0
+    methods: tuple[str, ...] = ()
+    boxes: int = 0
+    seconds: float = 0.0
+    seed: int = 0
+    arithmetic: str = "real"
+
+    def __bool__(self) -> bool:
+        raise TypeError("a Verdict has no truth value: compare verdict.status with VerifyStatus.HOLDS")
