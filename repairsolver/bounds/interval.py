@@ -1,0 +1,56 @@
+"""Interval bounds of every tensor of a graph, batched: cheap, and the start of everything tighter."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from repairsolver.bounds.tensors import TensorGraph, TensorNode, apply_activation, apply_linear
+from repairsolver.network import operators as ops
+
+Interval = tuple[Tensor, Tensor]
+
+# Relative outward widening after each operator: far above float64 rounding, far below any margin.
+WIDENING = 1e-13
+
+
+def interval_bounds(graph: TensorGraph, lower: Tensor, upper: Tensor) -> list[Interval]:
+    """Bounds [b, size] of the input and every node, by position, over the boxes [lower, upper] [b, n].
+
+    Linear nodes use centre and radius, y = M c + k and |M| r; activations are monotone except a leaky
+    ReLU with negative slope, whose minimum over an interval may lie at 0.
+    """
+    found: list[Interval] = [(lower, upper)]
+    for node in graph.nodes:
+        arguments = [found[k] for k in node.inputs]
+        found.append(_widen(*_node_interval(node, arguments, graph.shape(node.inputs[0]))))
+    return found
+
+
+def _widen(lower: Tensor, upper: Tensor) -> Interval:
+    slack = WIDENING * torch.maximum(lower.abs(), upper.abs())
+    return lower - slack, upper + slack
+
+
+def _node_interval(node: TensorNode, arguments: list[Interval], shape: tuple[int, ...]) -> Interval:
+    operator = node.operator
+    lower, upper = arguments[0]
+    if isinstance(operator, ops.Linear):
+        centres = [(low + high) / 2 for low, high in arguments]
+        radii = [(high - low) / 2 for low, high in arguments]
+        centre = apply_linear(node, centres, shape)
+        radius = apply_linear(node, radii, shape, magnitude=True)
+        slack = 1e-14 * apply_linear(node, [c.abs() for c in centres], shape, magnitude=True)
+        return centre - radius - slack, centre + radius + slack
+    if isinstance(operator, ops.MaxPool):
+        windows = node.parameters["windows"]
+        low, high = (functional.pad(x, (0, 1), value=-torch.inf)[:, windows].amax(2) for x in (lower, upper))
+        return low, high
+    if isinstance(operator, ops.Softmax):
+        return torch.zeros_like(lower), torch.ones_like(upper)
+    ends = apply_activation(node, lower), apply_activation(node, upper)
+    low, high = torch.minimum(*ends), torch.maximum(*ends)
+    if isinstance(operator, ops.LeakyRelu):
+        low = torch.where((lower < 0) & (upper > 0), low.clamp(max=0), low)
+    return low, high

@@ -1,0 +1,135 @@
+r"""Linear relaxations of activations: two lines between which the activation lies on [l, u].
+
+For every entry $\alpha x + \beta \le \phi(x) \le \gamma x + \delta$ for all $x \in [l, u]$.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from repairsolver.bounds.tensors import TensorNode, apply_activation
+from repairsolver.network import operators as ops
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lines:
+    """The two lines of a relaxation, each tensor [b, size]."""
+
+    lower_slope: Tensor
+    lower_shift: Tensor
+    upper_slope: Tensor
+    upper_shift: Tensor
+
+
+def relax(node: TensorNode, lower: Tensor, upper: Tensor) -> Lines:
+    """The lines of an elementwise activation on [lower, upper], each [b, size].
+
+    Source: ReLU after Zhang et al. 2018 (CROWN), section 3, adaptive lower slope; sigmoid and tanh
+    with the minimal end slope after Singh et al. 2019 (DeepPoly), section 4.4, tightened by tangents
+    where the function is convex or concave on the interval.
+    """
+    match node.operator:
+        case ops.Relu():
+            return _relu(lower, upper)
+        case ops.LeakyRelu():
+            return _leaky_relu(node.parameters["slope"], lower, upper)
+        case ops.Clip(low, high):
+            return _clip(low, high, lower, upper)
+        case ops.Sigmoid() | ops.Tanh():
+            return _s_shaped(node, lower, upper)
+        case _:
+            raise TypeError(f"{node.name}: {type(node.operator).__name__} is not elementwise")
+
+
+def unstable(node: TensorNode, lower: Tensor, upper: Tensor) -> Tensor:
+    """Which entries would profit from tighter bounds, [b, size] of bool."""
+    match node.operator:
+        case ops.Relu() | ops.LeakyRelu():
+            return (lower < 0) & (upper > 0)
+        case ops.Clip(low, high):
+            return ((lower < low) & (upper > low)) | ((lower < high) & (upper > high))
+        case _:
+            return upper > lower
+
+
+def _relu(lower: Tensor, upper: Tensor) -> Lines:
+    # Clamping makes the chord formula exact for stable neurons too: slope 0 or 1, shift 0.
+    low, high = lower.clamp(max=0), upper.clamp(min=0)
+    slope = high / (high - low).clamp(min=torch.finfo(low.dtype).tiny)
+    return Lines((slope > 0.5).to(low.dtype), torch.zeros_like(low), slope, -slope * low)
+
+
+def _leaky_relu(alpha: Tensor, lower: Tensor, upper: Tensor) -> Lines:
+    low, high = lower.clamp(max=0), upper.clamp(min=0)
+    share = high / (high - low).clamp(min=torch.finfo(low.dtype).tiny)
+    chord = alpha + (1 - alpha) * share
+    shift = (alpha - chord) * low
+    touching = torch.where(share > 0.5, torch.ones_like(chord), alpha.expand_as(chord))
+    zero = torch.zeros_like(low)
+    convex = (alpha <= 1).expand_as(chord)
+    return Lines(
+        torch.where(convex, touching, chord),
+        torch.where(convex, zero, shift),
+        torch.where(convex, chord, touching),
+        torch.where(convex, shift, zero),
+    )
+
+
+def _clip(low: float, high: float, lower: Tensor, upper: Tensor) -> Lines:
+    """clip = two kinks: convex at `low`, concave at `high`.
+
+    Lower line through (low, low) and (max(u, high) -> high), upper line mirrored; where only one kink
+    lies inside, the other side is the touching line of slope 0 or 1.
+    """
+    zero, one = torch.zeros_like(lower), torch.ones_like(lower)
+    below, above = lower < low, upper > high
+    tiny = torch.finfo(lower.dtype).tiny
+    top, bottom = upper.clamp(max=high), lower.clamp(min=low)
+    # Chord from (l, clip l) to the first point where the upper envelope meets the function.
+    rise = (top - bottom).clamp(min=0)
+    upper_chord = rise / (top - lower).clamp(min=tiny)
+    lower_chord = rise / (upper - bottom).clamp(min=tiny)
+    flat = (upper <= low) | (lower >= high)
+    steep = top - low > low - lower if low > -torch.inf else torch.ones_like(below)
+    steep_up = high - bottom > upper - high if high < torch.inf else torch.ones_like(below)
+    lower_slope = torch.where(above, lower_chord, torch.where(below & ~steep, zero, one))
+    upper_slope = torch.where(below, upper_chord, torch.where(above & ~steep_up, zero, one))
+    value_low, value_high = lower.clamp(low, high), upper.clamp(low, high)
+    lower_at, lower_value = torch.where(above, upper, bottom), torch.where(above, value_high, bottom)
+    upper_at, upper_value = torch.where(below, lower, top), torch.where(below, value_low, top)
+    lower_slope, upper_slope = (torch.where(flat, zero, s) for s in (lower_slope, upper_slope))
+    lower_shift = torch.where(flat, value_low, lower_value - lower_slope * lower_at)
+    upper_shift = torch.where(flat, value_low, upper_value - upper_slope * upper_at)
+    return Lines(lower_slope, lower_shift, upper_slope, upper_shift)
+
+
+def _s_shaped(node: TensorNode, lower: Tensor, upper: Tensor) -> Lines:
+    """Sigmoid and tanh: convex left of 0, concave right of it, slope largest at 0.
+
+    Everywhere on [l, u] the slope is at least min(phi'(l), phi'(u)), which gives parallel lines through
+    the ends; where the function is concave (convex) the chord is the lower (upper) line and the tangent
+    at the middle the other. Widened by 1e-12 for rounding.
+    """
+    at_lower, at_upper = apply_activation(node, lower), apply_activation(node, upper)
+    middle = (lower + upper) / 2
+    at_middle = apply_activation(node, middle)
+    least = torch.minimum(_slope(node, at_lower), _slope(node, at_upper))
+    width = (upper - lower).clamp(min=1e-9)
+    # A chord steeper than the true one could cut the function: shrink it by the rounding of its ends.
+    chord = ((at_upper - at_lower) / width).clamp(min=0)
+    tangent = _slope(node, at_middle)
+    narrow = upper - lower < 1e-6
+    concave, convex = (lower >= 0) & ~narrow, (upper <= 0) & ~narrow
+    lower_slope = torch.where(concave, chord, torch.where(convex, tangent, least))
+    upper_slope = torch.where(convex, chord, torch.where(concave, tangent, least))
+    lower_shift = torch.where(convex, at_middle - tangent * middle, at_lower - lower_slope * lower)
+    upper_shift = torch.where(concave, at_middle - tangent * middle, at_upper - upper_slope * upper)
+    slack = 1e-12 * (1 + lower.abs() + upper.abs())
+    return Lines(lower_slope, lower_shift - slack, upper_slope, upper_shift + slack)
+
+
+def _slope(node: TensorNode, value: Tensor) -> Tensor:
+    return value * (1 - value) if isinstance(node.operator, ops.Sigmoid) else 1 - value * value
