@@ -1,1 +1,15 @@
+"""Solvers over `Program`: HiGHS (default), Gurobi, PuLP, z3 and a least-squares projection.
 
+Importing this package imports no solver; each is loaded when it is used.
+"""
+
+from repairsolver.solvers.protocol import Availability as Availability
+from repairsolver.solvers.protocol import Feature as Feature
+from repairsolver.solvers.protocol import Solution as Solution
+from repairsolver.solvers.protocol import SolutionStatus as SolutionStatus
+from repairsolver.solvers.protocol import Solver as Solver
+from repairsolver.solvers.registry import SOLVERS as SOLVERS
+from repairsolver.solvers.registry import available_solvers as available_solvers
+from repairsolver.solvers.registry import get_solver as get_solver
+from repairsolver.solvers.registry import report as report
+from repairsolver.solvers.registry import solve as solve
