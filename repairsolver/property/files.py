@@ -1,0 +1,83 @@
+"""Reading and writing property files."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from pathlib import Path
+
+from repairsolver.errors import PropertyError
+from repairsolver.network.graph import Network
+from repairsolver.property.reader import Source, read_forms
+from repairsolver.property.specification import Property
+from repairsolver.property.vnnlib1 import read_version1
+
+MAX_BYTES = 256 * 1024 * 1024
+"""Longest text that is read, after decompression: a small `.gz` file can unpack to anything."""
+
+_GZIP_MAGIC = b"\x1f\x8b"
+
+
+def load_property(path: str | Path, *, network: Network | None = None) -> Property:
+    """Read a VNN-LIB file, version 1.0 or 2.0, plain or compressed with gzip.
+
+    Args:
+        path: compression is recognised by content, the version by the first command.
+        network: where given, the sizes of the property must fit it.
+
+    Raises:
+        PropertyError: the file cannot be read, is malformed (with line and column), or does not fit.
+    """
+    file = Path(path)
+    prop = parse_property(_read_text(file), name=file.name)
+    if network is not None:
+        check_fits(prop, network)
+    return prop
+
+
+def parse_property(text: str, *, name: str = "property") -> Property:
+    """Read a property from VNN-LIB text; the name is what messages call it.
+
+    Numbers are read as the nearest float64, so the corners of the box are float64 values: `0.1` means
+    0.1000000000000000055..., and not the float32 next to it.
+
+    Raises:
+        PropertyError: the text is malformed; with line and column.
+    """
+    source = Source(text, name)
+    forms = read_forms(source)
+    if not forms:
+        raise source.error(0, "no commands: expected declarations and assertions in VNN-LIB")
+    return read_version1(forms, source)
+
+
+def check_fits(prop: Property, network: Network) -> None:
+    """Refuse a property whose numbers of inputs and outputs differ from the network's.
+
+    Raises:
+        PropertyError: naming both sizes of both.
+    """
+    expected = (network.input_size, network.output_size)
+    if (prop.input_size, prop.output_size) != expected:
+        raise PropertyError(
+            f"{prop.name} is about {prop.input_size} inputs and {prop.output_size} outputs, but network "
+            f"{network.name} has {expected[0]} inputs and {expected[1]} outputs: choose the property of "
+            "this network"
+        )
+
+
+def _read_text(file: Path) -> str:
+    try:
+        with file.open("rb") as stream:
+            compressed = stream.read(2) == _GZIP_MAGIC
+        with gzip.open(file, "rb") if compressed else file.open("rb") as stream:
+            data = stream.read(MAX_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise PropertyError(f"{file}: cannot read the property: {error}") from error
+    if len(data) > MAX_BYTES:
+        raise PropertyError(f"{file}: the text is longer than {MAX_BYTES} bytes, the most that is read")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise PropertyError(f"{file}:{line}: not UTF-8 text: expected VNN-LIB") from error
