@@ -69,7 +69,7 @@ def closest_approach(states: Array) -> Array:
     intruder_y = distance * np.sin(bearing) + speed * np.sin(heading) * times
     least = np.empty((len(states), len(TURN_RATES)))
     for column, rate in enumerate(TURN_RATES):
-        # sinc keeps the straight flight (rate 0) exact: sin(wt)/w = t sinc, (1 - cos wt)/w = t sinc(half) sin(half)
+        # chord of the turn, by sinc so that straight flight (rate 0) needs no case of its own
         half = rate * times / 2.0
         chord = OWN_SPEED * times * np.sinc(half / np.pi)
         gap = np.hypot(intruder_x - chord * np.cos(half), intruder_y - chord * np.sin(half))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +54,7 @@ def train(seed: int = SEED, steps: int = STEPS) -> Parameters:
 
 
 def _fit(inputs: torch.Tensor, target: torch.Tensor, steps: int) -> list[nn.Linear]:
-    layers = [nn.Linear(k, r) for k, r in zip(WIDTHS[:-1], WIDTHS[1:], strict=True)]
+    layers = [nn.Linear(k, r) for k, r in pairwise(WIDTHS)]
     hidden = [module for layer in layers[:-1] for module in (layer, nn.ReLU())]
     network = nn.Sequential(*hidden, layers[-1])
     optimiser = torch.optim.Adam(network.parameters(), lr=3e-3)
@@ -113,7 +114,7 @@ def property_text() -> str:
     lines = [
         "; A slow intruder that comes head-on is never clear of conflict:",
         *(
-            f";   X_{i} {q.name}, {LOWER[i]:g} to {UPPER[i]:g} {q.unit}, scaled from [{q.lower:g}, {q.upper:g}]"
+            f";   X_{i} {q.name}, {LOWER[i]:g} to {UPPER[i]:g} {q.unit} (of {q.lower:g} to {q.upper:g})"
             for i, q in enumerate(QUANTITIES)
         ),
         *(f";   Y_{i} cost of {name}" for i, name in enumerate(ADVISORIES)),
