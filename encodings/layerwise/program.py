@@ -80,10 +80,19 @@ class Expr:
         left = sparse.csr_array(matrix)
         if left.shape[1] != len(self):
             raise ProgramError(f"cannot multiply a {left.shape} matrix with {len(self)} expressions")
+        if _distinct_columns(self.matrix):
+            product = _replace_columns(left, self.matrix)
+            return Expr(product, np.asarray(left @ self.constant))
         return Expr(sparse.csr_array(left @ self.matrix), np.asarray(left @ self.constant))
 
-    # numpy must not take over `array @ expr` entry by entry.
+    # numpy must not take over `array @ expr` entry by entry, nor scipy `sparse @ expr`: the latter
+    # hands over only what looks like one object, not like a sequence.
     __array_ufunc__ = None
+
+    def __array__(self, dtype: object = None, copy: bool | None = None) -> NDArray[np.object_]:
+        box = np.empty((), dtype=object)
+        box[()] = self
+        return box
 
     def __getitem__(self, index: slice | Sequence[int] | NDArray[np.integer] | NDArray[np.bool_]) -> Expr:
         rows = np.arange(len(self))[index]
@@ -91,7 +100,7 @@ class Expr:
 
     def sum(self) -> Expr:
         """The sum of all expressions, one row."""
-        return np.ones((1, len(self))) @ self
+        return self.__rmatmul__(np.ones((1, len(self))))
 
     def value(self, values: Array) -> Array:
         """The expressions' values at a solution [columns] of the program."""
@@ -109,6 +118,20 @@ def _widen(matrix: sparse.csr_array, width: int) -> sparse.csr_array:
     if matrix.shape[1] == width:
         return matrix
     return sparse.csr_array((matrix.data, matrix.indices, matrix.indptr), shape=(matrix.shape[0], width))
+
+
+def _distinct_columns(matrix: sparse.csr_array) -> bool:
+    """Whether every row is a multiple of one column, no two of the same one."""
+    indices = matrix.indices
+    if len(indices) != matrix.shape[0] or (np.diff(matrix.indptr) != 1).any():
+        return False
+    return bool((np.diff(indices) > 0).all()) or len(np.unique(indices)) == len(indices)
+
+
+def _replace_columns(left: sparse.csr_array, right: sparse.csr_array) -> sparse.csr_array:
+    """left @ right where `_distinct_columns(right)`: a relabelling, much faster than a product."""
+    data = left.data * right.data[left.indices]
+    return sparse.csr_array((data, right.indices[left.indices], left.indptr), (left.shape[0], right.shape[1]))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -214,6 +237,10 @@ class Program:
             row_lower=_join([low for _, low, _ in self._rows]),
             row_upper=_join([high for _, _, high in self._rows]),
         )
+
+    def column_bounds(self) -> tuple[Array, Array]:
+        """The lower and the upper bounds of all columns, each [columns]."""
+        return _join(self._lower), _join(self._upper)
 
     def column_names(self) -> list[str]:
         """One name per column, `block_index`, made unique by the block's number."""
