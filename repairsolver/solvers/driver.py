@@ -67,15 +67,17 @@ def drive(solver: Solver, program: Program, compute: Callable[[Matrices], Answer
     started = time.perf_counter()
     flat = tidy(program.matrices())
     refuse_unsupported(solver, flat)
-    answer = _settle(flat) or compute(flat)
+    answer = settle(flat) or compute(flat)
     return checked(solver.name, program, flat, answer, started)
 
 
 def tidy(flat: Matrices) -> Matrices:
     """Integer columns get integer bounds (within 1e-9), matrix entries are unique and not zero."""
-    rows = flat.rows.copy()
-    rows.sum_duplicates()
-    rows.eliminate_zeros()
+    rows = flat.rows
+    if not rows.has_canonical_format or not rows.data.all():
+        rows = rows.copy()
+        rows.sum_duplicates()
+        rows.eliminate_zeros()
     if not (
         np.isfinite(rows.data).all() and np.isfinite(flat.cost).all() and np.isfinite(flat.quadratic).all()
     ):
@@ -85,7 +87,7 @@ def tidy(flat: Matrices) -> Matrices:
     return replace(flat, rows=rows, lower=lower, upper=upper)
 
 
-def _settle(flat: Matrices) -> Answer | None:
+def settle(flat: Matrices) -> Answer | None:
     """The answer of a program that needs no solver: contradictory bounds, or no columns at all."""
     if (flat.lower > flat.upper).any() or (flat.row_lower > flat.row_upper).any():
         return Answer(SolutionStatus.INFEASIBLE)
@@ -138,15 +140,12 @@ def _excess(flat: Matrices, values: Array) -> float:
     """The largest violation, rows relative to their largest term; NaN values count as infinite."""
     if not np.isfinite(values).all():
         return float("inf")
+    parts = (flat.lower - values, values - flat.upper, np.abs(values - np.round(values))[flat.integer])
+    columns = max((float(part.max()) for part in parts if part.size), default=0.0)
     activity = flat.rows @ values
-    scale = np.ones(len(activity))
-    largest = abs(flat.rows * values[None, :]).max(axis=1).toarray().ravel() if flat.rows.nnz else 0.0
-    scale = np.maximum(scale, largest)
-    parts = (
-        flat.lower - values,
-        values - flat.upper,
-        (flat.row_lower - activity) / scale,
-        (activity - flat.row_upper) / scale,
-        np.abs(values - np.round(values))[flat.integer],
-    )
-    return max((float(part.max()) for part in parts if part.size), default=0.0)
+    over = np.maximum(flat.row_lower - activity, activity - flat.row_upper)
+    broken = np.flatnonzero(over > TOLERANCE)
+    if broken.size:
+        terms = abs(flat.rows[broken] * values[None, :]).max(axis=1).toarray().ravel()
+        over[broken] /= np.maximum(1.0, terms)
+    return max(columns, float(over.max(initial=0.0)))

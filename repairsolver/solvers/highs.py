@@ -87,15 +87,19 @@ def new_engine(
         "primal_feasibility_tolerance": FEASIBILITY,
         "mip_feasibility_tolerance": FEASIBILITY,
     }
-    if seconds is not None:
-        settings["time_limit"] = float(seconds)
     wrong = [
         key for key, value in {**settings, **(options or {})}.items() if not _set(engine, highspy, key, value)
     ]
     if wrong:
         raise SolverError(f"HiGHS does not know these options, or refuses their values: {', '.join(wrong)}")
     engine.resetGlobalScheduler(True)  # HiGHS refuses another number of threads than its last run had
+    set_time_limit(engine, seconds)
     return engine
+
+
+def set_time_limit(engine: Any, seconds: float | None) -> None:
+    """Limit the next run, or lift the limit; HiGHS's own clock runs on over the runs of an engine."""
+    engine.setOptionValue("time_limit", np.inf if seconds is None else engine.getRunTime() + seconds)
 
 
 def _set(engine: Any, highspy: Any, key: str, value: float | int | str | bool) -> bool:
