@@ -1,0 +1,20 @@
+"""From ONNX operators to the union of `operators`: one table, one module per family.
+
+A new operator is one function `(call) -> outputs` in its family's module and one entry in that
+module's `OPERATORS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from repairsolver.network.lowering import affine, arrangement, elementwise
+from repairsolver.network.lowering.builder import Call, Value
+
+LOWERINGS: dict[str, Callable[[Call], list[Value]]] = {
+    **affine.OPERATORS,
+    **elementwise.OPERATORS,
+    **arrangement.OPERATORS,
+}
+
+SUPPORTED = tuple(sorted({*LOWERINGS, "Constant"}))

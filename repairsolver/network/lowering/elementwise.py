@@ -1,0 +1,115 @@
+"""Activations and other functions of single entries."""
+
+from __future__ import annotations
+
+from math import inf
+
+import numpy as np
+
+from repairsolver.network.lowering.affine import scale
+from repairsolver.network.lowering.builder import Call, Constant, RefusedError, Tensor, Value, axis_of
+from repairsolver.network.operators import Activation, Clip, LeakyRelu, Relu, Sigmoid, Softmax, Tanh
+
+FLOATS = {1: "float32", 11: "float64"}
+
+
+def entrywise(call: Call, operator: Activation) -> list[Value]:
+    x = call.tensor(0)
+    return [call.emit(operator, [x], x.shape)]
+
+
+def relu(call: Call) -> list[Value]:
+    return entrywise(call, Relu())
+
+
+def sigmoid(call: Call) -> list[Value]:
+    return entrywise(call, Sigmoid())
+
+
+def tanh(call: Call) -> list[Value]:
+    return entrywise(call, Tanh())
+
+
+def leaky_relu(call: Call) -> list[Value]:
+    return entrywise(call, LeakyRelu(np.full(call.tensor(0).size, call.number("alpha", 0.01))))
+
+
+def prelu(call: Call) -> list[Value]:
+    """x where x >= 0, else slope * x with a constant slope that broadcasts to x."""
+    slope = np.broadcast_to(call.constant(1).floats, call.tensor(0).shape)
+    return entrywise(call, LeakyRelu(slope.reshape(-1)))
+
+
+def clip(call: Call) -> list[Value]:
+    """min(max(x, lower), upper); the ends are attributes up to opset 10, inputs from 11."""
+    if call.opset < 11:
+        lower, upper = call.number("min", -inf), call.number("max", inf)
+    else:
+        lower = end(call.constant(1)) if call.has(1) else -inf
+        upper = end(call.constant(2)) if call.has(2) else inf
+    if not lower <= upper:
+        raise RefusedError(f"its lower end {lower} is above its upper end {upper}")
+    if (lower, upper) == (-inf, inf):
+        return [call.tensor(0)]
+    return entrywise(call, Relu() if (lower, upper) == (0.0, inf) else Clip(lower, upper))
+
+
+def end(constant: Constant) -> float:
+    return float(constant.floats.reshape(()))
+
+
+def hard_sigmoid(call: Call) -> list[Value]:
+    """min(max(alpha x + beta, 0), 1), as a Scale and a Clip."""
+    alpha, beta = call.number("alpha", 0.2), call.number("beta", 0.5)
+    x = call.tensor(0)
+    linear = scale(call, x, np.array(alpha), np.array(beta), "/linear")
+    return [call.emit(Clip(0.0, 1.0), [linear], x.shape)]
+
+
+def softmax(call: Call) -> list[Value]:
+    """Softmax along one axis; before opset 13, over all axes from `axis` on taken together."""
+    x = call.tensor(0)
+    if call.opset >= 13:
+        operator = Softmax(axis_of(call.integer("axis", -1), len(x.shape)))
+        return [call.emit(operator, [call.shaped(x)], x.shape)]
+    axis = axis_of(call.integer("axis", 1), len(x.shape))
+    rows = int(np.prod(x.shape[:axis]))
+    flat = Tensor(x.node, (rows, x.size // rows))
+    together = x if x.shape[axis] == flat.shape[1] else flat
+    operator = Softmax(axis if together is x else 1)
+    return [call.emit(operator, [call.shaped(together)], x.shape)]
+
+
+def cast(call: Call) -> list[Value]:
+    """A cast between float types changes no real number that a network computes."""
+    if call.integer("to", 0) not in FLOATS:
+        raise RefusedError("it casts to a type other than float32 or float64")
+    return [call.tensor(0)]
+
+
+def dropout(call: Call) -> list[Value]:
+    """The identity at inference."""
+    if len(call.node.output) > 1 and call.node.output[1] in call.wanted:
+        raise RefusedError("its mask is used, which exists in training only")
+    if call.has(2) and bool(call.constant(2).value.reshape(())):
+        raise RefusedError("it is in training mode; export the network for inference")
+    return [call.tensor(0)]
+
+
+def unchanged(call: Call) -> list[Value]:
+    return [call.tensor(0)]
+
+
+OPERATORS = {
+    "Relu": relu,
+    "LeakyRelu": leaky_relu,
+    "PRelu": prelu,
+    "Sigmoid": sigmoid,
+    "Tanh": tanh,
+    "Clip": clip,
+    "HardSigmoid": hard_sigmoid,
+    "Softmax": softmax,
+    "Cast": cast,
+    "Dropout": dropout,
+    "Identity": unchanged,
+}

@@ -1,0 +1,67 @@
+"""The nodes of an ONNX graph that its output needs, in topological order."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from graphlib import CycleError, TopologicalSorter
+
+from onnx import GraphProto, NodeProto
+
+from repairsolver.errors import NetworkError
+
+
+def in_order(graph: GraphProto, input_name: str, name: str) -> list[NodeProto]:
+    """The nodes that the output needs, each after those that it reads.
+
+    Raises:
+        NetworkError: a tensor has two origins or none, or the graph has a cycle.
+    """
+    known = {input_name, *(tensor.name for tensor in graph.initializer)}
+    makers = origins(graph, name)
+    twice = sorted(known & makers.keys())
+    if twice:
+        raise NetworkError(f"{name}: tensors {twice} are stored or given, but also computed by a node")
+    needed = ancestors(graph, makers)
+    undefined = {
+        f"{tensor!r} (read by {described(graph.node[i])})"
+        for i in needed
+        for tensor in graph.node[i].input
+        if tensor and tensor not in known and tensor not in makers
+    }
+    if graph.output[0].name not in known and graph.output[0].name not in makers:
+        undefined.add(f"the output {graph.output[0].name!r}")
+    if undefined:
+        raise NetworkError(f"{name}: nothing in the file defines {', '.join(sorted(undefined))}")
+    readers = {i: [makers[t] for t in graph.node[i].input if t in makers] for i in needed}
+    try:
+        return [graph.node[i] for i in TopologicalSorter(readers).static_order()]
+    except CycleError as error:
+        around = [described(graph.node[i]) for i in error.args[1]]
+        raise NetworkError(f"{name}: the graph has a cycle: {' -> '.join(around)}") from error
+
+
+def origins(graph: GraphProto, name: str) -> dict[str, int]:
+    """Which node makes each tensor."""
+    counts = Counter(out for node in graph.node for out in node.output if out)
+    twice = sorted(tensor for tensor, n in counts.items() if n > 1)
+    if twice:
+        raise NetworkError(f"{name}: tensors {twice} are computed by more than one node")
+    return {out: i for i, node in enumerate(graph.node) for out in node.output if out}
+
+
+def ancestors(graph: GraphProto, makers: Mapping[str, int]) -> list[int]:
+    """The nodes that the output depends on, in the order of the file."""
+    found: set[int] = set()
+    pending: list[str] = [graph.output[0].name]
+    while pending:
+        maker = makers.get(pending.pop())
+        if maker is not None and maker not in found:
+            found.add(maker)
+            pending.extend(graph.node[maker].input)
+    return sorted(found)
+
+
+def described(node: NodeProto) -> str:
+    """How messages name a node."""
+    return f"{node.op_type} node {(node.name or ', '.join(node.output))!r}"
