@@ -1,4 +1,4 @@
-"""Reading and writing property files."""
+"""Reading property files of either version, and fitting them to networks."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from pathlib import Path
 
 from repairsolver.errors import PropertyError
 from repairsolver.network.graph import Network
-from repairsolver.property.reader import Source, read_forms
+from repairsolver.property.reader import Form, Source, head, read_forms, show
 from repairsolver.property.specification import Property
 from repairsolver.property.vnnlib1 import read_version1
+from repairsolver.property.vnnlib2 import read_version2
 
 MAX_BYTES = 256 * 1024 * 1024
 """Longest text that is read, after decompression: a small `.gz` file can unpack to anything."""
@@ -48,7 +49,21 @@ def parse_property(text: str, *, name: str = "property") -> Property:
     forms = read_forms(source)
     if not forms:
         raise source.error(0, "no commands: expected declarations and assertions in VNN-LIB")
+    if _version(forms, source) == 2:
+        return read_version2(forms, source)
     return read_version1(forms, source)
+
+
+def _version(forms: tuple[Form, ...], source: Source) -> int:
+    """1 or 2; only VNN-LIB 2.0 says which it is."""
+    if head(forms[0]) != "vnnlib-version":
+        wants_two = [form for form in forms if head(form) == "declare-network"]
+        if wants_two:
+            raise source.error(wants_two[0], "expected `(vnnlib-version <2.0>)` before any other command")
+        return 1
+    if show(forms[0]) != "(vnnlib-version <2.0>)":
+        raise source.error(forms[0], "expected `(vnnlib-version <2.0>)`, or no such line for VNN-LIB 1.0")
+    return 2
 
 
 def check_fits(prop: Property, network: Network) -> None:

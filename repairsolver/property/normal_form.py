@@ -110,7 +110,7 @@ def _check_size(disjuncts: int, rows: int, source: Source) -> None:
     if disjuncts > MAX_DISJUNCTS or rows > MAX_ROWS:
         raise source.error(
             0,
-            f"the disjunctive normal form would have {disjuncts} disjuncts with {rows} half-spaces; at most "
+            f"the disjunctive normal form has at least {disjuncts} disjuncts with {rows} half-spaces; at most "
             f"{MAX_DISJUNCTS} and {MAX_ROWS} are built: split the property into several files",
         )
 
@@ -190,12 +190,23 @@ def _refuse_loose(groups: list[_Group], common: Bounds, source: Source, variable
     unsure = [i for i in range(variables.inputs) if not _finite(common.get(i, _NO_BOUNDS))]
     loose = [i for i in unsure if any(not _finite(group.bounds.get(i, _NO_BOUNDS)) for group in groups)]
     if loose:
-        names = ", ".join(map(variables.input_name, loose))
+        names = ", ".join(_runs(loose, variables.input_name))
         raise source.error(
             0,
             f"{len(loose)} of {variables.inputs} inputs lack a finite lower or upper bound of their own: "
             f"{names}; assert both (in every disjunct)",
         )
+
+
+def _runs(numbers: list[int], name: Callable[[int], str]) -> list[str]:
+    """Names of ascending numbers, consecutive ones as `first to last`."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and runs[-1][1] == number - 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return [name(first) if first == last else f"{name(first)} to {name(last)}" for first, last in runs]
 
 
 def _finite(bounds: tuple[float, float]) -> bool:

@@ -1,0 +1,213 @@
+"""Common properties, built in Python.
+
+Each builder returns a `Property` with the VNN-LIB text that it would be saved as. The unsafe set is
+closed, as everywhere: where a property asks for a strict inequality, equality already violates it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from repairsolver.errors import PropertyError
+from repairsolver.property.specification import Conjunction, Property, Region
+from repairsolver.property.vnnlib_out import write_property
+from repairsolver.results import Array
+
+
+def local_robustness(
+    center: ArrayLike,
+    radius: ArrayLike,
+    label: int,
+    classes: int,
+    *,
+    lower: ArrayLike | None = None,
+    upper: ArrayLike | None = None,
+    decision: Literal["max", "min"] = "max",
+    name: str = "local robustness",
+) -> Property:
+    """Every input within the radius of the centre, in the maximum norm, gets the label.
+
+    With `decision="max"`: y[label] > y[j] for all other j; a tie is a violation. With "min" the label
+    is the smallest output instead. The box [center - radius, center + radius] is computed in float64
+    and then clipped to the domain [lower, upper].
+
+    Args:
+        center: the input, any shape; flattened in C order to [n].
+        radius: not negative; one number, or one for each input.
+        label: the class that must be chosen, 0 <= label < classes.
+        classes: number of outputs m.
+        lower, upper: the domain of the inputs, one number or one for each input; None: unbounded.
+
+    Raises:
+        PropertyError: a label out of range, a negative radius, or a box outside the domain.
+    """
+    if decision not in ("max", "min"):
+        raise PropertyError(f"{name}: decision is {decision!r}, expected 'max' or 'min'")
+    _check_output(label, classes, name, "label")
+    middle = _vector(center, None, f"{name}: center")
+    radii = _vector(radius, middle.size, f"{name}: radius")
+    if (radii < 0).any():
+        raise PropertyError(f"{name}: the radius is {radii.min()}, expected at least 0")
+    low, high = middle - radii, middle + radii
+    if lower is not None:
+        low = np.maximum(low, _vector(lower, middle.size, f"{name}: lower"))
+    if upper is not None:
+        high = np.minimum(high, _vector(upper, middle.size, f"{name}: upper"))
+    sign = 1.0 if decision == "max" else -1.0
+    unsafe = [
+        _difference(label, other, classes, middle.size, sign) for other in range(classes) if other != label
+    ]
+    return _property(low, high, unsafe, classes, name)
+
+
+def output_order(
+    lower: ArrayLike,
+    upper: ArrayLike,
+    smaller: int,
+    larger: int,
+    outputs: int,
+    *,
+    name: str = "output order",
+) -> Property:
+    """Everywhere in the box y[smaller] < y[larger]; violated where y[smaller] >= y[larger].
+
+    Args:
+        lower, upper: corners of the box, [n] or any shape that flattens to it.
+        smaller, larger: two different outputs.
+        outputs: number of outputs m.
+
+    Raises:
+        PropertyError: an output out of range, or an empty box.
+    """
+    _check_output(smaller, outputs, name, "smaller")
+    _check_output(larger, outputs, name, "larger")
+    if smaller == larger:
+        raise PropertyError(f"{name}: smaller and larger are both output {smaller}: choose two outputs")
+    low, high = _box(lower, upper, name)
+    return _property(low, high, [_difference(larger, smaller, outputs, low.size)], outputs, name)
+
+
+def output_range(
+    lower: ArrayLike,
+    upper: ArrayLike,
+    output: int,
+    outputs: int,
+    *,
+    at_least: float | None = None,
+    at_most: float | None = None,
+    name: str = "output range",
+) -> Property:
+    """Everywhere in the box at_least < y[output] < at_most; violated at or beyond either limit.
+
+    Args:
+        lower, upper: corners of the box, [n] or any shape that flattens to it.
+        output: which output; 0 <= output < outputs.
+        outputs: number of outputs m.
+        at_least, at_most: the limits; one of them may be left out.
+
+    Raises:
+        PropertyError: an output out of range, no limit, a limit that is not finite, limits that
+            leave nothing between them, or an empty box.
+    """
+    _check_output(output, outputs, name, "output")
+    limits = [limit for limit in (at_least, at_most) if limit is not None]
+    if not limits or not np.isfinite(limits).all() or limits != sorted(set(limits)):
+        raise PropertyError(
+            f"{name}: got at_least={at_least}, at_most={at_most}; expected finite limits (one at least), "
+            "the first below the second"
+        )
+    low, high = _box(lower, upper, name)
+    unsafe = []
+    if at_least is not None:
+        unsafe.append(_rows([{output: 1.0}], outputs, low.size, at_least))
+    if at_most is not None:
+        unsafe.append(_rows([{output: -1.0}], outputs, low.size, -at_most))
+    return _property(low, high, unsafe, outputs, name)
+
+
+def not_maximal(
+    lower: ArrayLike, upper: ArrayLike, label: int, outputs: int, *, name: str = "not maximal"
+) -> Property:
+    """Nowhere in the box is y[label] the largest output; violated where y[label] >= y[j] for all j.
+
+    Raises:
+        PropertyError: a label out of range, fewer than two outputs, or an empty box.
+    """
+    return _not_extreme(lower, upper, label, outputs, 1.0, name)
+
+
+def not_minimal(
+    lower: ArrayLike, upper: ArrayLike, label: int, outputs: int, *, name: str = "not minimal"
+) -> Property:
+    """Nowhere in the box is y[label] the smallest output; violated where y[label] <= y[j] for all j.
+
+    Raises:
+        PropertyError: a label out of range, fewer than two outputs, or an empty box.
+    """
+    return _not_extreme(lower, upper, label, outputs, -1.0, name)
+
+
+def _not_extreme(
+    lower: ArrayLike, upper: ArrayLike, label: int, outputs: int, sign: float, name: str
+) -> Property:
+    _check_output(label, outputs, name, "label")
+    low, high = _box(lower, upper, name)
+    rows = [{other: sign, label: -sign} for other in range(outputs) if other != label]
+    return _property(low, high, [_rows(rows, outputs, low.size)], outputs, name)
+
+
+def _difference(first: int, second: int, outputs: int, inputs: int, sign: float = 1.0) -> Conjunction:
+    """sign * (y[first] - y[second]) <= 0."""
+    return _rows([{first: sign, second: -sign}], outputs, inputs)
+
+
+def _rows(
+    coefficients: Sequence[dict[int, float]], outputs: int, inputs: int, bound: float = 0.0
+) -> Conjunction:
+    matrix = np.zeros((len(coefficients), outputs))
+    for index, row in enumerate(coefficients):
+        for output, value in row.items():
+            matrix[index, output] = value
+    rows = len(coefficients)
+    return Conjunction(matrix, np.zeros((rows, inputs)), np.full(rows, bound))
+
+
+def _property(low: Array, high: Array, unsafe: Sequence[Conjunction], outputs: int, name: str) -> Property:
+    empty = np.flatnonzero(low > high)
+    if empty.size:
+        raise PropertyError(
+            f"{name}: inputs {empty.tolist()} have a lower bound above the upper bound: "
+            f"{low[empty].tolist()} > {high[empty].tolist()}"
+        )
+    prop = Property((Region(low, high, tuple(unsafe)),), low.size, outputs, name=name)
+    return replace(prop, text=write_property(prop))
+
+
+def _check_output(index: int, outputs: int, name: str, what: str) -> None:
+    if outputs < 1 or not 0 <= index < outputs or (what == "label" and outputs < 2):
+        raise PropertyError(f"{name}: {what} is {index}, expected an output of {outputs} (numbered from 0)")
+
+
+def _box(lower: ArrayLike, upper: ArrayLike, name: str) -> tuple[Array, Array]:
+    low = _vector(lower, None, f"{name}: lower")
+    return low, _vector(upper, low.size, f"{name}: upper")
+
+
+def _vector(values: ArrayLike, size: int | None, what: str) -> Array:
+    """Finite numbers, flattened; a single number stands for all where the size is known."""
+    array: NDArray[np.float64] = np.asarray(values, dtype=np.float64).ravel()
+    if not array.size:
+        raise PropertyError(f"{what} is empty, expected one number for each input")
+    if size is not None and array.size == 1:
+        array = np.full(size, array[0])
+    if size is not None and array.size != size:
+        raise PropertyError(f"{what} has {array.size} numbers, expected {size}")
+    bad = np.flatnonzero(~np.isfinite(array))
+    if bad.size:
+        raise PropertyError(f"{what} is not finite at {bad.tolist()}")
+    return array

@@ -1,0 +1,109 @@
+"""Writing properties as VNN-LIB 1.0."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from repairsolver.errors import PropertyError
+from repairsolver.property.specification import Conjunction, Property, Region
+
+
+def save_property(prop: Property, path: str | Path) -> None:
+    """Write a property to a file: its own text where it has one, else `write_property`.
+
+    The text is what certificates hash, so that a saved property is the one that was proved. The file
+    appears whole or not at all.
+
+    Raises:
+        PropertyError: the folder cannot be written, or the path ends in `.gz` (plain text only).
+    """
+    target = Path(path)
+    if target.suffix == ".gz":
+        raise PropertyError(f"{target}: properties are saved as plain text; leave out .gz")
+    try:
+        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=target.name)
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as stream:
+            stream.write(prop.text or write_property(prop))
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, target)
+    except OSError as error:
+        raise PropertyError(f"{target}: cannot save the property: {error}") from error
+
+
+def write_property(prop: Property) -> str:
+    """A property as VNN-LIB 1.0 text that reads back as the same property.
+
+    Numbers are written with as many digits as it takes to read the same float64. Reading back gives
+    the same violation for every input and output, up to what does not change the unsafe set:
+    regions with equal boxes become one, a row about a single input becomes a bound of the box,
+    rows that always hold and conjunctions that never hold disappear.
+    """
+    lines = [f"; {' '.join(prop.name.split())}", "; the property is violated where these assertions hold", ""]
+    lines += [f"(declare-const X_{index} Real)" for index in range(prop.input_size)]
+    lines += [f"(declare-const Y_{index} Real)" for index in range(prop.output_size)]
+    possible = [(region, _possible(region)) for region in prop.regions]
+    live = [(region, unsafe) for region, unsafe in possible if unsafe]
+    if not live:
+        lines.append("; nothing violates this property")
+        lines.append("(assert (or (and (>= X_0 1.0) (<= X_0 0.0))))")
+    elif len(live) == 1:
+        region, unsafe = live[0]
+        lines += [f"(assert {part})" for part in (*_box(region), *_unsafe(unsafe))]
+    else:
+        lines.append("(assert (or")
+        lines += [f"  (and {' '.join((*_box(region), *_unsafe(unsafe)))})" for region, unsafe in live]
+        lines.append("))")
+    return "\n".join(lines) + "\n"
+
+
+def _possible(region: Region) -> list[list[str]]:
+    """The written rows of each conjunction, without those that never hold."""
+    written = [_rows(conjunction) for conjunction in region.unsafe]
+    if any(rows == [] for rows in written):
+        return [[]]
+    return [rows for rows in written if rows is not None]
+
+
+def _rows(conjunction: Conjunction) -> list[str] | None:
+    """The rows of a conjunction but for trivial ones; None where one of them never holds."""
+    rows = []
+    for output, inputs, bound in zip(conjunction.output, conjunction.input, conjunction.bound, strict=True):
+        terms = [(float(inputs[i]), f"X_{i}") for i in np.flatnonzero(inputs)]
+        terms += [(float(output[j]), f"Y_{j}") for j in np.flatnonzero(output)]
+        if terms:
+            rows.append(_row(terms, float(bound)))
+        elif bound < 0:
+            return None
+    return rows
+
+
+def _row(terms: list[tuple[float, str]], bound: float) -> str:
+    if len(terms) == 1 and abs(terms[0][0]) == 1.0:
+        (sign, name), relation = terms[0], "<=" if terms[0][0] > 0 else ">="
+        return f"({relation} {name} {sign * bound + 0.0!r})"
+    if bound == 0.0 and sorted(coefficient for coefficient, _ in terms) == [-1.0, 1.0]:
+        (_, larger), (_, smaller) = sorted(terms)
+        return f"(<= {smaller} {larger})"
+    written = [name if factor == 1.0 else f"(* {factor!r} {name})" for factor, name in terms]
+    left = written[0] if len(written) == 1 else f"(+ {' '.join(written)})"
+    return f"(<= {left} {bound!r})"
+
+
+def _box(region: Region) -> list[str]:
+    return [
+        f"({relation} X_{index} {value!r})"
+        for index, bounds in enumerate(zip(region.lower.tolist(), region.upper.tolist(), strict=True))
+        for relation, value in zip((">=", "<="), bounds, strict=True)
+    ]
+
+
+def _unsafe(conjunctions: list[list[str]]) -> list[str]:
+    """The formulas that must all hold for one of the conjunctions to hold."""
+    if len(conjunctions) == 1:
+        return conjunctions[0]
+    joined = [f"(and {' '.join(rows)})" for rows in conjunctions]
+    return [f"(or {' '.join(joined)})"]
