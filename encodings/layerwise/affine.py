@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
-from layerwise.program import Array, Expr, ProgramError, stack
+from layerwise.expression import Array, Expr, ProgramError, stack
 
 
 def dense(x: Expr, weight: ArrayLike | sparse.sparray, bias: ArrayLike = 0.0) -> Expr:
@@ -132,23 +132,61 @@ def patch_indices(
     Returns:
         [groups, positions, c / groups * prod(k)].
     """
-    channels, *spatial = shape
-    position = np.zeros((1, 1), dtype=np.int64)
-    inside = np.ones((1, 1), dtype=bool)
-    for size, width, stride, pad, dilation in zip(spatial, kernel, strides, pads, dilations, strict=True):
-        reach = (width - 1) * dilation + 1
-        starts = np.arange((size + sum(pad) - reach) // stride + 1) * stride - pad[0]
-        at = starts[:, None] + np.arange(width) * dilation
-        rows, columns = len(position) * len(at), position.shape[1] * width
-        position = (position[:, None, :, None] * size + at[None, :, None, :]).reshape(rows, columns)
-        inside = (inside[:, None, :, None] & ((at >= 0) & (at < size))[None, :, None, :]).reshape(
-            rows, columns
-        )
-    flat = np.where(inside, position, -1)
-    channel = np.arange(channels).reshape(groups, 1, channels // groups, 1) * int(np.prod(spatial))
-    return np.where(flat[None, :, None, :] >= 0, flat[None, :, None, :] + channel, -1).reshape(
-        groups, len(flat), -1
+    reach = [(width - 1) * dilation + 1 for width, dilation in zip(kernel, dilations, strict=True)]
+    index = np.pad(
+        np.arange(int(np.prod(shape))).reshape(shape), [(0, 0), *(tuple(p) for p in pads)], constant_values=-1
     )
+    if any(size < wide for size, wide in zip(index.shape[1:], reach, strict=True)):
+        raise ProgramError(f"a kernel reaching {reach} does not fit a padded input {index.shape[1:]}")
+    windows = np.lib.stride_tricks.sliding_window_view(index, reach, tuple(range(1, index.ndim)))
+    steps = [slice(None, None, step) for step in (*strides, *dilations)]
+    windows = windows[(slice(None), *steps)]
+    channels, positions = shape[0], int(np.prod(windows.shape[1 : index.ndim]))
+    grouped = windows.reshape(groups, channels // groups, positions, -1)
+    return grouped.transpose(0, 2, 1, 3).reshape(groups, positions, -1)
+
+
+def convolution_unknown(
+    weight: Expr,
+    bias: Expr,
+    inputs: Array,
+    shape: Sequence[int],
+    kernel: Sequence[int],
+    *,
+    strides: Sequence[int],
+    pads: Sequence[tuple[int, int]],
+    dilations: Sequence[int],
+    groups: int = 1,
+) -> Expr:
+    r"""A convolution whose filters are expressions in the unknowns, at k constant inputs.
+
+    Every output position is a dense layer on its patch (im2col), with the same unknowns everywhere:
+    see `dense_unknown`.
+
+    Args:
+        weight: W, [o * c / groups * prod(kernel)], flat in this order.
+        bias: b, [o].
+        inputs: [k, c * prod(s)].
+        shape: of an input, (c, *s).
+
+    Returns:
+        [k * o * prod(t)], point by point.
+    """
+    patches = patch_indices(shape, kernel, strides=strides, pads=pads, dilations=dilations, groups=groups)
+    points = np.asarray(inputs, dtype=np.float64).reshape(len(inputs), -1)
+    _, positions, width = patches.shape
+    filters = len(bias) // groups
+    if len(weight) != len(bias) * width or filters * groups != len(bias):
+        raise ProgramError(f"{len(weight)} weights do not fit {len(bias)} filters of {width} entries each")
+    outputs = []
+    for group, patch in enumerate(patches):
+        seen = np.where(patch >= 0, points[:, patch], 0.0).reshape(-1, width)
+        mine = np.arange(group * filters, (group + 1) * filters)
+        block = np.arange(group * filters * width, (group + 1) * filters * width)
+        outputs.append(dense_unknown(weight[block], bias[mine], seen))
+    order = np.arange(groups * len(points) * positions * filters)
+    order = order.reshape(groups, len(points), positions, filters).transpose(1, 0, 3, 2)
+    return stack(outputs)[order.ravel()]
 
 
 def _plain(matrix: ArrayLike | sparse.sparray) -> Array:

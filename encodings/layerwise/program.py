@@ -6,132 +6,20 @@ $$ \min\; c^\top v + \tfrac12 \sum_j q_j v_j^2 + c_0 \quad\text{s.t.}\quad
    L \le A v \le U,\; l \le v \le u,\; v_j \in \mathbb{Z}\ (j \in I). $$
 
 It is grown block by block (columns, rows), never term by term: a layer of a network is one sparse
-matrix. An `Expr` is a block of affine expressions $E v + e$.
+matrix. Rows and objective are made of `Expr`, blocks of affine expressions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
-Array = NDArray[np.float64]
+from layerwise.expression import Array, Expr, ProgramError, stack, widen
 
-
-class ProgramError(ValueError):
-    """A program was built from blocks that do not fit together."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Expr:
-    """A block of m affine expressions $E v + e$ over the columns of one program.
-
-    Args:
-        matrix: E, [m, k] with k at most the program's number of columns (missing columns are zero).
-        constant: e, [m].
-    """
-
-    matrix: sparse.csr_array
-    constant: Array
-
-    def __len__(self) -> int:
-        return len(self.constant)
-
-    @staticmethod
-    def constants(values: ArrayLike) -> Expr:
-        """Constant expressions, one per value."""
-        array = np.atleast_1d(np.asarray(values, dtype=np.float64))
-        return Expr(sparse.csr_array((len(array), 0)), array)
-
-    def __add__(self, other: Expr | ArrayLike) -> Expr:
-        if not isinstance(other, Expr):
-            return Expr(self.matrix, self.constant + np.asarray(other, dtype=np.float64))
-        if len(self) != len(other):
-            raise ProgramError(f"cannot add blocks of {len(self)} and {len(other)} expressions")
-        width = max(self.matrix.shape[1], other.matrix.shape[1])
-        return Expr(_widen(self.matrix, width) + _widen(other.matrix, width), self.constant + other.constant)
-
-    def __radd__(self, other: ArrayLike) -> Expr:
-        return self + other
-
-    def __neg__(self) -> Expr:
-        return self * -1.0
-
-    def __sub__(self, other: Expr | ArrayLike) -> Expr:
-        return self + (-other if isinstance(other, Expr) else -np.asarray(other, dtype=np.float64))
-
-    def __rsub__(self, other: ArrayLike) -> Expr:
-        return -self + other
-
-    def __mul__(self, factor: ArrayLike) -> Expr:
-        """Multiply by a number, or row by row by a vector."""
-        scale = np.broadcast_to(np.asarray(factor, dtype=np.float64), (len(self),))
-        return Expr(sparse.csr_array(sparse.diags_array(scale) @ self.matrix), scale * self.constant)
-
-    def __rmul__(self, factor: ArrayLike) -> Expr:
-        return self * factor
-
-    def __rmatmul__(self, weights: ArrayLike | sparse.sparray) -> Expr:
-        """W @ (E v + e), for W [r, m], dense or sparse."""
-        matrix = weights if sparse.issparse(weights) else np.atleast_2d(np.asarray(weights, dtype=np.float64))
-        left = sparse.csr_array(matrix)
-        if left.shape[1] != len(self):
-            raise ProgramError(f"cannot multiply a {left.shape} matrix with {len(self)} expressions")
-        if _distinct_columns(self.matrix):
-            product = _replace_columns(left, self.matrix)
-            return Expr(product, np.asarray(left @ self.constant))
-        return Expr(sparse.csr_array(left @ self.matrix), np.asarray(left @ self.constant))
-
-    # numpy must not take over `array @ expr` entry by entry, nor scipy `sparse @ expr`: the latter
-    # hands over only what looks like one object, not like a sequence.
-    __array_ufunc__ = None
-
-    def __array__(self, dtype: object = None, copy: bool | None = None) -> NDArray[np.object_]:
-        box = np.empty((), dtype=object)
-        box[()] = self
-        return box
-
-    def __getitem__(self, index: slice | Sequence[int] | NDArray[np.integer] | NDArray[np.bool_]) -> Expr:
-        rows = np.arange(len(self))[index]
-        return Expr(self.matrix[rows], self.constant[rows])
-
-    def sum(self) -> Expr:
-        """The sum of all expressions, one row."""
-        return self.__rmatmul__(np.ones((1, len(self))))
-
-    def value(self, values: Array) -> Array:
-        """The expressions' values at a solution [columns] of the program."""
-        return np.asarray(self.matrix @ values[: self.matrix.shape[1]] + self.constant)
-
-
-def stack(blocks: Sequence[Expr]) -> Expr:
-    """All expressions of the blocks, one after another."""
-    width = max((block.matrix.shape[1] for block in blocks), default=0)
-    matrix = sparse.vstack([_widen(block.matrix, width) for block in blocks], format="csr")
-    return Expr(sparse.csr_array(matrix), np.concatenate([block.constant for block in blocks]))
-
-
-def _widen(matrix: sparse.csr_array, width: int) -> sparse.csr_array:
-    if matrix.shape[1] == width:
-        return matrix
-    return sparse.csr_array((matrix.data, matrix.indices, matrix.indptr), shape=(matrix.shape[0], width))
-
-
-def _distinct_columns(matrix: sparse.csr_array) -> bool:
-    """Whether every row is a multiple of one column, no two of the same one."""
-    indices = matrix.indices
-    if len(indices) != matrix.shape[0] or (np.diff(matrix.indptr) != 1).any():
-        return False
-    return bool((np.diff(indices) > 0).all()) or len(np.unique(indices)) == len(indices)
-
-
-def _replace_columns(left: sparse.csr_array, right: sparse.csr_array) -> sparse.csr_array:
-    """left @ right where `_distinct_columns(right)`: a relabelling, much faster than a product."""
-    data = left.data * right.data[left.indices]
-    return sparse.csr_array((data, right.indices[left.indices], left.indptr), (left.shape[0], right.shape[1]))
+__all__ = ["Array", "Expr", "Matrices", "Program", "ProgramError", "Statistics", "stack"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -147,6 +35,35 @@ class Matrices:
     rows: sparse.csr_array
     row_lower: Array
     row_upper: Array
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """How large a program is, and how far its coefficients spread.
+
+    Args:
+        integers: integer columns that are not binary.
+        smallest, largest: absolute values of the nonzero coefficients of the rows; 0 if there are none.
+    """
+
+    columns: int
+    binaries: int
+    integers: int
+    rows: int
+    nonzeros: int
+    smallest: float
+    largest: float
+
+    @property
+    def spread(self) -> float:
+        """largest / smallest; above about 1e6, a solver's tolerance of 1e-6 hides whole rows."""
+        return self.largest / self.smallest if self.smallest else 1.0
+
+    def __str__(self) -> str:
+        return (
+            f"{self.columns} columns ({self.binaries} binary, {self.integers} integer), {self.rows} rows, "
+            f"{self.nonzeros} nonzeros, coefficients from {self.smallest:.3g} to {self.largest:.3g}"
+        )
 
 
 class Program:
@@ -223,11 +140,11 @@ class Program:
         quadratic = np.zeros(width)
         for columns, scale in self._quadratic:
             np.add.at(quadratic, columns.matrix.indices, scale)
-        blocks = [_widen(matrix, width) for matrix, _, _ in self._rows]
+        blocks = [widen(matrix, width) for matrix, _, _ in self._rows]
         empty = sparse.csr_array((0, width))
         rows = sparse.csr_array(sparse.vstack(blocks, format="csr")) if blocks else empty
         return Matrices(
-            cost=_widen(self._cost.matrix, width).toarray()[0],
+            cost=widen(self._cost.matrix, width).toarray()[0],
             quadratic=quadratic,
             offset=float(self._cost.constant[0]),
             lower=_join(self._lower),
@@ -245,6 +162,21 @@ class Program:
     def column_names(self) -> list[str]:
         """One name per column, `block_index`, made unique by the block's number."""
         return [f"{name}{block}_{i}" for block, (name, size) in enumerate(self._names) for i in range(size)]
+
+    def statistics(self) -> Statistics:
+        """Size and coefficient spread."""
+        flat = self.matrices()
+        size = np.abs(flat.rows.data[flat.rows.data != 0])
+        binary = flat.integer & (flat.lower >= 0) & (flat.upper <= 1)
+        return Statistics(
+            columns=self.n_columns,
+            binaries=int(binary.sum()),
+            integers=int((flat.integer & ~binary).sum()),
+            rows=self.n_rows,
+            nonzeros=len(size),
+            smallest=float(size.min(initial=np.inf)) if size.size else 0.0,
+            largest=float(size.max(initial=0.0)),
+        )
 
     def violation(self, values: Array) -> float:
         """The largest violation of any bound, row or integrality at `values` [columns], absolute."""
