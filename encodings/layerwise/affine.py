@@ -196,14 +196,12 @@ def _plain(matrix: ArrayLike | sparse.sparray) -> Array:
 def _outer_rows(points: sparse.csr_array, readout: sparse.csr_array) -> sparse.csr_array:
     """All Kronecker products of a row of the readout [q, r] with a point [n]: [k * q, r * n]."""
     k, width = points.shape
-    entries = np.diff(points.indptr)
-    lengths = np.repeat(entries, readout.nnz)
-    ends = np.cumsum(lengths)
-    starts = np.repeat(points.indptr[:-1], readout.nnz)
-    take = np.arange(lengths.sum()) + np.repeat(starts - (ends - lengths), lengths)
-    indices = points.indices[take] + np.repeat(np.tile(readout.indices * width, k), lengths)
-    data = points.data[take] * np.repeat(np.tile(readout.data, k), lengths)
-    row_lengths = np.outer(entries, np.diff(readout.indptr)).ravel()
-    indptr = np.concatenate([[0], np.cumsum(row_lengths)])
+    # One row per point and entry of the readout: the segments of the result, in its order.
+    segments = points[np.repeat(np.arange(k), readout.nnz)]
+    lengths = np.diff(segments.indptr)
+    segments.indices += np.repeat(np.tile(readout.indices * width, k), lengths)
+    segments.data *= np.repeat(np.tile(readout.data, k), lengths)
+    indptr = segments.indptr[np.add.outer(np.arange(k) * readout.nnz, readout.indptr[:-1]).ravel()]
+    indptr = np.append(indptr, segments.nnz)
     shape = (k * readout.shape[0], width * readout.shape[1])
-    return sparse.csr_array((data, indices, indptr), shape)
+    return sparse.csr_array((segments.data, segments.indices, indptr), shape)

@@ -63,7 +63,10 @@ class Expr:
     def __mul__(self, factor: ArrayLike) -> Expr:
         """Multiply by a number, or row by row by a vector."""
         scale = np.broadcast_to(np.asarray(factor, dtype=np.float64), (len(self),))
-        return Expr(sparse.csr_array(sparse.diags_array(scale) @ self.matrix), scale * self.constant)
+        matrix = self.matrix
+        data = matrix.data * np.repeat(scale, np.diff(matrix.indptr))
+        scaled = sparse.csr_array((data, matrix.indices, matrix.indptr), shape=matrix.shape)
+        return Expr(scaled, scale * self.constant)
 
     def __rmul__(self, factor: ArrayLike) -> Expr:
         return self * factor
@@ -125,5 +128,5 @@ def _distinct_columns(matrix: sparse.csr_array) -> bool:
 
 def _replace_columns(left: sparse.csr_array, right: sparse.csr_array) -> sparse.csr_array:
     """left @ right where `_distinct_columns(right)`: a relabelling, much faster than a product."""
-    data = left.data * right.data[left.indices]
+    data = left.data if (right.data == 1.0).all() else left.data * right.data[left.indices]
     return sparse.csr_array((data, right.indices[left.indices], left.indptr), (left.shape[0], right.shape[1]))

@@ -143,6 +143,9 @@ class Program:
         blocks = [widen(matrix, width) for matrix, _, _ in self._rows]
         empty = sparse.csr_array((0, width))
         rows = sparse.csr_array(sparse.vstack(blocks, format="csr")) if blocks else empty
+        if not rows.data.all():
+            rows = rows.copy()
+            rows.eliminate_zeros()
         return Matrices(
             cost=widen(self._cost.matrix, width).toarray()[0],
             quadratic=quadratic,
