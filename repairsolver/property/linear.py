@@ -87,23 +87,26 @@ def comparison(form: Form, source: Source, resolve: Resolve, positive: bool = Tr
     if operator in ("=", "=="):
         if not positive:
             raise source.error(form, "the negation of an equality is not a closed set: use <= or >=")
-        return [_less(left, right, source, resolve), _less(right, left, source, resolve)]
+        return [
+            _less(left, right, form.offset, source, resolve),
+            _less(right, left, form.offset, source, resolve),
+        ]
     if (operator in ("<=", "<")) == positive:
-        return [_less(left, right, source, resolve)]
-    return [_less(right, left, source, resolve)]
+        return [_less(left, right, form.offset, source, resolve)]
+    return [_less(right, left, form.offset, source, resolve)]
 
 
-def _less(left: Expression, right: Expression, source: Source, resolve: Resolve) -> HalfSpace:
+def _less(left: Expression, right: Expression, offset: int, source: Source, resolve: Resolve) -> HalfSpace:
     """left <= right; the common forms `variable <= number` without any rational arithmetic."""
     if isinstance(left, Atom) and isinstance(right, Atom):
         low, high = _leaf(left, source, resolve), _leaf(right, source, resolve)
         if isinstance(low, int) and isinstance(high, float):
-            return HalfSpace(((low, 1.0),), high, left.offset)
+            return HalfSpace(((low, 1.0),), high, offset)
         if isinstance(low, float) and isinstance(high, int):
-            return HalfSpace(((high, -1.0),), -low, left.offset)
+            return HalfSpace(((high, -1.0),), -low, offset)
     difference = _affine(left, source, resolve)
     difference.add(_affine(right, source, resolve), -1)
-    return _half_space(difference, source, left.offset)
+    return _half_space(difference, source, offset)
 
 
 def _half_space(affine: _Affine, source: Source, offset: int) -> HalfSpace:

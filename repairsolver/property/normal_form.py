@@ -110,7 +110,7 @@ def _check_size(disjuncts: int, rows: int, source: Source) -> None:
     if disjuncts > MAX_DISJUNCTS or rows > MAX_ROWS:
         raise source.error(
             0,
-            f"the disjunctive normal form has at least {disjuncts} disjuncts with {rows} half-spaces; at most "
+            f"the disjunctive normal form has {disjuncts} disjuncts with {rows} half-spaces or more; at most "
             f"{MAX_DISJUNCTS} and {MAX_ROWS} are built: split the property into several files",
         )
 

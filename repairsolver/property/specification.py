@@ -33,6 +33,11 @@ class Conjunction:
         output: C, [r, m].
         input: D, [r, n]; zero for rows about outputs alone.
         bound: d, [r].
+
+    All numbers are finite. Without rows (r = 0) the conjunction always holds.
+
+    Raises:
+        PropertyError: shapes that do not fit together, or numbers that are not finite.
     """
 
     output: Array
@@ -49,6 +54,9 @@ class Conjunction:
             raise PropertyError(
                 f"rows differ: C has {len(self.output)}, D has {len(self.input)}, d has {rows}"
             )
+        for name in ("output", "input", "bound"):
+            if not np.isfinite(getattr(self, name)).all():
+                raise PropertyError(f"a conjunction has NaN or infinite numbers in its {name} array")
 
     def violation(self, inputs: Array, outputs: Array) -> Array:
         """min over rows of d - C y - D x, [b]; at least 0 where the conjunction holds."""
@@ -63,6 +71,9 @@ class Region:
     Args:
         lower, upper: [n], finite; lower <= upper.
         unsafe: the property is violated where any of these conjunctions holds.
+
+    Raises:
+        PropertyError: corners of different shape, not finite, or lower above upper.
     """
 
     lower: Array
@@ -102,6 +113,9 @@ class Property:
         input_size, output_size: n and m.
         text: the VNN-LIB text the property was read from (or written as); hashed for certificates.
         name: for messages.
+
+    Raises:
+        PropertyError: a region of another size.
     """
 
     regions: tuple[Region, ...]
@@ -112,6 +126,10 @@ class Property:
 
     def __post_init__(self) -> None:
         for region in self.regions:
+            if region.lower.size != self.input_size:
+                raise PropertyError(
+                    f"{self.name}: a region's box has {region.lower.size} inputs, expected {self.input_size}"
+                )
             for conjunction in region.unsafe:
                 got = (region.lower.size, conjunction.input.shape[1], conjunction.output.shape[1])
                 if got != (self.input_size, self.input_size, self.output_size):
@@ -130,9 +148,17 @@ class Property:
 
         The maximum over regions and conjunctions of min over rows of d - C y - D x: at least 0 where
         the property is violated, -inf outside every region.
+
+        Raises:
+            PropertyError: arrays of other shapes.
         """
         x = np.asarray(inputs, dtype=np.float64)
         y = np.asarray(outputs, dtype=np.float64)
+        if x.ndim != 2 or x.shape[1] != self.input_size or y.shape != (len(x), self.output_size):
+            raise PropertyError(
+                f"{self.name}: inputs {x.shape} and outputs {y.shape}, expected [b, {self.input_size}] and "
+                f"[b, {self.output_size}]"
+            )
         worst = np.full(len(x), -np.inf)
         for region in self.regions:
             worst = np.maximum(worst, region.violation(x, y))

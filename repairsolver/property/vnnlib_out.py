@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -24,13 +23,12 @@ def save_property(prop: Property, path: str | Path) -> None:
     target = Path(path)
     if target.suffix == ".gz":
         raise PropertyError(f"{target}: properties are saved as plain text; leave out .gz")
+    temporary = target.with_name(f"{target.name}.part{os.getpid()}")
     try:
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=target.name)
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as stream:
-            stream.write(prop.text or write_property(prop))
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, target)
+        temporary.write_text(prop.text or write_property(prop), encoding="utf-8", newline="")
+        temporary.replace(target)
     except OSError as error:
+        temporary.unlink(missing_ok=True)
         raise PropertyError(f"{target}: cannot save the property: {error}") from error
 
 
