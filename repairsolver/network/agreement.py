@@ -36,7 +36,7 @@ def check_agreement(network: Network, seed: int = 0) -> None:
     if not (difference <= allowed).all():
         worst = int(np.argmax(np.where(np.isnan(difference), np.inf, difference / allowed)))
         raise SoundnessError(
-            f"{network.name}: our forward pass and onnxruntime differ by {difference[worst]:.3g} at a random input "
-            f"(rounding explains {allowed[worst]:.3g}), so nothing computed from this file could be trusted. "
-            "Please report the file; a re-export with another opset may help"
+            f"{network.name}: our forward pass and onnxruntime differ by {difference[worst]:.3g} at a random "
+            f"input (rounding explains {allowed[worst]:.3g}), so nothing computed from this file could be "
+            "trusted. Please report the file; a re-export with another opset may help"
         )

@@ -59,6 +59,10 @@ def load_network(
         input_shape = None
     network = from_bytes(data, title, folder, input_shape, output)
     check_agreement(network)
+    if not isinstance(source, bytes | str | Path):
+        from repairsolver.network.torch_in import check_module
+
+        check_module(network, source)
     return network
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
-from google.protobuf.message import DecodeError, EncodeError
+from google.protobuf.message import DecodeError, EncodeError  # type: ignore[import-untyped]
 from onnx import AttributeProto, GraphProto, ModelProto, TensorProto, inliner
 
 from repairsolver.errors import NetworkError
@@ -77,14 +77,15 @@ def embed_external(model: ModelProto, folder: Path | None, name: str) -> bool:
         NetworkError: a tensor points out of the model's folder, or its file is missing or too short.
     """
     external = [t for t in tensors_of(model.graph) if t.data_location == TensorProto.EXTERNAL]
-    outside = [t.name for t in external if location(t, folder) is None]
+    places = [(tensor, location(tensor, folder)) for tensor in external]
+    outside = [tensor.name for tensor, path in places if path is None]
     if outside:
         raise NetworkError(
             f"{name}: tensors {outside} are stored outside the folder of the model, which is not read; "
             "put the data file beside the model and name it by a relative path"
         )
-    for tensor in external:
-        tensor.raw_data = read_external(tensor, location(tensor, folder), name)
+    for tensor, path in ((tensor, path) for tensor, path in places if path is not None):
+        tensor.raw_data = read_external(tensor, path, name)
         tensor.data_location = TensorProto.DEFAULT
         del tensor.external_data[:]
     return bool(external)
@@ -103,8 +104,8 @@ def entries(tensor: TensorProto) -> dict[str, str]:
     return {entry.key: entry.value for entry in tensor.external_data}
 
 
-def read_external(tensor: TensorProto, path: Path | None, name: str) -> bytes:
-    assert path is not None
+def read_external(tensor: TensorProto, path: Path, name: str) -> bytes:
+    """The bytes of a tensor in a data file."""
     given = entries(tensor)
     try:
         offset, length = int(given.get("offset", 0)), int(given.get("length", -1))
@@ -115,7 +116,7 @@ def read_external(tensor: TensorProto, path: Path | None, name: str) -> bytes:
         raise NetworkError(f"{name}: the data of tensor {tensor.name!r} cannot be read: {error}") from error
     if len(data) < length:
         raise NetworkError(
-            f"{name}: tensor {tensor.name!r} needs {length} bytes from {path.name}, which has only {len(data)} there"
+            f"{name}: tensor {tensor.name!r} needs {length} bytes from {path.name}, got {len(data)} there"
         )
     return data
 

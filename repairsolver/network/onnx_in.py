@@ -20,8 +20,8 @@ from repairsolver.network.lowering import LOWERINGS, SUPPORTED
 from repairsolver.network.lowering.builder import (
     LARGEST,
     Builder,
-    Constant,
     Call,
+    Constant,
     RefusedError,
     Shape,
     Tensor,
@@ -33,7 +33,11 @@ from repairsolver.network.onnx_file import inlined, opset_of
 from repairsolver.network.operators import Softmax
 from repairsolver.network.ordering import described, in_order
 
-ELEMENTS = {TensorProto.FLOAT: np.dtype(np.float32), TensorProto.DOUBLE: np.dtype(np.float64)}
+Element = np.dtype[np.float32] | np.dtype[np.float64]
+ELEMENTS: dict[int, Element] = {
+    TensorProto.FLOAT: np.dtype(np.float32),
+    TensorProto.DOUBLE: np.dtype(np.float64),
+}
 
 
 def import_model(model: ModelProto, data: bytes, *, name: str, input_shape: Sequence[int] | None) -> Network:
@@ -75,13 +79,14 @@ def the_input(graph: GraphProto, name: str) -> ValueInfoProto:
     return inputs[0]
 
 
-def the_element(entry: ValueInfoProto, output: ValueInfoProto, name: str) -> np.dtype[Any]:
+def the_element(entry: ValueInfoProto, output: ValueInfoProto, name: str) -> Element:
     """float32 or float64, the same for input and output."""
     kinds = [value.type.tensor_type.elem_type for value in (entry, output)]
     if kinds[0] not in ELEMENTS or kinds[1] not in (kinds[0], 0):
         got = [TensorProto.DataType.Name(kind) for kind in kinds]
         raise NetworkError(
-            f"{name}: input {entry.name!r} and output {output.name!r} must both be FLOAT or both DOUBLE, got {got}"
+            f"{name}: input {entry.name!r} and output {output.name!r} must both be FLOAT or both DOUBLE, "
+            f"got {got}"
         )
     return ELEMENTS[kinds[0]]
 

@@ -23,6 +23,7 @@ RUNTIME_ERRORS: tuple[type[Exception], ...] = (
     runtime.InvalidProtobuf,
     runtime.NotImplemented,
     runtime.RuntimeException,
+    ValueError,
 )
 
 
@@ -94,7 +95,7 @@ def batched(model: bytes, shape: tuple[int, ...]) -> bool:
     single = np.concatenate([run(model, shape, points[i : i + 1]) for i in range(3)])
     try:
         together = run(model, shape, points)
-    except (*RUNTIME_ERRORS, ValueError):
+    except RUNTIME_ERRORS:
         return False
     size = 1e-4 * max(1.0, float(np.abs(single).max(initial=0.0)))
     return together.shape == single.shape and bool(np.abs(together - single).max(initial=0.0) <= size)

@@ -8,11 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from repairsolver.network.lowering import affine, arrangement, elementwise
+from repairsolver.network.lowering import (
+    affine,
+    arithmetic,
+    arrangement,
+    convolution,
+    elementwise,
+    pooling,
+    reduction,
+)
 from repairsolver.network.lowering.builder import Call, Value
 
 LOWERINGS: dict[str, Callable[[Call], list[Value]]] = {
     **affine.OPERATORS,
+    **arithmetic.OPERATORS,
+    **convolution.OPERATORS,
+    **pooling.OPERATORS,
+    **reduction.OPERATORS,
     **elementwise.OPERATORS,
     **arrangement.OPERATORS,
 }

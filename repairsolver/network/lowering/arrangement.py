@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from math import prod
 
 import numpy as np
 
-from repairsolver.network.lowering.builder import Call, RefusedError, Tensor, Value, axis_of, positions
+from repairsolver.network.lowering.builder import (
+    LARGEST,
+    Call,
+    Constant,
+    RefusedError,
+    Tensor,
+    Value,
+    axis_of,
+    positions,
+)
+from repairsolver.network.operators import Concat
 
 
 def reshaped(x: Tensor, shape: tuple[int, ...]) -> list[Value]:
@@ -57,9 +67,131 @@ def unsqueeze(call: Call) -> list[Value]:
     return reshaped(x, tuple(1 if i in places else next(rest) for i in range(rank)))
 
 
+def shape_of(call: Call) -> list[Value]:
+    """The shape as a constant; symbolic axes are 1."""
+    shape = call.tensor(0).shape
+    part = slice(call.integer("start", 0), call.integer("end", len(shape)))
+    return [Constant(np.array(shape[part], np.int64))]
+
+
+def transpose(call: Call) -> list[Value]:
+    x = call.tensor(0)
+    order = call.integers("perm") or tuple(reversed(range(len(x.shape))))
+    return [call.select(x, np.transpose(positions(x), order))]
+
+
+def concat(call: Call) -> list[Value]:
+    """Tensors and constants along one axis: all tensors flat, then one selection."""
+    tensors = [v for v in call.inputs if isinstance(v, Tensor)]
+    offsets = iter([0, *accumulate(x.size for x in tensors)])
+    axis = call.integer("axis", 0)
+    indices, fills = [], []
+    for value in call.inputs:
+        if isinstance(value, Tensor):
+            indices.append(positions(value) + next(offsets))
+            fills.append(np.zeros(value.shape))
+        elif value is not None:
+            indices.append(np.full(value.shape, -1, np.int64))
+            fills.append(value.floats)
+    index, fill = np.concatenate(indices, axis), np.concatenate(fills, axis)
+    if len(tensors) == 1:
+        return [call.select(tensors[0], index, fill)]
+    flat = np.array_equal(index.reshape(-1), np.arange(index.size))
+    size = sum(x.size for x in tensors)
+    joined = call.emit(Concat(), tensors, index.shape if flat else (size,), "" if flat else "/joined")
+    return [call.select(joined, index, fill)]
+
+
+def split(call: Call) -> list[Value]:
+    """Equal parts (the last one smaller), or parts of given lengths."""
+    x = call.tensor(0)
+    axis = axis_of(call.integer("axis", 0), len(x.shape))
+    count = call.integer("num_outputs", len(call.node.output))
+    part = -(-x.shape[axis] // count)
+    lengths = call.integers("split", 1)
+    if lengths is None:
+        ends = [min(part * (i + 1), x.shape[axis]) for i in range(count)]
+    else:
+        ends = list(accumulate(lengths))
+    if ends[-1] != x.shape[axis] or len(ends) != len(call.node.output):
+        raise RefusedError(f"its parts do not make up axis {axis} of shape {list(x.shape)}")
+    starts = [0, *ends[:-1]]
+    pieces = [np.take(positions(x), range(a, b), axis) for a, b in zip(starts, ends, strict=True)]
+    names = call.node.output
+    return [
+        call.builder.select(name, x, piece, None, call.layer)
+        for name, piece in zip(names, pieces, strict=True)
+    ]
+
+
+def cut(call: Call) -> list[Value]:
+    """Slices with starts, ends, axes and steps; ends beyond the tensor mean its ends."""
+    x = call.tensor(0)
+    starts, ends = call.integers("starts", 1) or (), call.integers("ends", 2) or ()
+    axes = call.integers("axes", 3)
+    axes = tuple(range(len(starts))) if axes is None else axes
+    steps = call.integers("steps", 4) or (1,) * len(starts)
+    index = positions(x)
+    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
+        place = axis_of(axis, len(x.shape))
+        index = np.take(index, stretch(start, end, step, x.shape[place]), place)
+    return [call.select(x, index)]
+
+
+def stretch(start: int, end: int, step: int, length: int) -> range:
+    """The positions that one ONNX slice takes of an axis."""
+    if step == 0:
+        raise RefusedError("its step is 0")
+    low, high = (0, length) if step > 0 else (-1, length - 1)
+    first = start + length if start < 0 else start
+    last = end + length if end < 0 else end
+    return range(min(max(first, max(low, 0)), high), min(max(last, low), high), step)
+
+
+def pad(call: Call) -> list[Value]:
+    """A constant or copies of entries around a tensor; negative lengths crop (constant mode)."""
+    x = call.tensor(0)
+    pads, mode = call.integers("pads", 1) or (), call.text("mode", "constant")
+    axes = call.integers("axes", 3)
+    axes = tuple(range(len(x.shape))) if axes is None else tuple(axis_of(a, len(x.shape)) for a in axes)
+    if len(pads) != 2 * len(axes) or (min(pads, default=0) < 0 and mode != "constant"):
+        raise RefusedError(f"its pads {list(pads)} do not fit {len(axes)} axes in mode {mode!r}")
+    widths = {axis: (pads[i], pads[i + len(axes)]) for i, axis in enumerate(axes)}
+    index, grown = positions(x), [(0, 0)] * len(x.shape)
+    for axis, (before, after) in widths.items():
+        index = np.take(index, range(max(0, -before), x.shape[axis] - max(0, -after)), axis)
+        grown[axis] = (max(0, before), max(0, after))
+    if prod(d + a + b for d, (a, b) in zip(index.shape, grown, strict=True)) > LARGEST:
+        raise RefusedError(f"its result has more than {LARGEST} entries")
+    match mode:
+        case "constant":
+            fill = padding(call)
+            padded = np.pad(index, grown, constant_values=-1)
+            return [call.select(x, padded, np.full(padded.shape, fill))]
+        case "edge":
+            return [call.select(x, np.pad(index, grown, mode="edge"))]
+        case "reflect":
+            return [call.select(x, np.pad(index, grown, mode="reflect"))]
+        case _:
+            raise RefusedError(f"its mode {mode!r} is not constant, edge or reflect")
+
+
+def padding(call: Call) -> float:
+    """The constant that pads: an attribute up to opset 10, an input from 11."""
+    if call.opset < 11:
+        return call.number("value", 0.0)
+    return float(call.constant(2).floats.reshape(())) if call.has(2) else 0.0
+
+
 OPERATORS = {
     "Flatten": flatten,
     "Reshape": reshape,
     "Squeeze": squeeze,
     "Unsqueeze": unsqueeze,
+    "Shape": shape_of,
+    "Transpose": transpose,
+    "Concat": concat,
+    "Split": split,
+    "Slice": cut,
+    "Pad": pad,
 }

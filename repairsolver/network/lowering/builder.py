@@ -76,6 +76,8 @@ class Builder:
         self, name: str, operator: Operator, inputs: Sequence[Tensor], shape: Shape, layer: str
     ) -> Tensor:
         """Append a node; the name is made unique where it is taken."""
+        if prod(shape) == 0:
+            raise RefusedError(f"its result of shape {list(shape)} is empty")
         if prod(shape) > LARGEST:
             raise RefusedError(f"its result of shape {list(shape)} has more than {LARGEST} entries")
         unique, count = name, 1

@@ -6,7 +6,7 @@ from math import inf
 
 import numpy as np
 
-from repairsolver.network.lowering.affine import scale
+from repairsolver.network.lowering.arithmetic import scale
 from repairsolver.network.lowering.builder import Call, Constant, RefusedError, Tensor, Value, axis_of
 from repairsolver.network.operators import Activation, Clip, LeakyRelu, Relu, Sigmoid, Softmax, Tanh
 

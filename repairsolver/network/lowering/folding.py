@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
@@ -28,7 +27,7 @@ def fold(node: NodeProto, inputs: Sequence[Constant | None], opset: int) -> list
     attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
     if node.op_type == "Constant":
         return [stored(node, attributes)]
-    arrays = evaluate(node, [x and x.value for x in inputs], opset)
+    arrays = evaluate(node, [None if x is None else x.value for x in inputs], opset)
     if any(array.size > LARGEST for array in arrays):
         raise RefusedError(f"its result has more than {LARGEST} entries")
     return [Constant(arrays[0], origin(node, inputs, arrays[0])), *map(Constant, arrays[1:])]
@@ -53,9 +52,9 @@ def origin(node: NodeProto, inputs: Sequence[Constant | None], result: NDArray[A
     if first is None or first.source is None or result.size != first.value.size:
         return None
     if node.op_type == "Transpose" and result.ndim == 2:
-        same = result.shape == first.shape and np.array_equal(result, first.value)
-        turned = not first.source.transposed
-        return first.source if same and 1 not in result.shape else replace(first.source, transposed=turned)
+        order = next((list(a.ints) for a in node.attribute if a.name == "perm"), [1, 0])
+        turned = first.source.transposed != (order == [1, 0])
+        return replace(first.source, transposed=turned)
     flat = max(result.shape, default=1) == result.size and max(first.shape, default=1) == result.size
     keeps = node.op_type == "Identity" or result.shape == first.shape or flat
     return first.source if node.op_type in MOVES_NOTHING and keeps else None

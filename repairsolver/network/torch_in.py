@@ -1,0 +1,120 @@
+"""torch modules as ONNX models, by torch's own exporter."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.jit import TracerWarning  # type: ignore[attr-defined]
+
+from repairsolver.errors import NetworkError, SoundnessError
+from repairsolver.network.graph import Network
+from repairsolver.network.replay import replay
+
+OPSET = 17
+POINTS = 8
+
+
+def onnx_from_module(module: torch.nn.Module, input_shape: Sequence[int] | None) -> bytes:
+    """Export a module for inference.
+
+    torch has two exporters. The newer one needs the package onnxscript and rewrites the graph. The
+    TorchScript one needs nothing further and keeps the names of the parameters, so that a repaired
+    tensor can be put back into the module; it is used here. What it cannot trace (control flow that
+    depends on data) would be frozen; its warning of that is made an error.
+
+    Args:
+        module: with parameters in float32 or float64; it stays as it is.
+        input_shape: the shape of one input, with or without a batch axis of 1.
+
+    Raises:
+        NetworkError: there is no input shape, or torch cannot export the module.
+    """
+    if not input_shape:
+        raise NetworkError(f"{type(module).__name__}: give input_shape=(...), the shape of one input")
+    with inference(module), tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("error", TracerWarning)
+        path = Path(folder) / "module.onnx"
+        try:
+            torch.onnx.export(
+                module,
+                (sample(module, tuple(input_shape)),),
+                path,
+                opset_version=OPSET,
+                input_names=["input"],
+                output_names=["output"],
+                dynamic_axes={"input": {0: "N"}, "output": {0: "N"}},
+                dynamo=False,
+            )
+        except (RuntimeError, ValueError, TypeError, TracerWarning) as error:
+            raise NetworkError(
+                f"{type(module).__name__}: torch cannot export it for an input of shape "
+                f"{tuple(input_shape)}: {error}"
+            ) from error
+        return path.read_bytes()
+
+
+def sample(module: torch.nn.Module, shape: tuple[int, ...]) -> torch.Tensor:
+    """An input of the shape that the module takes: as given, else with a batch axis in front."""
+    element, device = element_of(module), device_of(module)
+    wide = torch.zeros((1, *shape), dtype=element, device=device)
+    if shape[0] != 1 or len(shape) == 1:
+        return wide
+    given = torch.zeros(shape, dtype=element, device=device)
+    try:
+        with torch.no_grad():
+            module(given)
+    except (RuntimeError, ValueError):
+        return wide
+    return given
+
+
+def check_module(network: Network, module: torch.nn.Module) -> None:
+    """Compare the exported network with its module on random inputs, in the module's arithmetic.
+
+    Raises:
+        SoundnessError: they differ by more than 1e-4 of the largest output.
+    """
+    points = np.random.default_rng(0).standard_normal((POINTS, network.input_size)).astype(network.element)
+    with inference(module), torch.no_grad():
+        inputs = torch.from_numpy(points.reshape(POINTS, *network.input_shape)).to(device_of(module))
+        expected = np.stack([module(x).double().cpu().numpy().reshape(-1) for x in inputs])
+    found = replay(network, points.astype(np.float64))
+    size = max(1.0, float(np.abs(expected).max(initial=0.0)))
+    if found.shape != expected.shape or not np.abs(found - expected).max(initial=0.0) <= 1e-4 * size:
+        raise SoundnessError(
+            f"{network.name}: the exported ONNX model computes something else than the torch module; "
+            "export it by hand with torch.onnx.export and load the file"
+        )
+
+
+@contextlib.contextmanager
+def inference(module: torch.nn.Module) -> Iterator[None]:
+    """Every part of the module in inference mode, and back as it was."""
+    training = {part: part.training for part in module.modules()}
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, flag in training.items():
+            part.training = flag
+
+
+def element_of(module: torch.nn.Module) -> torch.dtype:
+    """The element type of the parameters; float32 where there are none."""
+    found = {p.dtype for p in module.parameters()} or {torch.float32}
+    if len(found) > 1 or not found <= {torch.float32, torch.float64}:
+        raise NetworkError(
+            f"{type(module).__name__}: its parameters must all be float32 or all float64, got {found}"
+        )
+    return found.pop()
+
+
+def device_of(module: torch.nn.Module) -> torch.device:
+    return next((p.device for p in module.parameters()), torch.device("cpu"))
