@@ -1,0 +1,85 @@
+"""repairsolver: minimal, proved repairs of neural networks that violate their safety properties.
+
+The public names are loaded when they are first used, so that `import repairsolver` takes no time and
+loads no solver, no torch and no runtime.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from repairsolver.api import repair as repair
+    from repairsolver.api import verify as verify
+    from repairsolver.errors import RepairSolverError as RepairSolverError
+    from repairsolver.errors import SoundnessError as SoundnessError
+    from repairsolver.metrics import Fidelity as Fidelity
+    from repairsolver.metrics import fidelity as fidelity
+    from repairsolver.network import Network as Network
+    from repairsolver.network import load_network as load_network
+    from repairsolver.network import replay as replay
+    from repairsolver.network import save_network as save_network
+    from repairsolver.property import PointSet as PointSet
+    from repairsolver.property import Property as Property
+    from repairsolver.property import load_points as load_points
+    from repairsolver.property import load_property as load_property
+    from repairsolver.property import local_robustness as local_robustness
+    from repairsolver.property import not_maximal as not_maximal
+    from repairsolver.property import not_minimal as not_minimal
+    from repairsolver.property import output_order as output_order
+    from repairsolver.property import output_range as output_range
+    from repairsolver.property import save_property as save_property
+    from repairsolver.repairing.result import Repair as Repair
+    from repairsolver.results import Counterexample as Counterexample
+    from repairsolver.results import Event as Event
+    from repairsolver.results import Limits as Limits
+    from repairsolver.results import RepairStatus as RepairStatus
+    from repairsolver.results import Verdict as Verdict
+    from repairsolver.results import VerifyStatus as VerifyStatus
+    from repairsolver.solvers import available_solvers as available_solvers
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "repair": "repairsolver.api",
+    "verify": "repairsolver.api",
+    "RepairSolverError": "repairsolver.errors",
+    "SoundnessError": "repairsolver.errors",
+    "Fidelity": "repairsolver.metrics",
+    "fidelity": "repairsolver.metrics",
+    "Network": "repairsolver.network",
+    "load_network": "repairsolver.network",
+    "replay": "repairsolver.network",
+    "save_network": "repairsolver.network",
+    "PointSet": "repairsolver.property",
+    "Property": "repairsolver.property",
+    "load_points": "repairsolver.property",
+    "load_property": "repairsolver.property",
+    "local_robustness": "repairsolver.property",
+    "not_maximal": "repairsolver.property",
+    "not_minimal": "repairsolver.property",
+    "output_order": "repairsolver.property",
+    "output_range": "repairsolver.property",
+    "save_property": "repairsolver.property",
+    "Repair": "repairsolver.repairing.result",
+    "Counterexample": "repairsolver.results",
+    "Event": "repairsolver.results",
+    "Limits": "repairsolver.results",
+    "RepairStatus": "repairsolver.results",
+    "Verdict": "repairsolver.results",
+    "VerifyStatus": "repairsolver.results",
+    "available_solvers": "repairsolver.solvers",
+}
+
+__all__ = ["__version__", *_HOME]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,126 @@
+"""The two verbs of the library, `verify` and `repair`; each loads its engine when it is first called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from repairsolver.network import Network, load_network
+from repairsolver.property import PointSet, Property, load_points, load_property
+from repairsolver.property.files import check_fits
+from repairsolver.results import Limits, OnEvent, Verdict
+
+if TYPE_CHECKING:
+    from repairsolver.repairing.result import Repair
+
+
+def verify(
+    network: Network | str | Path,
+    property: Property | str | Path,  # noqa: A002 - the word that callers expect
+    *,
+    limits: Limits | None = None,
+    seed: int = 0,
+    on_event: OnEvent | None = None,
+    device: str = "cpu",
+) -> Verdict:
+    """Decide whether a network has the property on all inputs of its regions.
+
+    Attack first, then linear bounds with splitting, then exact programs for what remains. `holds` is
+    proved in real arithmetic on the weights as stored; `violated` comes with inputs that onnxruntime
+    replayed on the network's own file.
+
+    Args:
+        network: a network or an ONNX or NNet file.
+        property: a property or a VNN-LIB file; it describes the violation.
+        limits: what the call may spend; no limit of time without it.
+        seed: the same seed gives the same answer, time limits aside.
+        on_event: called with progress reports.
+        device: where bounds are computed: "cpu" or a torch device such as "cuda".
+
+    Raises:
+        NetworkError, PropertyError: a file is malformed, or property and network do not fit.
+        SoundnessError: a check contradicts a result.
+    """
+    net = _network(network)
+    prop = _property(property, net)
+    from repairsolver.verification.engine import verify_property
+
+    return verify_property(net, prop, limits=limits or Limits(), seed=seed, on_event=on_event, device=device)
+
+
+def repair(
+    network: Network | str | Path,
+    property: Property | str | Path,  # noqa: A002 - the word that callers expect
+    *,
+    method: Literal["delta"] = "delta",
+    layers: str = "last",
+    norm: Literal["l1", "l2", "linf"] = "l1",
+    gap: float = 0.01,
+    solver: str = "highs",
+    points: PointSet | str | Path | None = None,
+    keep: PointSet | str | Path | None = None,
+    decision: Literal["max", "min"] = "max",
+    limits: Limits | None = None,
+    seed: int = 0,
+    on_event: OnEvent | None = None,
+) -> Repair:
+    """Change a network as little as possible so that it has the property, proved.
+
+    The change solves min ||delta|| over all counterexamples so far; the verifier proves the result or
+    returns the worst counterexample left, until it is proved. The network given is never changed.
+
+    Args:
+        network: a network or an ONNX or NNet file.
+        property: a property or a VNN-LIB file; it describes the violation.
+        method: how to repair; "delta" changes weights and biases.
+        layers: the layers that may change: "last", or a layer's name.
+        norm: what is least: the L1, L2 or Linf norm of the change of the weights.
+        gap: stop when cost <= (1 + gap) * proved lower bound.
+        solver: name of the solver, see `available_solvers`.
+        points: points that must get their label (or satisfy the property) after the repair.
+        keep: points whose decision must stay.
+        decision: whether the largest or the smallest output is the chosen one; for labels and fidelity.
+        limits: what the call may spend.
+        seed: the same seed gives the same answer, time limits aside.
+        on_event: called with progress reports.
+
+    Raises:
+        NetworkError, PropertyError, PointSetError: a file is malformed, or things do not fit.
+        EditError: no such layer, or it cannot be changed.
+        SolverUnavailableError, LicenseError, SolverError: of the solver.
+        SoundnessError: a check contradicts a result.
+    """
+    net = _network(network)
+    prop = _property(property, net)
+    from repairsolver.repairing.engine import repair_property
+
+    return repair_property(
+        net,
+        prop,
+        method=method,
+        layers=layers,
+        norm=norm,
+        gap=gap,
+        solver=solver,
+        points=_points(points, net),
+        keep=_points(keep, net),
+        decision=decision,
+        limits=limits or Limits(),
+        seed=seed,
+        on_event=on_event,
+    )
+
+
+def _network(source: Network | str | Path) -> Network:
+    return source if isinstance(source, Network) else load_network(source)
+
+
+def _property(source: Property | str | Path, network: Network) -> Property:
+    if isinstance(source, Property):
+        check_fits(source, network)
+        return source
+    return load_property(source, network=network)
+
+
+def _points(source: PointSet | str | Path | None, network: Network) -> PointSet | None:
+    return source if source is None or isinstance(source, PointSet) else load_points(source, network)

@@ -1,0 +1,51 @@
+"""The `repairsolver` program: its commands and global options."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from repairsolver import __version__
+from repairsolver.cli.demo import demo
+from repairsolver.cli.repair import repair
+from repairsolver.cli.solvers import solvers
+from repairsolver.cli.verify import verify
+
+app = typer.Typer(
+    name="repairsolver",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (verify, repair, solvers, demo):
+    app.command()(command)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"repairsolver {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def program(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Verify neural networks, and repair them minimally and with proof.
+
+    The first line on stdout is one word, the answer; progress and messages go to stderr.
+    Exit codes: 0 an answer was printed, 1 error of input or solver, 2 wrong usage, 3 soundness alarm.
+    """
+
+
+def main() -> None:
+    """Entry point of the `repairsolver` script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""`repairsolver repair`: the least change that gives a network a property."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from repairsolver.cli.options import Debug, Json, Quiet, Seed, Timeout
+from repairsolver.cli.running import running
+
+
+class Method(StrEnum):
+    """How to repair."""
+
+    DELTA = "delta"
+
+
+class Norm(StrEnum):
+    """What is least."""
+
+    L1 = "l1"
+    L2 = "l2"
+    LINF = "linf"
+
+
+class Decision(StrEnum):
+    """Which output is the chosen one."""
+
+    MAX = "max"
+    MIN = "min"
+
+
+def repair(
+    network: Annotated[Path, typer.Argument(metavar="NET", help="Network: ONNX (also .gz) or NNet.")],
+    property_: Annotated[
+        Path, typer.Argument(metavar="PROP", help="Property: VNN-LIB 1.0 or 2.0 (also .gz).")
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", "-o", metavar="OUT.onnx", help="The repaired network; its change goes beside it."
+        ),
+    ],
+    method: Annotated[Method, typer.Option(help="delta: change weights and biases.")] = Method.DELTA,
+    layers: Annotated[str, typer.Option(help="Layers that may change: *last*, or a name.")] = "last",
+    norm: Annotated[Norm, typer.Option(help="Norm of the change that is to be least.")] = Norm.L1,
+    gap: Annotated[float, typer.Option(min=0.0, help="Relative distance to the optimum to stop at.")] = 0.01,
+    solver: Annotated[str, typer.Option(help="See *repairsolver solvers*.")] = "highs",
+    points: Annotated[Path | None, typer.Option(help="Points to repair: .npz or .csv.")] = None,
+    keep: Annotated[Path | None, typer.Option(help="Points whose decision must stay: .npz or .csv.")] = None,
+    decision: Annotated[
+        Decision, typer.Option(help="Whether the largest or the smallest output is chosen.")
+    ] = Decision.MAX,
+    timeout: Timeout = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Change a network as little as possible so that it has a property, proved.
+
+    Prints **repaired**, **infeasible**, **unknown** or **timeout**; only a proved repair is written.
+    """
+    with running(quiet=quiet, debug=debug) as on_event:
+        import repairsolver as rs
+        from repairsolver.report import files, records, sentences
+
+        net = rs.load_network(network)
+        prop = rs.load_property(property_, network=net)
+        fix = rs.repair(
+            net,
+            prop,
+            method=method.value,
+            layers=layers,
+            norm=norm.value,
+            gap=gap,
+            solver=solver,
+            points=points,
+            keep=keep,
+            decision=decision.value,
+            limits=rs.Limits(seconds=timeout),
+            seed=seed,
+            on_event=on_event,
+        )
+        written = files.write_repair(fix, out)
+    if as_json:
+        paths = {"files": [str(path) for path in written]}
+        typer.echo(records.dump(records.repair_record(fix, net, prop) | paths))
+        return
+    typer.echo(fix.status.value)
+    typer.echo(sentences.explain_repair(fix))
+    for path in written:
+        typer.echo(f"Written: {path}")

@@ -1,0 +1,45 @@
+"""What every command does around its work: progress, errors and interrupts on stderr, exit codes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+from rich.console import Console
+
+from repairsolver.cli.progress import ProgressReport
+from repairsolver.errors import RepairSolverError, SoundnessError
+
+INPUT_ERROR, SOUNDNESS_ALARM, INTERRUPTED = 1, 3, 130
+
+
+@contextmanager
+def running(*, quiet: bool = False, debug: bool = False) -> Iterator[ProgressReport]:
+    """Run a command's work; yields the callback for progress events.
+
+    Errors that repairsolver or the operating system raise on purpose become one message and an exit
+    code; with `debug` they keep their traceback. Anything else is a bug and shows itself.
+    """
+    console = Console(stderr=True)
+    progress = ProgressReport(console, quiet=quiet)
+    try:
+        with progress:
+            yield progress
+    except KeyboardInterrupt:
+        console.print("[bold]interrupted[/bold]; reached:")
+        progress.summary()
+        raise typer.Exit(INTERRUPTED) from None
+    except SoundnessError as error:
+        _show(console, "soundness alarm", error, debug)
+        raise typer.Exit(SOUNDNESS_ALARM) from None
+    except (RepairSolverError, OSError) as error:
+        _show(console, "error", error, debug)
+        raise typer.Exit(INPUT_ERROR) from None
+
+
+def _show(console: Console, kind: str, error: Exception, debug: bool) -> None:
+    if debug:
+        console.print_exception()
+    console.print(f"[bold red]{kind}:[/bold red] ", end="")
+    console.print(str(error), markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,65 @@
+"""`repairsolver verify`: does a network have a property?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from repairsolver.cli.options import Debug, Json, Quiet, Seed, Timeout
+from repairsolver.cli.running import running
+
+
+def verify(
+    first: Annotated[Path, typer.Argument(metavar="NET", help="Network: ONNX (also .gz) or NNet.")],
+    second: Annotated[
+        Path | None, typer.Argument(metavar="PROP", help="Property: VNN-LIB 1.0 or 2.0 (also .gz).")
+    ] = None,
+    network: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME=NET", help="The network, as VNN-LIB 2.0 has it: *verify PROP --network N=NET*."
+        ),
+    ] = None,
+    timeout: Timeout = None,
+    seed: Seed = 0,
+    device: Annotated[str, typer.Option(help="Where bounds are computed: cpu or a torch device.")] = "cpu",
+    as_json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Prove that a network has a property, or find an input that violates it.
+
+    Prints **unsat** (the property holds), **sat** (violated; an input follows), **unknown** or **timeout**.
+    """
+    net_path, prop_path = _files(first, second, network)
+    with running(quiet=quiet, debug=debug) as on_event:
+        import repairsolver as rs
+        from repairsolver.report import records, sentences
+
+        net = rs.load_network(net_path)
+        prop = rs.load_property(prop_path, network=net)
+        limits = rs.Limits(seconds=timeout)
+        verdict = rs.verify(net, prop, limits=limits, seed=seed, on_event=on_event, device=device)
+    if as_json:
+        typer.echo(records.dump(records.verdict_record(verdict, net, prop)))
+        return
+    typer.echo(verdict.status.word)
+    if verdict.counterexample is not None:
+        typer.echo(sentences.assignment(verdict.counterexample))
+    typer.echo(sentences.explain_verdict(verdict))
+
+
+def _files(first: Path, second: Path | None, network: str | None) -> tuple[Path, Path]:
+    """Network and property of either form of the command line."""
+    if network is None and second is not None:
+        return first, second
+    if network is None:
+        raise typer.BadParameter("expected NET PROP, or PROP --network NAME=NET")
+    if second is not None:
+        raise typer.BadParameter("expected one file, the property, together with --network")
+    name, separator, path = network.partition("=")
+    if not (name and separator and path):
+        raise typer.BadParameter(f"--network {network}: expected NAME=NET, such as N=net.onnx")
+    return Path(path), first

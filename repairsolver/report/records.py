@@ -1,0 +1,84 @@
+"""Results as JSON objects: plain types only; numbers that JSON lacks (NaN, infinities) are null."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from repairsolver import __version__
+from repairsolver.metrics import Share
+from repairsolver.results import Verdict
+
+if TYPE_CHECKING:
+    from repairsolver.network.graph import Network
+    from repairsolver.property.specification import Property
+    from repairsolver.repairing.result import Repair
+
+SCHEMA = 1
+
+
+def verdict_record(verdict: Verdict, network: Network, prop: Property) -> dict[str, Any]:
+    """A verdict with the hashes of what it is about; `result` is the word of VNN-COMP."""
+    values: dict[str, Any] = plain(verdict)
+    return _head(network, prop) | {"result": verdict.status.word} | values
+
+
+def repair_record(repair: Repair, network: Network, prop: Property) -> dict[str, Any]:
+    """A repair, without the networks themselves: the repaired one by its SHA-256."""
+    repaired = None if repair.network is None else repair.network.sha256
+    values: dict[str, Any] = {
+        field.name: plain(getattr(repair, field.name))
+        for field in fields(repair)
+        if field.name not in ("network", "edit")
+    }
+    change = {"edit": None if repair.edit is None else json.loads(repair.edit.to_json())}
+    return (
+        _head(network, prop) | {"result": repair.status.value, "repaired_sha256": repaired} | values | change
+    )
+
+
+def dump(record: dict[str, Any]) -> str:
+    """One line of strict JSON."""
+    return json.dumps(record, allow_nan=False)
+
+
+def plain(value: object) -> Any:
+    """Dataclasses, enums and arrays as dicts, values and lists."""
+    match value:
+        case Share():
+            return {
+                "hits": value.hits,
+                "total": value.total,
+                "value": value.value,
+                "interval": value.interval,
+            }
+        case Enum():
+            return value.value
+        case np.ndarray() | np.generic():
+            return plain(value.tolist())
+        case float():
+            return value if math.isfinite(value) else None
+        case frozenset():
+            return sorted(plain(item) for item in value)
+        case list() | tuple():
+            return [plain(item) for item in value]
+        case dict():
+            return {str(key): plain(item) for key, item in value.items()}
+        case _ if is_dataclass(value):
+            return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+        case _:
+            return value
+
+
+def _head(network: Network, prop: Property) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "repairsolver": __version__,
+        "network": {"name": network.name, "sha256": network.sha256},
+        "property": {"name": prop.name, "sha256": prop.sha256},
+    }

@@ -1,0 +1,109 @@
+"""Results in words: what is guaranteed, by what, and what is not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, assert_never
+
+from repairsolver.metrics import Fidelity, Share
+from repairsolver.results import Counterexample, RepairStatus, Verdict, VerifyStatus
+
+if TYPE_CHECKING:
+    from repairsolver.repairing.result import Repair
+
+
+def assignment(found: Counterexample) -> str:
+    """A counterexample as VNN-COMP writes it: ((X_0 0.5) ... (Y_0 1.0) ...), exact decimals."""
+    values = [f"(X_{i} {float(v)!r})" for i, v in enumerate(found.input)]
+    values += [f"(Y_{i} {float(v)!r})" for i, v in enumerate(found.output)]
+    return "(" + "\n ".join(values) + ")"
+
+
+def explain_verdict(verdict: Verdict) -> str:
+    """What a verdict means and rests on, in one or two sentences."""
+    tried = ", ".join(verdict.methods) or "nothing"
+    match verdict.status:
+        case VerifyStatus.VIOLATED:
+            return (
+                f"The property is violated: onnxruntime, run on the network's own file, gives the outputs "
+                f"above for the inputs above{_by(verdict.counterexample)}. Counterexamples found and "
+                f"replayed: {len(verdict.counterexamples)}, in {verdict.seconds:.2f} s."
+            )
+        case VerifyStatus.HOLDS:
+            return (
+                f"The property holds for every input of its regions: proved by {tried} on {verdict.boxes} "
+                f"boxes in {verdict.seconds:.2f} s, in {verdict.arithmetic} arithmetic on the weights as "
+                f"stored. Rounding inside a runtime is not covered."
+            )
+        case VerifyStatus.UNKNOWN | VerifyStatus.TIMEOUT:
+            return (
+                f"Neither proved nor refuted in {verdict.seconds:.2f} s: tried {tried} on {verdict.boxes} "
+                f"boxes; proved on {verdict.proved_volume:.2%} of the input volume{_bound(verdict)}."
+            )
+        case _ as unreachable:
+            assert_never(unreachable)
+
+
+def _by(found: Counterexample | None) -> str:
+    return "" if found is None else f", by {found.violation:.4g} in the weakest constraint"
+
+
+def _bound(verdict: Verdict) -> str:
+    if verdict.best_bound is None:
+        return ""
+    return f"; best proved bound {verdict.best_bound:.4g} (a positive one proves the property)"
+
+
+def explain_repair(repair: Repair) -> str:
+    """What a repair changed, what is proved about it and what it kept, one sentence per line."""
+    return "\n".join(_repair_lines(repair))
+
+
+def _repair_lines(repair: Repair) -> Iterator[str]:
+    spent = f"{repair.rounds} rounds, {repair.seconds:.2f} s, solver {repair.solver}"
+    match repair.status:
+        case RepairStatus.REPAIRED:
+            yield f"The repaired network has the property; {_change(repair)}; {spent}."
+            if repair.verdict is not None:
+                yield explain_verdict(repair.verdict)
+        case RepairStatus.INFEASIBLE:
+            yield f"No change of the chosen layers repairs the network: {repair.message} ({spent})."
+        case RepairStatus.UNKNOWN | RepairStatus.TIMEOUT:
+            yield f"No repair was proved: {repair.message} ({spent})."
+        case _ as unreachable:
+            assert_never(unreachable)
+    if repair.fidelity is not None:
+        yield from fidelity_lines(repair.fidelity)
+
+
+def _change(repair: Repair) -> str:
+    entries = 0 if repair.edit is None else repair.edit.count
+    return (
+        f"{entries} numbers changed, the {repair.norm} norm of the change is {repair.cost or 0.0:.6g}, and no "
+        f"repair of the same layers has less than {repair.lower_bound:.6g}"
+    )
+
+
+def fidelity_lines(kept: Fidelity) -> Iterator[str]:
+    """What a repair kept, one sentence per line."""
+    if kept.agreement is not None:
+        yield f"Same decision on {share(kept.agreement)} random inputs of {kept.domain}."
+    if kept.region_agreement is not None:
+        yield f"Same decision on {share(kept.region_agreement)} random inputs of the property's regions."
+    yield (
+        f"Largest output difference on random inputs of {kept.domain}: mean {kept.mean_difference:.4g}, "
+        f"maximum {kept.max_difference:.4g}."
+    )
+    for name, value in (
+        ("Points to repair that are right now", kept.efficacy),
+        ("Unseen points that are right now", kept.generalisation),
+        ("Points to keep that were right and are wrong now", kept.drawdown),
+    ):
+        if value is not None:
+            yield f"{name}: {value.hits} of {value.total}."
+
+
+def share(value: Share) -> str:
+    """`99.98 % (95 % confidence: 99.97 % to 99.99 %) of 100000`."""
+    low, high = value.interval
+    return f"{value.value:.3%} (95 % confidence: {low:.3%} to {high:.3%}) of {value.total}"
