@@ -85,8 +85,12 @@ class Network:
 
     @property
     def affine_layers(self) -> tuple[Node, ...]:
-        """The dense and convolution layers, first to last: those with weights that can be edited."""
-        return tuple(node for node in self.nodes if isinstance(node.operator, Dense | Conv))
+        """The dense and convolution layers with weights of the file, first to last: those to edit."""
+        return tuple(
+            node
+            for node in self.nodes
+            if isinstance(node.operator, Dense | Conv) and node.operator.weight_source is not None
+        )
 
     def __call__(self, points: NDArray[np.floating]) -> Array:
         """Outputs [b, m] in float64 for points [b, n] (or [n], which gives [m])."""

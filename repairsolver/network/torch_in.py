@@ -18,6 +18,7 @@ from repairsolver.network.replay import replay
 
 OPSET = 17
 POINTS = 8
+RANKS: dict[type[torch.nn.Module], int] = {torch.nn.Conv1d: 3, torch.nn.Conv2d: 4, torch.nn.Conv3d: 5}
 
 
 def onnx_from_module(module: torch.nn.Module, input_shape: Sequence[int] | None) -> bytes:
@@ -47,6 +48,8 @@ def onnx_from_module(module: torch.nn.Module, input_shape: Sequence[int] | None)
                 (sample(module, tuple(input_shape)),),
                 path,
                 opset_version=OPSET,
+                training=torch.onnx.TrainingMode.PRESERVE,
+                do_constant_folding=False,
                 input_names=["input"],
                 output_names=["output"],
                 dynamic_axes={"input": {0: "N"}, "output": {0: "N"}},
@@ -61,18 +64,15 @@ def onnx_from_module(module: torch.nn.Module, input_shape: Sequence[int] | None)
 
 
 def sample(module: torch.nn.Module, shape: tuple[int, ...]) -> torch.Tensor:
-    """An input of the shape that the module takes: as given, else with a batch axis in front."""
-    element, device = element_of(module), device_of(module)
-    wide = torch.zeros((1, *shape), dtype=element, device=device)
-    if shape[0] != 1 or len(shape) == 1:
-        return wide
-    given = torch.zeros(shape, dtype=element, device=device)
-    try:
-        with torch.no_grad():
-            module(given)
-    except (RuntimeError, ValueError):
-        return wide
-    return given
+    """An input with a batch axis of 1: the one given, or a further one.
+
+    Convolutions say how many axes they need (torch would take one less for an input without batch);
+    where there are none, a leading 1 of a longer shape is the batch axis.
+    """
+    ranks = [RANKS[type(part)] for part in module.modules() if type(part) in RANKS]
+    complete = len(shape) == ranks[0] if ranks else len(shape) > 1
+    batched = shape if complete and shape[0] == 1 else (1, *shape)
+    return torch.zeros(batched, dtype=element_of(module), device=device_of(module))
 
 
 def check_module(network: Network, module: torch.nn.Module) -> None:
