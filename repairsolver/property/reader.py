@@ -14,11 +14,13 @@ from typing import NamedTuple
 from repairsolver.errors import PropertyError
 
 _TOKEN = re.compile(
-    r"""(?P<space>[\s\ufeff]+|;[^\n]*)
-      |(?P<open>\()
-      |(?P<close>\))
-      |(?P<atom>"[^"\n]*"|[A-Za-z]\w*\s*\[[\d\s,]*\]|\[[\d\s,]*\]|[^\s()\[\]";]+)
-      |(?P<bad>.)""",
+    r"""[\s\ufeff]*+
+      (?:(?P<open>\()
+        |(?P<close>\))
+        |(?P<atom>"[^"\n]*"|[A-Za-z]\w*\s*\[[\d\s,]*\]|\[[\d\s,]*\]|[^\s()\[\]";]+)
+        |(?P<comment>;[^\n]*)
+        |(?P<end>\Z)
+        |(?P<bad>.))""",
     re.VERBOSE,
 )
 _SHOWN = 60
@@ -89,23 +91,22 @@ def read_forms(source: Source) -> tuple[Form, ...]:
     stack: list[list[Expression]] = [[]]
     opened: list[int] = []
     for match in _TOKEN.finditer(source.text):
-        kind = match.lastgroup
-        if kind == "space":
-            continue
+        kind = match.lastgroup or "bad"
+        start = match.start(kind)
         if kind == "atom":
             if not opened:
-                raise source.error(Atom(match[0], match.start()), "expected `(` to start a command")
-            stack[-1].append(Atom(match[0], match.start()))
+                raise source.error(Atom(match[kind], start), "expected `(` to start a command")
+            stack[-1].append(Atom(match[kind], start))
         elif kind == "open":
-            opened.append(match.start())
+            opened.append(start)
             stack.append([])
         elif kind == "close":
             if not opened:
-                raise source.error(match.start(), "this `)` closes nothing: remove it")
+                raise source.error(start, "this `)` closes nothing: remove it")
             form = Form(tuple(stack.pop()), opened.pop())
             stack[-1].append(form)
-        else:
-            raise source.error(match.start(), f"unexpected character {match[0]!r}")
+        elif kind == "bad":
+            raise source.error(start, f"unexpected character {match[kind]!r}")
     if opened:
         raise source.error(opened[-1], f"this `(` is never closed ({len(opened)} still open at the end)")
     return tuple(form for form in stack[0] if isinstance(form, Form))
