@@ -1,5 +1,5 @@
 # setup, demo, test: the three things a fresh machine needs; all of them end up in .venv.
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 # Benchmark data: taken from the environment, else from the folder beside this checkout if it exists.
@@ -35,7 +35,7 @@ docs: setup
 	$(BIN)/mkdocs build --strict
 
 wheel: setup
-	$(BIN)/python -m hatchling build -t wheel
+	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
 
 clean:
 	rm -rf $(VENV) dist site

@@ -89,7 +89,7 @@ def _repaired(say: Console, fix: Repair, out: Path) -> Path:
     if fix.status is not RepairStatus.REPAIRED or fix.edit is None or fix.cost is None:
         raise SoundnessError(f"demo: the bundled network must be repairable, got {fix.status}: {fix.message}")
     say.print(
-        f"[bold green]repaired[/bold green] in {fix.seconds:.2f} s and {fix.rounds} rounds, in the last layer:"
+        f"[bold green]repaired[/bold green] in {fix.seconds:.2f} s, {fix.rounds} rounds. In the last layer:"
     )
     say.print(fix.edit.describe(entries=8), markup=False)
     say.print(
@@ -151,7 +151,8 @@ def _axis(index: int, quantity: Quantity, shown: tuple[float, float]) -> Axis:
 
 
 def _files(say: Console, out: Path, seconds: float) -> None:
-    say.rule(f"[bold]Files in {out.resolve()}")
+    say.rule("[bold]Files")
+    say.print(f"In {out.resolve()}:", soft_wrap=True, markup=False)
     table = Table(box=None, padding=(0, 2), show_header=False)
     table.add_row(NETWORK, "the network as it was")
     table.add_row(PROPERTY, "the property, VNN-LIB")

@@ -79,8 +79,8 @@ def _repair_lines(repair: Repair) -> Iterator[str]:
 def _change(repair: Repair) -> str:
     entries = 0 if repair.edit is None else repair.edit.count
     return (
-        f"{entries} numbers changed, the {repair.norm} norm of the change is {repair.cost or 0.0:.6g}, and no "
-        f"repair of the same layers has less than {repair.lower_bound:.6g}"
+        f"{entries} numbers changed, the {repair.norm} norm of the change is {repair.cost or 0.0:.6g}, and "
+        f"no repair of the same layers has less than {repair.lower_bound:.6g}"
     )
 
 
