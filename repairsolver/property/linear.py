@@ -130,7 +130,10 @@ def round_up(value: Fraction) -> float:
         OverflowError: it is too large for float64.
     """
     nearest = float(value)
-    return nearest if nearest >= value else math.nextafter(nearest, math.inf)
+    rounded = nearest if nearest >= value else math.nextafter(nearest, math.inf)
+    if math.isinf(rounded):
+        raise OverflowError("above the largest float64")
+    return rounded
 
 
 def _leaf(atom: Atom, source: Source, resolve: Resolve) -> float | int:
