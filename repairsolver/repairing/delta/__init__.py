@@ -1,1 +1,1 @@
-
+"""The least change of the last affine layer."""

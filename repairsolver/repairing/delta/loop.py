@@ -1,0 +1,230 @@
+r"""The counterexample-guided loop: least change for the points so far, proof or more points, next margin.
+
+For one margin m: solve min ||delta|| over all requirements with margin m; round, write, replay; attack
+the property tightened by m/2, so that points are found before they are violations; verify. New points
+start over; a proof or the end of the time ends the margin. `Margins` chooses the next one.
+
+The lower bound is the optimum with margin 0 over all points collected, every point free in its choice of
+row. Every correct repair of the layer satisfies that program, because its points are inputs of the
+property's regions and the network of the program is the real one in real arithmetic; so the optimum of
+the program, and each dual bound on it, bounds the norm of every correct repair from below (up to float64
+rounding of the program's coefficients and the solver's feasibility tolerance, about 1e-7 relative).
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+import numpy as np
+
+from repairsolver.errors import SoundnessError
+from repairsolver.network.graph import Network
+from repairsolver.property.specification import Property
+from repairsolver.repairing.delta.branching import Optimum, optimise
+from repairsolver.repairing.delta.candidate import Candidate, make_candidate, tightened
+from repairsolver.repairing.delta.layer import EditableLayer
+from repairsolver.repairing.delta.margin import Margins
+from repairsolver.repairing.delta.program import LeastChange
+from repairsolver.repairing.delta.requirements import Requirements
+from repairsolver.results import Array, Event, Limits, OnEvent, Verdict, VerifyStatus
+from repairsolver.solvers import SolutionStatus
+
+MOST_POINTS = 200
+"""Counterexamples taken from one attack, worst first."""
+
+TIGHTENING = 0.5
+"""The share of the margin within which points count as counterexamples of a candidate."""
+
+ATTACK_SECONDS = 2.0
+"""Longest attack on one candidate."""
+
+EFFORT = {"samples": 4096, "restarts": 256, "steps": 40, "keep": 64}
+"""How hard each conjunction is attacked: wider than for a mere answer, since every point helps."""
+
+FIRST_TRIAL = 20.0
+"""Seconds for one margin if there is no time limit; doubled for every margin that fails."""
+
+TRIAL_SHARE = 0.2
+"""The share of the remaining time for one margin."""
+
+BOUND_SECONDS = 10.0
+"""Longest search for one lower bound."""
+
+
+@dataclass(slots=True, eq=False)
+class Session:
+    """One repair in progress.
+
+    Args:
+        best: the cheapest proved candidate; or else `last`, the newest unproved one.
+        lower: the largest lower bound so far.
+        rounds: how many candidates were made.
+    """
+
+    network: Network
+    prop: Property
+    layer: EditableLayer
+    requirements: Requirements
+    norm: str
+    gap: float
+    solver: str
+    limits: Limits
+    seed: int
+    on_event: OnEvent | None
+    started: float = field(default_factory=time.perf_counter)
+    best: Candidate | None = None
+    last: Candidate | None = None
+    lower: float = 0.0
+    rounds: int = 0
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self.started
+
+    @property
+    def remaining(self) -> float:
+        return np.inf if self.limits.seconds is None else self.limits.seconds - self.seconds
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing more can or need be done."""
+        close = self.best is not None and self.best.cost - self.lower <= self.gap * self.best.cost
+        return close or self.remaining <= 0 or self.rounds >= self.limits.rounds
+
+    def emit(self, stage: str, message: str, **numbers: float) -> None:
+        if self.on_event is not None:
+            self.on_event(Event(stage, message, self.seconds, numbers))
+
+    def problem(self, margin: float, seconds: float, limit: float = np.inf) -> LeastChange:
+        deadline = None if np.isinf(seconds) else time.perf_counter() + max(seconds, 0.0)
+        return LeastChange(self.requirements, margin, self.norm, self.solver, deadline, limit, self.seed)
+
+    def candidate(self, optimum: Optimum, margin: float) -> Candidate:
+        """Write a change into the file; counts as a round."""
+        assert optimum.delta is not None
+        made = make_candidate(self.network, self.layer, optimum.delta, self.norm, margin)
+        self.rounds += 1
+        self.last = made
+        self.emit(
+            "solve",
+            f"candidate {self.rounds}: {self.norm} norm {made.cost:.6g}, margin {margin:.3g}, "
+            f"{len(self.requirements)} requirements",
+            cost=made.cost,
+            margin=margin,
+            requirements=len(self.requirements),
+        )
+        return made
+
+    def accept(self, candidate: Candidate) -> None:
+        """Keep a proved candidate if it is the cheapest."""
+        if self.best is None or candidate.cost < self.best.cost:
+            self.best = candidate
+
+
+class Outcome(StrEnum):
+    """How a margin fared."""
+
+    PROVED = "proved"
+    UNPROVED = "not proved in time"
+    UNREACHABLE = "out of reach of the layer"
+
+
+def search_margins(session: Session, start: float, *, shared: bool) -> None:
+    """Try margins until the gap is closed, the time is up, or none is left to try."""
+    margins = Margins(start)
+    trial = FIRST_TRIAL if np.isinf(session.remaining) else TRIAL_SHARE * session.remaining
+    while not session.finished and (margin := margins.next()) is not None:
+        outcome = try_margin(session, margin, min(trial, session.remaining), shared=shared)
+        session.emit("margin", f"margin {margin:.3g}: {outcome}", margin=margin)
+        if outcome is Outcome.UNREACHABLE:
+            margins.unreachable(margin)
+            continue
+        margins.report(margin, proved=outcome is Outcome.PROVED)
+        if outcome is Outcome.PROVED:
+            update_bound(session)
+        else:
+            trial *= 2.0
+
+
+def try_margin(session: Session, margin: float, seconds: float, *, shared: bool) -> Outcome:
+    """Collect points until the least change with this margin is proved or the time is up."""
+    end = time.perf_counter() + seconds
+    while True:
+        optimum = optimise(session.problem(margin, end - time.perf_counter()), shared=shared)
+        if optimum.delta is None:
+            reachable = optimum.status is not SolutionStatus.INFEASIBLE
+            return Outcome.UNPROVED if reachable else Outcome.UNREACHABLE
+        candidate = session.candidate(optimum, margin)
+        left = end - time.perf_counter()
+        if left <= 0 or session.rounds >= session.limits.rounds:
+            return Outcome.UNPROVED
+        if refine(session, candidate, left):
+            continue
+        verdict = verify(session, candidate.network, end - time.perf_counter())
+        session.last = replace(candidate, verdict=verdict)
+        if verdict.status is VerifyStatus.VIOLATED:
+            learn(session, verdict)
+        elif verdict.status is VerifyStatus.HOLDS:
+            session.accept(session.last)
+            return Outcome.PROVED
+        else:
+            return Outcome.UNPROVED
+
+
+def refine(session: Session, candidate: Candidate, seconds: float) -> bool:
+    """Add what a replay and an attack find wrong with a candidate; whether there was anything."""
+    missed = session.requirements.missed(candidate.network)
+    if missed:
+        session.requirements.raise_floors(missed)
+        return True
+    nearly = tightened(session.prop, TIGHTENING * candidate.margin)
+    inputs = attack(session, candidate.network, nearly, min(ATTACK_SECONDS, seconds))
+    fresh = session.requirements.forbid(session.prop, inputs)
+    session.emit("attack", f"{fresh} new points", points=fresh)
+    return fresh > 0
+
+
+def learn(session: Session, verdict: Verdict) -> None:
+    """Add a verification's counterexamples.
+
+    Raises:
+        SoundnessError: all are known, and their replay had passed.
+    """
+    found = verdict.counterexamples or tuple(filter(None, [verdict.counterexample]))
+    inputs = np.array([c.input for c in found]).reshape(-1, session.network.input_size)
+    if not session.requirements.forbid(session.prop, inputs):
+        raise SoundnessError(
+            f"{session.network.name}: the verifier reports a violation at inputs whose replay satisfied "
+            "the property; please report this with the network and the property"
+        )
+
+
+def update_bound(session: Session) -> None:
+    """Raise the lower bound by the points that there are now."""
+    known = np.inf if session.best is None else session.best.cost
+    seconds = min(BOUND_SECONDS, max(session.remaining, 1.0))
+    problem = session.problem(0.0, seconds, limit=known * (1 + 1e-6))
+    optimum = optimise(problem, shared=False, gap=0.1 * session.gap, known=known)
+    session.lower = max(session.lower, min(optimum.bound, known))
+    session.emit("bound", f"no repair below {session.lower:.6g}", lower_bound=session.lower)
+
+
+def verify(session: Session, network: Network, seconds: float) -> Verdict:
+    """Verify the property itself on a network within this time."""
+    from repairsolver.verification.engine import verify_property
+
+    limits = replace(session.limits, seconds=None if np.isinf(seconds) else max(seconds, 0.1))
+    return verify_property(network, session.prop, limits=limits, seed=session.seed)
+
+
+def attack(session: Session, network: Network, prop: Property, seconds: float) -> Array:
+    """Inputs [b, n] at which the network violates the property, worst first."""
+    from repairsolver.verification.attack import Effort
+    from repairsolver.verification.attack import attack as search
+
+    seed = session.seed + session.rounds
+    found = search(network, prop, seed=seed, seconds=seconds, effort=Effort(**EFFORT), worst=True)
+    inputs = [counterexample.input for counterexample in found[:MOST_POINTS]]
+    return np.array(inputs).reshape(-1, network.input_size)

@@ -1,0 +1,152 @@
+"""Method `delta`: the least change of the last affine layer, proved."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from repairsolver.metrics import Fidelity, fidelity
+from repairsolver.network.graph import Network
+from repairsolver.property import PointSet
+from repairsolver.property.specification import Property
+from repairsolver.repairing.delta.branching import optimise
+from repairsolver.repairing.delta.candidate import Candidate, edit_of
+from repairsolver.repairing.delta.layer import find_layer
+from repairsolver.repairing.delta.loop import Session, attack, learn, search_margins, update_bound, verify
+from repairsolver.repairing.delta.margin import START
+from repairsolver.repairing.delta.points import add_points
+from repairsolver.repairing.delta.requirements import Requirements
+from repairsolver.repairing.result import Delta, Repair
+from repairsolver.results import Limits, OnEvent, RepairStatus, Verdict, VerifyStatus
+from repairsolver.solvers import SolutionStatus, get_solver
+
+FIRST_ATTACK_SECONDS = 3.0
+
+
+def repair_delta(
+    network: Network,
+    prop: Property,
+    *,
+    layers: str,
+    norm: str,
+    gap: float,
+    solver: str,
+    points: PointSet | None,
+    keep: PointSet | None,
+    decision: str,
+    limits: Limits,
+    seed: int,
+    on_event: OnEvent | None,
+) -> Repair:
+    """See `repairsolver.repairing.engine.repair_property`."""
+    get_solver(solver)
+    layer = find_layer(network, layers)
+    requirements = Requirements(network, layer)
+    session = Session(network, prop, layer, requirements, norm, gap, solver, limits, seed, on_event)
+    add_points(requirements, prop, points, keep, decision)
+    verdict = find_violations(session)
+    if not requirements.missed(network):
+        return _nothing_to_do(session, verdict)
+    if _infeasible(session):
+        return _infeasible_result(session)
+    start = START * session.problem(0.0, np.inf).scale()
+    search_margins(session, start, shared=True)
+    if session.best is None or not session.finished:
+        search_margins(session, start, shared=False)
+    if session.best is None and _infeasible(session):
+        return _infeasible_result(session)
+    update_bound(session)
+    return _result(session, decision, points, keep)
+
+
+def find_violations(session: Session) -> Verdict | None:
+    """Attack the original network, and verify it if the attack finds nothing."""
+    seconds = min(FIRST_ATTACK_SECONDS, session.remaining)
+    found = attack(session, session.network, session.prop, seconds)
+    session.emit("attack", f"{len(found)} counterexamples of the original network", points=len(found))
+    if len(found):
+        session.requirements.forbid(session.prop, found)
+        return None
+    verdict = verify(session, session.network, session.remaining)
+    if verdict.status is VerifyStatus.VIOLATED:
+        learn(session, verdict)
+    return verdict
+
+
+def _infeasible(session: Session) -> bool:
+    """Whether no change of any size meets the requirements, without margin and free in every choice."""
+    problem = session.problem(0.0, session.remaining)
+    return optimise(problem, shared=False).status is SolutionStatus.INFEASIBLE
+
+
+def _infeasible_result(session: Session) -> Repair:
+    message = (
+        f"no change of layer {session.layer.name!r} meets the {len(session.requirements)} requirements found "
+        "so far, whatever its size"
+    )
+    return _repair(session, RepairStatus.INFEASIBLE, None, np.inf, None, message)
+
+
+def _nothing_to_do(session: Session, verdict: Verdict | None) -> Repair:
+    """The original network meets every requirement known: done if it is proved, else unknown."""
+    holds = verdict is not None and verdict.status is VerifyStatus.HOLDS
+    candidate = Candidate(session.network, np.zeros(session.layer.size), 0.0, 0.0, verdict)
+    if holds:
+        message = "the network has the property already: nothing was changed"
+        return _repair(session, RepairStatus.REPAIRED, candidate, 0.0, None, message)
+    late = verdict is not None and verdict.status is VerifyStatus.TIMEOUT
+    status = RepairStatus.TIMEOUT if late else RepairStatus.UNKNOWN
+    message = "no violation was found, and none was excluded: there is nothing to repair, but no proof"
+    return _repair(session, status, None, 0.0, None, message)
+
+
+def _result(session: Session, decision: str, points: PointSet | None, keep: PointSet | None) -> Repair:
+    chosen = session.best or session.last
+    if session.best is not None:
+        status, message = RepairStatus.REPAIRED, "the repaired network is proved to have the property"
+    else:
+        late = session.remaining <= 0
+        status = RepairStatus.TIMEOUT if late else RepairStatus.UNKNOWN
+        message = "the best candidate meets every point found so far, but is not proved"
+    kept = None
+    if chosen is not None and session.prop.regions:
+        kept = fidelity(
+            session.network,
+            chosen.network,
+            decision="min" if decision == "min" else "max",
+            seed=session.seed,
+            prop=session.prop,
+            points=points,
+            keep=keep,
+        )
+    return _repair(session, status, chosen, session.lower, kept, message)
+
+
+def _repair(
+    session: Session,
+    status: RepairStatus,
+    candidate: Candidate | None,
+    lower: float,
+    kept: Fidelity | None,
+    message: str,
+) -> Repair:
+    cost = None if candidate is None else candidate.cost
+    relative = None if cost is None else (cost - lower) / cost if cost > 0 else 0.0
+    edit: Delta | None = None
+    if candidate is not None:
+        edit = edit_of(session.network, session.layer, candidate.delta)
+    return Repair(
+        status=status,
+        network=None if candidate is None else candidate.network,
+        edit=edit,
+        norm=session.norm,
+        cost=cost,
+        lower_bound=lower,
+        gap=relative,
+        fidelity=kept,
+        verdict=None if candidate is None else candidate.verdict,
+        rounds=session.rounds,
+        seconds=session.seconds,
+        seed=session.seed,
+        solver=session.solver,
+        message=message,
+    )

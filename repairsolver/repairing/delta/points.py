@@ -1,0 +1,94 @@
+"""Points that the user gives: to be repaired, and to be kept."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from repairsolver.errors import PointSetError
+from repairsolver.network.graph import Network
+from repairsolver.network.replay import replay
+from repairsolver.property import PointSet
+from repairsolver.property.specification import Property
+from repairsolver.repairing.delta.requirements import Ids, Requirements
+from repairsolver.results import Array
+
+
+def add_points(
+    requirements: Requirements,
+    prop: Property,
+    points: PointSet | None,
+    keep: PointSet | None,
+    decision: str,
+) -> None:
+    """Ask for labels (or safety) at the points to repair, and for labels (or the old decision) at `keep`.
+
+    All inputs are rounded to the network's element type first, as the network sees them.
+
+    Raises:
+        PointSetError: points do not fit the network, have labels out of range, lie outside every region
+            although they have no labels, or contradict each other.
+    """
+    network = requirements.network
+    wanted: list[tuple[PointSet, Array, Ids]] = []
+    if points is not None:
+        inputs = _fitting(network, points, "repair")
+        if points.labels is None:
+            _require_inside(prop, inputs, points.name)
+            requirements.forbid(prop, inputs)
+        else:
+            wanted.append((points, inputs, points.labels))
+    if keep is not None:
+        inputs = _fitting(network, keep, "keep")
+        labels = _decisions(network, inputs, decision) if keep.labels is None else keep.labels
+        wanted.append((keep, inputs, labels))
+    _require_consistent(wanted)
+    for given, inputs, labels in wanted:
+        requirements.decide(inputs, labels, decision, keep=given is keep)
+
+
+def _fitting(network: Network, points: PointSet, purpose: str) -> Array:
+    if points.inputs.shape[1] != network.input_size:
+        raise PointSetError(
+            f"{points.name}: points to {purpose} have {points.inputs.shape[1]} entries, but "
+            f"{network.name} has {network.input_size} inputs"
+        )
+    if points.labels is not None:
+        wrong = np.flatnonzero((points.labels < 0) | (points.labels >= network.output_size))
+        if wrong.size:
+            raise PointSetError(
+                f"{points.name}: labels of points {wrong[:20].tolist()} lie outside "
+                f"0..{network.output_size - 1}: labels count the network's outputs from 0"
+            )
+    return points.inputs.astype(network.element).astype(np.float64)
+
+
+def _decisions(network: Network, inputs: Array, decision: str) -> Ids:
+    outputs = replay(network, inputs)
+    return np.asarray(outputs.argmax(axis=1) if decision == "max" else outputs.argmin(axis=1))
+
+
+def _require_inside(prop: Property, inputs: Array, name: str) -> None:
+    inside = np.zeros(len(inputs), dtype=bool)
+    for region in prop.regions:
+        inside |= region.contains(inputs)
+    if not inside.all():
+        raise PointSetError(
+            f"{name}: points {np.flatnonzero(~inside)[:20].tolist()} lie in no region of {prop.name}, so "
+            "without labels nothing is asked of them: give labels, or leave them out"
+        )
+
+
+def _require_consistent(wanted: list[tuple[PointSet, Array, Ids]]) -> None:
+    labels: dict[bytes, tuple[int, str]] = {}
+    problems = []
+    for given, inputs, decided in wanted:
+        for index, (row, label) in enumerate(zip(inputs, decided, strict=True)):
+            place = f"{given.name}[{index}] (label {label})"
+            first = labels.setdefault((row + 0.0).tobytes(), (int(label), place))
+            if first[0] != label:
+                problems.append(f"{first[1]} and {place}")
+    if problems:
+        raise PointSetError(
+            "the same input is given with different labels, so no network has both: "
+            + "; ".join(problems[:10])
+        )

@@ -1,0 +1,183 @@
+r"""What a repaired layer must achieve at finitely many points, as rows that are affine in the change.
+
+At a point with layer input h, a half-space row c with original slack s = c y + d' x - d is *broken* by
+
+$$ s + c\, T J(h)\, \delta \;\ge\; need, \qquad need = floor + margin. $$
+
+The margin is asked of counterexamples and of points to repair. The floor covers what rounding to the
+file's element type can undo; both are 0 where a lower bound on all repairs is computed. In a group of
+kind `any` one row per point suffices (a conjunction of the property: a disjunction of broken rows); in a
+group of kind `every` all rows are needed (a decision: the label beats every other output).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from repairsolver.errors import EditError
+from repairsolver.network.graph import Network
+from repairsolver.network.replay import replay
+from repairsolver.property.specification import Property
+from repairsolver.repairing.delta.layer import EditableLayer
+from repairsolver.results import Array
+from repairsolver.verification.replay import into_box
+
+Ids = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Group:
+    """The requirements of one kind at many points.
+
+    Args:
+        name: for messages, e.g. "region 1, conjunction 2".
+        readout: C, [r, m], over the scores.
+        every: whether all rows are needed, or one.
+        strict: whether the margin is asked for.
+        inputs: [b, n].
+        hidden: h, [b, k].
+        shift: d' x - d, [b, r].
+        slack: s, [b, r], of the original network.
+        rounding: how much the file's element type may move a row, [b].
+        floor: [b].
+    """
+
+    name: str
+    readout: Array
+    every: bool
+    strict: bool
+    inputs: Array
+    hidden: Array
+    shift: Array
+    slack: Array
+    rounding: Array
+    floor: Array
+
+    @property
+    def plain(self) -> bool:
+        """Whether no choice has to be made."""
+        return self.every or self.slack.shape[1] == 1
+
+    def need(self, margin: float) -> Array:
+        """What the rows must reach, [b]; with margin 0 only the sign counts."""
+        return np.asarray(self.floor + margin * self.strict if margin > 0 else np.zeros(len(self.floor)))
+
+    def reached(self, rows: Array) -> Array:
+        """What decides at each point: the worst row if every one is needed, else the best; [b]."""
+        return np.asarray(rows.min(axis=1) if self.every else rows.max(axis=1))
+
+    def joined(self, other: Group) -> Group:
+        return replace(
+            self,
+            inputs=np.concatenate([self.inputs, other.inputs]),
+            hidden=np.concatenate([self.hidden, other.hidden]),
+            shift=np.concatenate([self.shift, other.shift]),
+            slack=np.concatenate([self.slack, other.slack]),
+            rounding=np.concatenate([self.rounding, other.rounding]),
+            floor=np.concatenate([self.floor, other.floor]),
+        )
+
+
+@dataclass(slots=True, eq=False)
+class Requirements:
+    """All that was collected so far, by group; grows round by round."""
+
+    network: Network
+    layer: EditableLayer
+    groups: dict[str, Group] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        """The number of points, times the groups they are in."""
+        return sum(len(group.slack) for group in self.groups.values())
+
+    def values(self, group: Group, delta: Array) -> Array:
+        """What the rows reach under a change, [b, r]."""
+        return np.asarray(group.slack + self.layer.effect(group.hidden, delta) @ group.readout.T)
+
+    def gradient(self, group: Group, point: int, row: int) -> Array:
+        """How one row depends on the change, [unknowns]."""
+        hidden = group.hidden[point : point + 1]
+        return np.asarray(self.layer.gradient(hidden, group.readout[row : row + 1])[0, 0])
+
+    def forbid(self, prop: Property, inputs: Array) -> int:
+        """Ask that the property is not violated at these inputs [b, n]; returns how many were new.
+
+        Raises:
+            EditError: a conjunction has no rows, so that no repair exists.
+        """
+        before = len(self)
+        for i, region in enumerate(prop.regions):
+            held = (into_box(inputs, region, self.network.element) == inputs).all(axis=1)
+            inside = inputs[held | region.contains(inputs)]
+            for j, conjunction in enumerate(region.unsafe):
+                name = f"region {i}, conjunction {j}"
+                if not len(conjunction.bound):
+                    raise EditError(
+                        f"{prop.name}: {name} has no half-spaces, so every point of the region violates "
+                        "it and no repair exists: state at least one"
+                    )
+                shift = inside @ conjunction.input.T - conjunction.bound
+                self._add(name, conjunction.output, inside, shift, every=False, strict=True)
+        return len(self) - before
+
+    def decide(self, inputs: Array, labels: Ids, decision: str, *, keep: bool) -> None:
+        """Ask that the decision at these inputs [b, n] is the label [b].
+
+        Points to keep get no margin, and no floor above what the original network has.
+        """
+        identity = np.eye(self.network.output_size)
+        sign = 1.0 if decision == "max" else -1.0
+        for label in np.unique(labels):
+            readout = sign * (identity[label] - np.delete(identity, label, axis=0))
+            at = inputs[labels == label]
+            shift = np.zeros((len(at), len(readout)))
+            self._add(
+                f"{'keep' if keep else 'repair'} {label}", readout, at, shift, every=True, strict=not keep
+            )
+
+    def _add(
+        self, name: str, readout: Array, inputs: Array, shift: Array, *, every: bool, strict: bool
+    ) -> None:
+        group = self.groups.get(name)
+        if group is not None and len(inputs):
+            known = {row.tobytes() for row in group.inputs}
+            fresh = np.array([row.tobytes() not in known for row in inputs])
+            inputs, shift = inputs[fresh], shift[fresh]
+        if not len(inputs):
+            return
+        hidden, scores = self.layer.points(self.network, inputs)
+        slack = scores @ readout.T + shift
+        rounding = self._rounding(hidden, readout)
+        floor = rounding if strict else np.minimum(rounding, np.maximum(slack.min(axis=1), 0.0))
+        new = Group(name, readout, every, strict, inputs, hidden, shift, slack, rounding, floor)
+        self.groups[name] = new if group is None else group.joined(new)
+
+    def _rounding(self, hidden: Array, readout: Array) -> Array:
+        """Twice what half a unit in the last place of every stored parameter can move a row, [b].
+
+        |dz| <= eps/2 (|W| |h| + |b|), pushed through |T| and |C|; evaluation in that type errs as much
+        again.
+        """
+        eps = float(np.finfo(self.layer.parameters[0].stored.dtype).eps)
+        return np.asarray(eps * (self.layer.magnitude(hidden) @ np.abs(readout).T).max(axis=1))
+
+    def missed(self, candidate: Network) -> dict[str, Ids]:
+        """At which points of which groups the candidate's replayed outputs fail."""
+        found = {}
+        for name, group in self.groups.items():
+            rows = replay(candidate, group.inputs) @ group.readout.T + group.shift
+            failed = np.flatnonzero(group.reached(rows) <= 0)
+            if failed.size:
+                found[name] = failed
+        return found
+
+    def raise_floors(self, missed: dict[str, Ids]) -> None:
+        """Ask for more at points where rounding undid what the program gave."""
+        for name, points in missed.items():
+            group = self.groups[name]
+            floor = group.floor.copy()
+            floor[points] = 4.0 * np.maximum(floor[points], group.rounding[points])
+            self.groups[name] = replace(group, floor=floor)

@@ -1,0 +1,104 @@
+"""The entry: which method repairs, with which norm, under which limits."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from repairsolver.errors import EditError
+from repairsolver.network.graph import Network
+from repairsolver.property import PointSet
+from repairsolver.property.files import check_fits
+from repairsolver.property.specification import Property
+from repairsolver.repairing.delta.method import repair_delta
+from repairsolver.repairing.result import Repair
+from repairsolver.results import Limits, OnEvent
+
+
+class Method(Protocol):
+    """A repair method; the arguments are those of `repair_property`."""
+
+    def __call__(
+        self,
+        network: Network,
+        prop: Property,
+        *,
+        layers: str,
+        norm: str,
+        gap: float,
+        solver: str,
+        points: PointSet | None,
+        keep: PointSet | None,
+        decision: str,
+        limits: Limits,
+        seed: int,
+        on_event: OnEvent | None,
+    ) -> Repair: ...
+
+
+METHODS: dict[str, Method] = {"delta": repair_delta}
+"""Every repair method by name: a new one is one function and one line here."""
+
+REPAIR_NORMS = ("l1", "l2", "linf")
+DECISIONS = ("max", "min")
+
+
+def repair_property(
+    network: Network,
+    prop: Property,
+    *,
+    method: str = "delta",
+    layers: str = "last",
+    norm: str = "l1",
+    gap: float = 0.01,
+    solver: str = "highs",
+    points: PointSet | None = None,
+    keep: PointSet | None = None,
+    decision: str = "max",
+    limits: Limits = Limits(),  # noqa: B008 - frozen
+    seed: int = 0,
+    on_event: OnEvent | None = None,
+) -> Repair:
+    r"""The least change of a layer with which a network has a property, proved.
+
+    Minimises the norm of the change of the stored weights and biases. The result is `repaired` only if
+    the verifier proved the network read back from the changed ONNX file; its `lower_bound` holds for
+    every correct repair of the same layer (that also treats the given points as asked).
+
+    Args:
+        layers: "last", or the name of the last affine layer.
+        norm: l1, l2 or linf.
+        gap: relative gap between cost and lower bound at which to stop looking for a smaller change.
+        points: inputs that the repaired network must decide by their labels; without labels, at which
+            the property must not be violated.
+        keep: inputs whose decision must stay as it is (or as labelled); without margin.
+        decision: whether the largest or the smallest output is the decision.
+        limits: seconds for everything; without a limit the search ends when no margin is left to try.
+
+    Raises:
+        EditError: unknown method, norm, layer or decision; or the layer cannot be edited.
+        PropertyError: the property does not fit the network.
+        PointSetError: points do not fit the network, or contradict each other.
+        SolverUnavailableError, SolverCapabilityError, LicenseError: the solver cannot do this.
+        SoundnessError: a replay contradicts a result.
+    """
+    check_fits(prop, network)
+    choices = (("method", method, METHODS), ("norm", norm, REPAIR_NORMS), ("decision", decision, DECISIONS))
+    for what, got, known in choices:
+        if got not in known:
+            raise EditError(f"unknown {what} {got!r}: choose one of {', '.join(known)}")
+    if not 0 <= gap < 1:
+        raise EditError(f"gap must lie in [0, 1), got {gap}")
+    return METHODS[method](
+        network,
+        prop,
+        layers=layers,
+        norm=norm,
+        gap=gap,
+        solver=solver,
+        points=points,
+        keep=keep,
+        decision=decision,
+        limits=limits,
+        seed=seed,
+        on_event=on_event,
+    )

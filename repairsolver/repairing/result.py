@@ -1,0 +1,255 @@
+"""What a repair returns: the change of the stored parameters, and what is guaranteed about it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from layerwise.norm import NORMS
+from repairsolver.errors import EditError
+from repairsolver.network import replace_parameters, save_network
+from repairsolver.network.graph import Network
+from repairsolver.results import Array, RepairStatus, Verdict, VerifyStatus
+
+if TYPE_CHECKING:
+    from repairsolver.metrics import Fidelity
+
+FORMAT = "repairsolver-delta"
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TensorChange:
+    """One tensor of the ONNX file before and after, in the file's layout and element type.
+
+    Args:
+        tensor: its name in the file.
+        layer: the layer's name.
+        role: "weight" or "bias".
+        transposed: the file holds weights as [input, output] instead of [output, input].
+    """
+
+    tensor: str
+    layer: str
+    role: str
+    old: NDArray[np.floating]
+    new: NDArray[np.floating]
+    transposed: bool = False
+
+    @property
+    def difference(self) -> Array:
+        """new - old in float64."""
+        return np.asarray(self.new.astype(np.float64) - self.old.astype(np.float64))
+
+    def neuron(self, index: tuple[int, ...]) -> str:
+        """The name of one entry, as people know it."""
+        if self.role == "bias":
+            return f"{self.layer}: bias of neuron {index[-1]}"
+        target, *source = (*index[:-2], index[-1], index[-2]) if self.transposed else index
+        origin = ", ".join(map(str, source))
+        return f"{self.layer}: weight of neuron {target} from {origin}"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Delta:
+    """A change of stored parameters.
+
+    Args:
+        changes: tensors with at least one changed entry.
+        sha256: of the network that the change belongs to.
+    """
+
+    changes: tuple[TensorChange, ...]
+    sha256: str = ""
+
+    @property
+    def vector(self) -> Array:
+        """All differences, flat."""
+        parts = [change.difference.ravel() for change in self.changes]
+        return np.concatenate(parts) if parts else np.zeros(0)
+
+    @property
+    def count(self) -> int:
+        """How many entries changed."""
+        return int(np.count_nonzero(self.vector))
+
+    def norm(self, name: str) -> float:
+        """The l0, l1, l2 or linf norm of the difference."""
+        if name not in NORMS:
+            raise EditError(f"unknown norm {name!r}: known are {', '.join(NORMS)}")
+        return NORMS[name].value(self.vector)
+
+    def apply(self, network: Network) -> Network:
+        """The network with the new values.
+
+        Raises:
+            EditError: the network's tensors are missing or are not the old ones.
+        """
+        if self.sha256 and network.sha256 != self.sha256:
+            raise EditError(
+                f"{network.name}: this change belongs to the network with SHA-256 {self.sha256[:16]}..., "
+                f"got {network.sha256[:16]}...: apply it to the file that was repaired"
+            )
+        return (
+            replace_parameters(network, {c.tensor: c.new for c in self.changes}) if self.changes else network
+        )
+
+    def describe(self, entries: int = 10) -> str:
+        """The largest changes, one a line, largest first."""
+        rows = [
+            (abs(float(change.difference[index])), change, index)
+            for change in self.changes
+            for index in map(tuple, np.argwhere(change.difference != 0))
+        ]
+        rows.sort(key=lambda row: -row[0])
+        lines = [
+            f"{change.neuron(index)}: {change.old[index]:.6g} -> {change.new[index]:.6g} "
+            f"({change.difference[index]:+.3g})"
+            for _, change, index in rows[:entries]
+        ]
+        if len(rows) > entries:
+            lines.append(f"and {len(rows) - entries} more")
+        return "\n".join(lines) if lines else "no change"
+
+    def to_json(self) -> str:
+        """The changed entries as JSON; every float survives exactly."""
+        tensors = [_tensor_json(change) for change in self.changes]
+        content = {"format": FORMAT, "version": VERSION, "network_sha256": self.sha256, "tensors": tensors}
+        return json.dumps(content, indent=1)
+
+    @staticmethod
+    def from_json(text: str, network: Network) -> Delta:
+        """Read a change back, for the network that it belongs to.
+
+        Raises:
+            EditError: the text is no change, or not one of this network.
+        """
+        from repairsolver.repairing.stored import stored_tensors
+
+        try:
+            content = json.loads(text)
+            if content["format"] != FORMAT or content["version"] != VERSION:
+                raise EditError(
+                    f"not a change that this version reads: format {content['format']!r}, version "
+                    f"{content['version']!r}; expected {FORMAT!r}, version {VERSION}"
+                )
+            tensors = stored_tensors(network)
+            missing = [t["name"] for t in content["tensors"] if t["name"] not in tensors]
+            if missing:
+                raise EditError(f"{network.name} has no tensors {', '.join(missing)}: wrong network")
+            changes = tuple(_tensor_change(item, tensors[item["name"]]) for item in content["tensors"])
+            return Delta(changes, content["network_sha256"])
+        except (json.JSONDecodeError, KeyError, TypeError, IndexError) as error:
+            raise EditError(f"not a change in the format {FORMAT!r}: {error!r}") from error
+
+
+def _tensor_json(change: TensorChange) -> dict[str, Any]:
+    entries = [
+        {
+            "index": [int(i) for i in index],
+            "entry": change.neuron(tuple(index)),
+            "old": float(change.old[tuple(index)]),
+            "new": float(change.new[tuple(index)]),
+        }
+        for index in np.argwhere(change.difference != 0)
+    ]
+    return {
+        "name": change.tensor,
+        "layer": change.layer,
+        "role": change.role,
+        "transposed": change.transposed,
+        "shape": list(change.old.shape),
+        "element": str(change.old.dtype),
+        "entries": entries,
+    }
+
+
+def _tensor_change(item: dict[str, Any], stored: NDArray[np.floating]) -> TensorChange:
+    if list(stored.shape) != item["shape"]:
+        raise EditError(f"tensor {item['name']} has shape {list(stored.shape)}, expected {item['shape']}")
+    new = stored.copy()
+    for entry in item["entries"]:
+        index = tuple(entry["index"])
+        if float(stored[index]) != entry["old"]:
+            raise EditError(
+                f"tensor {item['name']}{list(index)} is {float(stored[index])!r}, expected {entry['old']!r}: "
+                "this change belongs to another network"
+            )
+        new[index] = entry["new"]
+    return TensorChange(item["name"], item["layer"], item["role"], stored, new, item["transposed"])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Repair:
+    """The answer of a repair.
+
+    Args:
+        status: repaired (proved), infeasible, unknown or timeout.
+        network: the repaired network, or the best candidate (then `verdict` is not `holds`), or None.
+        edit: the change that makes it; None without a network.
+        norm: l1, l2 or linf.
+        cost: the norm of the change as stored.
+        lower_bound: no correct repair of the same layer has a smaller norm.
+        gap: (cost - lower_bound) / cost; 0 for no change.
+        fidelity: agreement with the original over the property's boxes, where it was measured.
+        verdict: the verification of `network`.
+        rounds: how many candidates were made.
+        solver: what solved the programs.
+        message: one sentence for people.
+    """
+
+    status: RepairStatus
+    network: Network | None
+    edit: Delta | None
+    norm: str
+    cost: float | None
+    lower_bound: float
+    gap: float | None
+    fidelity: Fidelity | None
+    verdict: Verdict | None
+    rounds: int
+    seconds: float
+    seed: int
+    solver: str
+    message: str
+
+    @property
+    def proved(self) -> bool:
+        return self.verdict is not None and self.verdict.status is VerifyStatus.HOLDS
+
+    def save(self, path: str | Path) -> None:
+        """Write the network as ONNX.
+
+        Raises:
+            EditError: there is no network.
+        """
+        if self.network is None:
+            raise EditError(f"there is no network to save: {self.status} ({self.message})")
+        save_network(self.network, path)
+
+    def __repr__(self) -> str:
+        guarantee = "proved for every input of the property" if self.proved else "NOT proved"
+        if self.network is None or self.edit is None:
+            return f"<Repair {self.status}: {self.message}>"
+        return (
+            f"<Repair {self.status}: {guarantee}; {self.edit.count} entries changed, {self.norm} norm "
+            f"{self.cost:.6g}, at least {self.lower_bound:.6g} for any repair of this layer; "
+            f"{self.rounds} rounds, {self.seconds:.1f} s>"
+        )
+
+    def _repr_html_(self) -> str:
+        rows = {
+            "status": f"{self.status} ({'proved' if self.proved else 'not proved'})",
+            f"{self.norm} norm": "-" if self.cost is None else f"{self.cost:.6g}",
+            "lower bound": f"{self.lower_bound:.6g}",
+            "entries changed": "-" if self.edit is None else str(self.edit.count),
+            "rounds": str(self.rounds),
+            "seconds": f"{self.seconds:.1f}",
+        }
+        cells = "".join(f"<tr><th>{key}</th><td>{value}</td></tr>" for key, value in rows.items())
+        return f"<table>{cells}</table>"
