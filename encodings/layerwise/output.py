@@ -18,6 +18,9 @@ from scipy import sparse
 from layerwise import interval
 from layerwise.program import Array, Expr, Program, ProgramError, stack
 
+# Stands in for an infinite bound on the side that no big-M is made of.
+HUGE = np.finfo(np.float64).max
+
 
 class HalfSpaces(Protocol):
     """The rows output @ y + input @ x <= bound: C [r, m], D [r, n], d [r]."""
@@ -115,7 +118,8 @@ def some_conjunction_holds(
     largest = 0.0
     for index, rows in enumerate(conjunctions):
         value = activity(y, x, rows)
-        _, high = _value_bounds(program, y, x, rows, value, lower, upper)
+        low, high = _value_bounds(program, y, x, rows, value, lower, upper)
+        _, high = interval.checked(np.maximum(low, -HUGE), high, len(value), "rows of a disjunction, above")
         big = np.maximum(high - rows.bound, 0.0)
         used = np.flatnonzero(big)
         on = chosen[np.full(len(used), index)]
@@ -185,7 +189,8 @@ def some_row_reached(
     Args:
         value: v, [groups * group].
         threshold: t, [groups * group].
-        lower, upper: bounds of v; those of the program's columns if None. Groups of one need none.
+        lower, upper: bounds of v; those of the program's columns if None. Groups of one need none,
+            others only lower ones.
 
     Raises:
         ProgramError: a group of several rows has a row without finite lower bound.
@@ -197,7 +202,7 @@ def some_row_reached(
         return Disjunction(Expr.constants([]))
     if lower is None or upper is None:
         lower, upper = interval.of_expressions(program, value)
-    low, high = interval.checked(lower, upper, len(value), "rows of a disjunction")
+    low, high = interval.checked(lower, np.minimum(upper, HUGE), len(value), "rows of a disjunction, below")
     needed = ~np.any((low >= threshold).reshape(-1, group), axis=1)
     possible = (high >= threshold).reshape(-1, group) & needed[:, None]
     count = possible.sum(axis=1)
