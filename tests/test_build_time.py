@@ -31,7 +31,7 @@ def hand_to_highs(flat: Matrices) -> float:
     model.col_cost_, model.col_lower_, model.col_upper_ = flat.cost, flat.lower, flat.upper
     model.row_lower_, model.row_upper_ = flat.row_lower, flat.row_upper
     kinds = (highspy.HighsVarType.kContinuous, highspy.HighsVarType.kInteger)
-    model.integrality_ = [kinds[i] for i in flat.integer]
+    model.integrality_ = [kinds[int(i)] for i in flat.integer]
     model.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
     model.a_matrix_.start_, model.a_matrix_.index_ = flat.rows.indptr, flat.rows.indices
     model.a_matrix_.value_ = flat.rows.data
