@@ -164,7 +164,7 @@ def _filter_gradient(conv: Conv, hidden: Array, at_layer: Array, shape: tuple[in
     )
     patches = np.where(index >= 0, hidden[:, index], 0.0)
     grouped = at_layer.reshape(r, conv.groups, outputs // conv.groups, -1)
-    return np.einsum("rgot,bgtk->brgok", grouped, patches).reshape(b, r, outputs, -1)
+    return np.asarray(np.einsum("rgot,bgtk->brgok", grouped, patches)).reshape(b, r, outputs, -1)
 
 
 def find_layer(network: Network, layers: str | tuple[str, ...] = "last") -> EditableLayer:
