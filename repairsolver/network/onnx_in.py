@@ -10,7 +10,6 @@ from math import prod
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, shape_inference
 
@@ -56,7 +55,7 @@ def import_model(model: ModelProto, data: bytes, *, name: str, input_shape: Sequ
     entry = the_input(graph, name)
     element = the_element(entry, graph.output[0], name)
     shape = the_shape(entry, input_shape, name)
-    reader = Reader(graph, Builder(entry.name, shape), opset, in_order(graph, entry.name, name), name)
+    reader = Reader(readable, Builder(entry.name, shape), opset, in_order(graph, entry.name, name), name)
     result = reader.run()
     return Network(
         nodes=pruned(reader.builder, result, graph.output[0].name, name),
@@ -124,7 +123,7 @@ def fits(wanted: Sequence[int], declared: Sequence[int]) -> bool:
 class Reader:
     """Lowers nodes one after another and collects everything that it has to refuse."""
 
-    graph: GraphProto
+    model: ModelProto
     builder: Builder
     opset: int
     nodes: list[NodeProto]
@@ -135,7 +134,7 @@ class Reader:
     def run(self) -> Value:
         """The value of the output."""
         self.values[self.builder.input.node] = self.builder.input
-        output = self.graph.output[0].name
+        output = self.model.graph.output[0].name
         uses = Counter(t for node in self.nodes for t in node.input)
         uses[output] += 1
         self.read_initialisers(uses)
@@ -153,12 +152,14 @@ class Reader:
         return self.values[output]
 
     def read_initialisers(self, uses: Mapping[str, int]) -> None:
-        tensors = [t for t in self.graph.initializer if uses[t.name]]
+        tensors = [t for t in self.model.graph.initializer if uses[t.name]]
         huge = [t.name for t in tensors if prod(t.dims) > LARGEST]
         if huge:
             raise NetworkError(f"{self.name}: tensors {huge} have more than {LARGEST} entries")
-        for tensor in tensors:
-            self.values[tensor.name] = constant_of(tensor, tensor.name)
+        try:
+            self.values.update({tensor.name: constant_of(tensor, tensor.name) for tensor in tensors})
+        except RefusedError as reason:
+            raise NetworkError(f"{self.name}: {reason}") from reason
 
     def read(self, node: NodeProto, uses: Mapping[str, int]) -> None:
         """Put the outputs of one node into `values`, or note why not."""
@@ -197,11 +198,10 @@ class Reader:
     @cached_property
     def inferred(self) -> dict[str, Shape]:
         """The shapes that onnx infers, needed only to judge nodes behind a refused one."""
-        graph = shape_inference.infer_shapes(
-            onnx.ModelProto(
-                graph=self.graph, opset_import=[helper.make_opsetid("", self.opset)], ir_version=8
-            )
-        ).graph
+        try:
+            graph = shape_inference.infer_shapes(self.model).graph
+        except shape_inference.InferenceError:
+            return {}
         return {
             value.name: tuple(d.dim_value or 1 for d in value.type.tensor_type.shape.dim)
             for value in (*graph.value_info, *graph.output)
@@ -211,7 +211,7 @@ class Reader:
     def stand_in(self, tensor: str) -> Value | None:
         """A tensor of the right shape in place of a refused one, so that later nodes are judged too."""
         shape = self.inferred.get(tensor)
-        if shape is None:
+        if shape is None or not 0 < prod(shape) <= LARGEST or min(shape, default=1) < 1:
             return None
         return self.builder.emit(tensor, identity(prod(shape)), [self.builder.input], shape, tensor)
 

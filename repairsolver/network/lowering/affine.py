@@ -8,7 +8,15 @@ from math import prod
 import numpy as np
 
 from repairsolver.network.lowering.arithmetic import shift
-from repairsolver.network.lowering.builder import Call, Constant, RefusedError, Tensor, Value, positions
+from repairsolver.network.lowering.builder import (
+    PRODUCT,
+    Call,
+    Constant,
+    RefusedError,
+    Tensor,
+    Value,
+    positions,
+)
 from repairsolver.network.operators import Dense, Source
 from repairsolver.results import Array
 
@@ -44,39 +52,38 @@ def multiply(call: Call, left: Value, right: Value, alpha: float) -> Tensor:
         return times_weight(call, left, right, alpha)
     if isinstance(left, Constant) and isinstance(right, Tensor):
         return weight_times(call, left, right, alpha)
-    raise RefusedError(
-        "a product of two tensors that both depend on the network's input is not piecewise linear"
-    )
+    raise RefusedError(PRODUCT)
 
 
 def times_weight(call: Call, x: Tensor, weight: Constant, alpha: float) -> Tensor:
     """x [..., k] @ W [k, r], or @ w [k]."""
     matrix = as_matrix(weight)
     stored = matrix.floats.reshape(matrix.shape[0], -1)
-    if x.shape[-1:] != stored.shape[:1]:
-        raise RefusedError(f"shapes {list(x.shape)} and {list(weight.shape)} do not multiply")
-    ones = (1,) * max(0, len(weight.shape) - max(len(x.shape), 2)) if len(x.shape) > 1 else ()
-    shape = ones + x.shape[:-1] + matrix.shape[1:]
     operator = dense(stored.T, matrix.source, len(matrix.shape) == 2, alpha)
-    return call.emit(operator, [x], shape)
+    return call.emit(operator, [x], product_shape(x.shape, weight.shape))
 
 
 def weight_times(call: Call, weight: Constant, x: Tensor, alpha: float) -> Tensor:
     """W [r, k] @ x [..., k, n], or @ x [k]; w [k] @ x [..., k, n]."""
     matrix = as_matrix(weight)
     stored = matrix.floats.reshape(-1, matrix.shape[-1])
-    rows = matrix.shape[:-1]
-    inner = x.shape[-2] if len(x.shape) > 1 else x.shape[0]
-    if inner != stored.shape[1]:
-        raise RefusedError(f"shapes {list(weight.shape)} and {list(x.shape)} do not multiply")
     operator = dense(stored, matrix.source, False, alpha)
-    columns = x.shape[-1] if len(x.shape) > 1 else 1
-    if columns == 1:
-        return call.emit(operator, [x], x.shape[:-2] + rows + x.shape[-1:] * (len(x.shape) > 1))
+    shape = product_shape(weight.shape, x.shape)
+    if len(x.shape) == 1 or x.shape[-1] == 1:
+        return call.emit(operator, [x], shape)
     swapped = call.select(x, np.swapaxes(positions(x), -1, -2), suffix="/columns")
     product = call.emit(operator, [swapped], (*swapped.shape[:-1], len(stored)), "/product")
-    moved = np.swapaxes(positions(product), -1, -2)
-    return call.select(product, moved.reshape(x.shape[:-2] + rows + x.shape[-1:]))
+    return call.select(product, np.swapaxes(positions(product), -1, -2).reshape(shape))
+
+
+def product_shape(left: tuple[int, ...], right: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of left @ right; a vector counts as a row on the left, as a column on the right."""
+    inner = right[-2] if len(right) > 1 else right[0]
+    if left[-1] != inner:
+        raise RefusedError(f"shapes {list(left)} and {list(right)} do not multiply")
+    rows = left[-2:-1] if len(left) > 1 else ()
+    columns = right[-1:] if len(right) > 1 else ()
+    return np.broadcast_shapes(left[:-2], right[:-2]) + rows + columns
 
 
 def as_matrix(weight: Constant) -> Constant:

@@ -6,7 +6,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from repairsolver.network.lowering.builder import Call, Constant, RefusedError, Tensor, Value, positions
+from repairsolver.network.lowering.builder import (
+    PRODUCT,
+    Call,
+    Constant,
+    RefusedError,
+    Tensor,
+    Value,
+    positions,
+)
 from repairsolver.network.operators import Conv, Dense, Scale, Sum
 from repairsolver.results import Array
 
@@ -44,9 +52,7 @@ def multiply_entries(call: Call) -> list[Value]:
         case Constant(), Tensor():
             return [scale(call, y, x.floats, np.array(0.0))]
         case _:
-            raise RefusedError(
-                "a product of two tensors that depend on the network's input is not piecewise linear"
-            )
+            raise RefusedError(PRODUCT)
 
 
 def divide(call: Call) -> list[Value]:

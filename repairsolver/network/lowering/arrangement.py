@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import accumulate
-from math import prod
+from math import isfinite, prod
 
 import numpy as np
 
@@ -179,8 +179,12 @@ def pad(call: Call) -> list[Value]:
 def padding(call: Call) -> float:
     """The constant that pads: an attribute up to opset 10, an input from 11."""
     if call.opset < 11:
-        return call.number("value", 0.0)
-    return float(call.constant(2).floats.reshape(())) if call.has(2) else 0.0
+        value = call.number("value", 0.0)
+    else:
+        value = float(call.constant(2).floats.reshape(())) if call.has(2) else 0.0
+    if not isfinite(value):
+        raise RefusedError(f"it pads with {value}")
+    return value
 
 
 OPERATORS = {

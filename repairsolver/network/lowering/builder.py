@@ -23,6 +23,8 @@ from repairsolver.results import Array
 LARGEST = 2**27
 """Entries that one tensor may have: beyond this a file is taken for a mistake or an attack."""
 
+PRODUCT = "a product of two tensors that both depend on the network's input is not piecewise linear"
+
 Shape = tuple[int, ...]
 
 

@@ -19,7 +19,10 @@ MOVES_NOTHING = frozenset({"Identity", "Reshape", "Flatten", "Squeeze", "Unsquee
 
 def constant_of(tensor: TensorProto, name: str) -> Constant:
     """A stored tensor as a value."""
-    return Constant(numpy_helper.to_array(tensor), Source(name))
+    try:
+        return Constant(numpy_helper.to_array(tensor), Source(name))
+    except (ValueError, TypeError, KeyError) as error:
+        raise RefusedError(f"the stored tensor {name!r} cannot be read: {error}") from error
 
 
 def fold(node: NodeProto, inputs: Sequence[Constant | None], opset: int) -> list[Value | None]:
