@@ -40,7 +40,7 @@ TIGHTENING = 0.5
 ATTACK_SECONDS = 2.0
 """Longest attack on one candidate."""
 
-EFFORT = {"samples": 4096, "restarts": 256, "steps": 40, "keep": 64}
+EFFORT = {"samples": 2048, "restarts": 128, "steps": 40, "keep": 64}
 """How hard each conjunction is attacked: wider than for a mere answer, since every point helps."""
 
 FIRST_TRIAL = 20.0
@@ -223,8 +223,10 @@ def attack(session: Session, network: Network, prop: Property, seconds: float) -
     """Inputs [b, n] at which the network violates the property, worst first."""
     from repairsolver.verification.attack import Effort
     from repairsolver.verification.attack import attack as search
+    from repairsolver.verification.engine import single_threaded
 
     seed = session.seed + session.rounds
-    found = search(network, prop, seed=seed, seconds=seconds, effort=Effort(**EFFORT), worst=True)
+    with single_threaded():
+        found = search(network, prop, seed=seed, seconds=seconds, effort=Effort(**EFFORT), worst=True)
     inputs = [counterexample.input for counterexample in found[:MOST_POINTS]]
     return np.array(inputs).reshape(-1, network.input_size)
