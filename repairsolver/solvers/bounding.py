@@ -36,7 +36,7 @@ def lagrangian_bound(flat: Matrices, multipliers: Array, values: Array) -> float
     multipliers = np.where(priced, multipliers, 0.0)
     rows = float(multipliers @ np.where(priced, side, 0.0))
     reduced = flat.cost - flat.rows.T @ multipliers
-    best = _minimisers(flat, reduced)
+    best = minimisers(flat, reduced)
     residue = DUAL_TOLERANCE * max(1.0, float(np.abs(flat.cost).max(initial=0.0)))
     best = np.where(~np.isfinite(best) & (np.abs(reduced) <= residue), values, best)
     if not np.isfinite(best).all():
@@ -44,7 +44,7 @@ def lagrangian_bound(flat: Matrices, multipliers: Array, values: Array) -> float
     return rows + float(reduced @ best + 0.5 * flat.quadratic @ best**2) + flat.offset
 
 
-def _minimisers(flat: Matrices, reduced: Array) -> Array:
+def minimisers(flat: Matrices, reduced: Array) -> Array:
     """For each column the minimiser of d v + q v^2 / 2 over its bounds; infinite where unbounded."""
     linear = np.where(reduced > 0, flat.lower, flat.upper)
     linear = np.where(reduced == 0, np.clip(0.0, flat.lower, flat.upper), linear)

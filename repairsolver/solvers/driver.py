@@ -14,6 +14,7 @@ import numpy as np
 
 from layerwise.program import Array, Matrices, Program
 from repairsolver.errors import SolverCapabilityError, SolverError
+from repairsolver.solvers.bounding import minimisers
 from repairsolver.solvers.protocol import Feature, Solution, SolutionStatus, Solver
 
 TOLERANCE = 1e-6
@@ -88,16 +89,25 @@ def tidy(flat: Matrices) -> Matrices:
 
 
 def settle(flat: Matrices) -> Answer | None:
-    """The answer of a program that needs no solver: contradictory bounds, or no columns at all."""
+    """The answer of a program that needs no solver: contradictory bounds, or no rows with entries."""
     if (flat.lower > flat.upper).any() or (flat.row_lower > flat.row_upper).any():
         return Answer(SolutionStatus.INFEASIBLE)
     if np.isposinf(flat.row_lower).any() or np.isneginf(flat.row_upper).any():
         return Answer(SolutionStatus.INFEASIBLE)
-    if flat.cost.size:
-        return None
-    if (flat.row_lower > TOLERANCE).any() or (flat.row_upper < -TOLERANCE).any():
+    empty = np.diff(flat.rows.indptr) == 0
+    if (flat.row_lower[empty] > TOLERANCE).any() or (flat.row_upper[empty] < -TOLERANCE).any():
         return Answer(SolutionStatus.INFEASIBLE)
-    return Answer(SolutionStatus.OPTIMAL, np.zeros(0), flat.offset)
+    return None if flat.rows.nnz else _separable(flat)
+
+
+def _separable(flat: Matrices) -> Answer:
+    """The optimum column by column; a parabola's best integer is the one nearest to its lowest point."""
+    best = minimisers(flat, flat.cost)
+    if not np.isfinite(best).all():
+        return Answer(SolutionStatus.UNBOUNDED)
+    values = np.where(flat.integer, np.round(best), best)
+    value = float(flat.cost @ values + 0.5 * flat.quadratic @ values**2 + flat.offset)
+    return Answer(SolutionStatus.OPTIMAL, values, value)
 
 
 def checked(name: str, program: Program, flat: Matrices, answer: Answer, started: float) -> Solution:

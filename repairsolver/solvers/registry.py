@@ -17,6 +17,10 @@ from repairsolver.solvers.protocol import Availability, Feature, Solution, Solve
 
 SOLVERS: dict[str, str] = {
     "highs": "repairsolver.solvers.highs:Highs",
+    "gurobi": "repairsolver.solvers.gurobi:Gurobi",
+    "pulp": "repairsolver.solvers.pulp:Pulp",
+    "z3": "repairsolver.solvers.z3:Z3",
+    "projection": "repairsolver.solvers.least_squares:Projection",
 }
 """Name to `module:class`, in order of preference."""
 
