@@ -227,10 +227,10 @@ def test_deep_nesting_is_read_without_recursion(formula: str) -> None:
 
 def test_exploding_normal_forms_are_refused_fast() -> None:
     choices = " ".join("(or (<= Y_0 1) (>= Y_1 2))" for _ in range(40))
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(PropertyError, match=r"the disjunctive normal form has .* at most 100000"):
         parse(f"(assert (and {choices}))")
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 def test_huge_matrices_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -326,7 +326,7 @@ def test_images_are_read_fast(folder: str, size: int, seconds: float) -> None:
     path = min((Path(DATA or "") / folder / "vnnlib").iterdir())
     times = []
     for _ in range(3):
-        start = time.perf_counter()
+        start = time.process_time()
         assert load_property(path).input_size == size
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     assert min(times) < seconds
