@@ -233,6 +233,14 @@ def test_exploding_normal_forms_are_refused_fast() -> None:
     assert time.process_time() - start < 5
 
 
+def test_plain_rows_count_once_for_every_disjunct() -> None:
+    rows = "".join(f"(assert (<= Y_0 {value}))" for value in range(1001))
+    with pytest.raises(
+        PropertyError, match="the disjunctive normal form has 1000 disjuncts with 1002000 half-spaces"
+    ):
+        parse(f"{rows}(assert (or {'(<= Y_1 0)' * 1000}))")
+
+
 def test_huge_matrices_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("repairsolver.property.normal_form.MAX_NUMBERS", 10)
     with pytest.raises(PropertyError, match="the property's matrices would hold 14 numbers"):

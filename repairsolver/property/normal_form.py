@@ -61,6 +61,7 @@ def regions(formula: Formula, source: Source, variables: Variables) -> tuple[Reg
     """
     common, rows = _common_box(formula.literals, source, variables)
     disjuncts = disjunctive_normal_form(Formula("and", [], formula.parts), source)
+    _check_size(len(disjuncts), sum(map(len, disjuncts)) + len(rows) * len(disjuncts), source)
     groups = _group(disjuncts, common, rows)
     _refuse_loose(groups, common, source, variables)
     _refuse_large(groups, source, variables)
