@@ -13,6 +13,7 @@ from repairsolver.network.lowering.builder import (
     RefusedError,
     Tensor,
     Value,
+    affordable,
     positions,
 )
 from repairsolver.network.operators import Conv, Dense, Scale, Sum
@@ -133,7 +134,7 @@ def has_bias(operator: Dense | Conv) -> bool:
 
 def scale(call: Call, x: Tensor, factor: Array, constant: Array, suffix: str = "") -> Tensor:
     """factor * x + constant with broadcasting; x itself where that changes nothing."""
-    shape = np.broadcast_shapes(x.shape, factor.shape, constant.shape)
+    shape = affordable(np.broadcast_shapes(x.shape, factor.shape, constant.shape))
     wide = broadcast(call, x, shape, suffix + "/broadcast")
     a = np.broadcast_to(factor, shape).reshape(-1)
     c = np.broadcast_to(constant, shape).reshape(-1)
@@ -144,7 +145,7 @@ def scale(call: Call, x: Tensor, factor: Array, constant: Array, suffix: str = "
 
 def combine(call: Call, tensors: list[Tensor], coefficients: tuple[float, ...]) -> Tensor:
     """A linear combination of tensors with broadcasting."""
-    shape = np.broadcast_shapes(*(x.shape for x in tensors))
+    shape = affordable(np.broadcast_shapes(*(x.shape for x in tensors)))
     wide = [broadcast(call, x, shape, f"/broadcast{i}") for i, x in enumerate(tensors)]
     return call.emit(Sum(coefficients), wide, shape)
 

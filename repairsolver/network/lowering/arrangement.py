@@ -8,12 +8,12 @@ from math import isfinite, prod
 import numpy as np
 
 from repairsolver.network.lowering.builder import (
-    LARGEST,
     Call,
     Constant,
     RefusedError,
     Tensor,
     Value,
+    affordable,
     axis_of,
     positions,
 )
@@ -161,8 +161,7 @@ def pad(call: Call) -> list[Value]:
     for axis, (before, after) in widths.items():
         index = np.take(index, range(max(0, -before), x.shape[axis] - max(0, -after)), axis)
         grown[axis] = (max(0, before), max(0, after))
-    if prod(d + a + b for d, (a, b) in zip(index.shape, grown, strict=True)) > LARGEST:
-        raise RefusedError(f"its result has more than {LARGEST} entries")
+    affordable(tuple(d + a + b for d, (a, b) in zip(index.shape, grown, strict=True)))
     match mode:
         case "constant":
             fill = padding(call)

@@ -78,10 +78,8 @@ class Builder:
         self, name: str, operator: Operator, inputs: Sequence[Tensor], shape: Shape, layer: str
     ) -> Tensor:
         """Append a node; the name is made unique where it is taken."""
-        if prod(shape) == 0:
+        if prod(affordable(shape)) == 0:
             raise RefusedError(f"its result of shape {list(shape)} is empty")
-        if prod(shape) > LARGEST:
-            raise RefusedError(f"its result of shape {list(shape)} has more than {LARGEST} entries")
         unique, count = name, 1
         while unique in self.nodes or unique == self.input.node:
             unique, count = f"{name}#{count}", count + 1
@@ -116,6 +114,13 @@ class Builder:
 
     def size(self, node: str) -> int:
         return prod(self.shape(node))
+
+
+def affordable(shape: Shape) -> Shape:
+    """The shape itself; refused if a tensor of it would be too large to hold."""
+    if prod(shape) > LARGEST:
+        raise RefusedError(f"it needs a tensor of shape {list(shape)}, which has more than {LARGEST} entries")
+    return shape
 
 
 def identity(size: int) -> Select:

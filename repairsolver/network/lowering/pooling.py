@@ -7,7 +7,7 @@ from math import prod
 import numpy as np
 
 from repairsolver.network.lowering.arithmetic import scale
-from repairsolver.network.lowering.builder import LARGEST, Call, RefusedError, Tensor, Value, positions
+from repairsolver.network.lowering.builder import Call, RefusedError, Tensor, Value, affordable, positions
 from repairsolver.network.lowering.window import Window, window_of
 from repairsolver.network.operators import Conv, MaxPool
 
@@ -26,8 +26,8 @@ def max_pool(call: Call) -> list[Value]:
     x = call.tensor(0)
     window = pooling_window(call, x)
     shape = (*x.shape[:2], *window.target)
-    if prod(shape) * prod(window.kernel) > LARGEST:
-        raise RefusedError(f"its windows have more than {LARGEST} entries together")
+    affordable((*shape, *window.kernel))
+    affordable((*x.shape[:2], *window.padded(x.shape[2:])))
     padded = np.pad(positions(x), ((0, 0), (0, 0), *window.reach), constant_values=-1)
     windows = window.over(padded).reshape(-1, prod(window.kernel))
     if not (windows >= 0).any(axis=1).all():
@@ -51,7 +51,7 @@ def average_pool(call: Call) -> list[Value]:
     window = pooling_window(call, x)
     size, channels = prod(window.kernel), prod(x.shape[:2])
     operator = Conv(
-        weight=np.full((channels, 1, *window.kernel), 1.0 / size),
+        weight=np.full(affordable((channels, 1, *window.kernel)), 1.0 / size),
         bias=np.zeros(channels),
         strides=window.strides,
         pads=window.reach,

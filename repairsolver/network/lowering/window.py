@@ -8,7 +8,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from repairsolver.network.lowering.builder import Call, RefusedError
+from repairsolver.network.lowering.builder import Call, RefusedError, affordable
 from repairsolver.network.operators import Indices
 
 
@@ -31,6 +31,10 @@ class Window:
     def reach(self) -> tuple[tuple[int, int], ...]:
         """The paddings, overhang included."""
         return tuple((a, b + more) for (a, b), more in zip(self.pads, self.overhang, strict=True))
+
+    def padded(self, sizes: tuple[int, ...]) -> tuple[int, ...]:
+        """The spatial axes with their paddings."""
+        return tuple(n + a + b for n, (a, b) in zip(sizes, self.reach, strict=True))
 
     def over(self, values: NDArray[np.int64]) -> Indices:
         """All windows over padded values [*lead, *s]: [*lead, *target, *kernel]."""
@@ -68,7 +72,9 @@ def window_of(call: Call, kernel: tuple[int, ...], sizes: tuple[int, ...]) -> Wi
         max(0, (t - 1) * s + (k - 1) * d + 1 - (n + a + b))
         for t, s, k, d, n, (a, b) in zip(target, strides, kernel, dilations, sizes, pads, strict=True)
     )
-    return Window(kernel, strides, dilations, pads, target, overhang)
+    window = Window(kernel, strides, dilations, pads, target, overhang)
+    affordable(window.padded(sizes))
+    return window
 
 
 def along(
