@@ -36,9 +36,13 @@ def test_broken_at_fixed_outputs_is_the_definition(seed, given_bounds):
     rng = np.random.default_rng(seed)
     conjunctions, margin = draw(rng), rng.uniform(0, 0.5)
     points, x = rng.uniform(-2, 2, (2, 3)), rng.uniform(-1, 1, (2, 2))
+    low, high = (points + side * rng.uniform(0, 1, (2, 3)) for side in (-1, 1))
     program = Program()
-    y = program.columns(6, -2.0, 2.0)
-    ends = {"lower": np.full(6, -2.0), "upper": np.full(6, 2.0)} if given_bounds else {}
+    y = program.columns(6, low.ravel(), high.ravel())
+    ends = {}
+    if given_bounds:
+        y = program.columns(6)
+        ends = {"lower": low.ravel(), "upper": high.ravel()}
     output.at_least_one_row_broken(program, y, conjunctions, margin=margin, x=x, **ends)
     program.rows(y, points.ravel(), points.ravel())
     expected = all(broken(conjunctions, *point, margin) for point in zip(points, x, strict=True))
@@ -103,8 +107,8 @@ def test_one_row_needs_neither_binaries_nor_bounds():
 def test_groups_are_simplified():
     program = Program()
     v = program.columns(8)
-    low = np.array([0, -1, -1, -1, -1, -1, -1, -1.0])
-    high = np.array([1, 1, -0.5, 1, 1, 1, -0.5, -0.5])
+    low = np.array([0, -1, -1, -1, -0.1, -1, -1, -1.0])
+    high = np.array([1, 1, -0.1, 1, 1, 1, -0.1, -0.1])
     made = output.some_row_reached(program, v, np.zeros(8), group=2, lower=low, upper=high)
     # Reached anyway; only the second can; both can; none can.
     assert len(made.chosen) == 2

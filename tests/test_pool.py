@@ -74,6 +74,9 @@ def test_binaries_only_for_unresolved_candidates():
     assert program.statistics().binaries == 2
     values = np.concatenate([[1.0, 2.0, 0.5, 1.5], np.zeros(program.n_columns - 4)])
     np.testing.assert_array_equal(y[[1, 2]].value(values), [1.5, 1.5])
+    # M of entry 0 is 4 - 0, of entry 1 it is 3 - 2.
+    big = program.matrices().row_upper[2:4]
+    np.testing.assert_array_equal(big, [4.0, 1.0])
 
 
 def test_entries_below_may_be_expressions():

@@ -126,6 +126,25 @@ def test_violation_measures_bounds_rows_and_integrality():
     assert len(n) == 1
 
 
+def test_no_row_names_a_column_twice():
+    """Solvers refuse such rows."""
+    x = Program().columns(3)
+    for block in (x[[0, 0, 2]], x[[2, 1, 0]], x + x[[1, 1, 1]]):
+        product = np.ones((2, 3)) @ block
+        for i in range(2):
+            entries = product.matrix.indices[product.matrix.indptr[i] : product.matrix.indptr[i + 1]]
+            assert len(set(entries)) == len(entries)
+
+
+def test_objective_by_hand():
+    program = Program()
+    x = program.columns(2)
+    program.minimise(np.array([[2.0, -1.0]]) @ x + 3.0)
+    program.minimise_squares(x, [1.0, 4.0])
+    program.minimise_squares(x[[1]], 2.0)
+    assert program.objective(np.array([3.0, 5.0])) == 6 - 5 + 3 + 0.5 * (9 + 4 * 25 + 2 * 25)
+
+
 def test_explicit_zeros_do_not_reach_the_solver():
     program = Program()
     x = program.columns(3)
