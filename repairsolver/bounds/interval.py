@@ -40,8 +40,8 @@ def _node_interval(node: TensorNode, arguments: list[Interval], shape: tuple[int
         centres = [(low + high) / 2 for low, high in arguments]
         radii = [(high - low) / 2 for low, high in arguments]
         centre = apply_linear(node, centres, shape)
-        radius = apply_linear(node, radii, shape, magnitude=True)
-        slack = 1e-14 * apply_linear(node, [c.abs() for c in centres], shape, magnitude=True)
+        radius = apply_linear(node, radii, shape, "magnitude")
+        slack = 1e-14 * apply_linear(node, [c.abs() for c in centres], shape, "magnitude")
         return centre - radius - slack, centre + radius + slack
     if isinstance(operator, ops.MaxPool):
         windows = node.parameters["windows"]

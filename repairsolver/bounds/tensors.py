@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
-from typing import assert_never
+from typing import Literal, assert_never
 
 import torch
 from torch import Tensor
-from torch.nn import functional
+from torch.nn import functional, grad
 
 from repairsolver.network import operators as ops
 from repairsolver.network.graph import Network
+
+# A linear node y = M x + c can be applied whole, without its constant, or as |M| x (interval radii).
+Part = Literal["affine", "linear", "magnitude"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,9 +95,7 @@ def _parameters(operator: ops.Operator, dtype: torch.dtype, device: torch.device
 def apply(node: TensorNode, arguments: list[Tensor], shape: tuple[int, ...]) -> Tensor:
     """One node on flat arguments [b, size]; `shape` is the ONNX shape of the first argument."""
     match node.operator:
-        case (
-            ops.Dense() | ops.Conv() | ops.Scale() | ops.Select() | ops.Sum() | ops.Concat()
-        ):
+        case ops.Dense() | ops.Conv() | ops.Scale() | ops.Select() | ops.Sum() | ops.Concat():
             return apply_linear(node, arguments, shape)
         case ops.Relu() | ops.LeakyRelu() | ops.Clip() | ops.Sigmoid() | ops.Tanh():
             return apply_activation(node, arguments[0])
@@ -127,38 +128,40 @@ def apply_activation(node: TensorNode, x: Tensor) -> Tensor:
 
 
 def apply_linear(
-    node: TensorNode, arguments: list[Tensor], shape: tuple[int, ...], *, magnitude: bool = False
+    node: TensorNode, arguments: list[Tensor], shape: tuple[int, ...], part: Part = "affine"
 ) -> Tensor:
-    """A linear node on flat arguments [b, size].
-
-    With `magnitude` the absolute linear part without the constant: |W| x, which carries interval radii.
-    """
-    x, p = arguments[0], {k: v.abs() if magnitude and v.is_floating_point() else v for k, v in node.parameters.items()}
+    """A linear node y = M x + c on flat arguments [b, size]: the whole, M x alone, or |M| x."""
+    x, p = arguments[0], node.parameters
+    if part == "magnitude":
+        p = {name: value.abs() if value.is_floating_point() else value for name, value in p.items()}
+    whole = part == "affine"
     match node.operator:
         case ops.Dense():
-            bias = None if magnitude else p["bias"]
+            bias = p["bias"] if whole else None
             return functional.linear(x.unflatten(1, (-1, p["weight"].shape[1])), p["weight"], bias).flatten(1)
         case ops.Conv() as conv:
             padded = functional.pad(x.unflatten(1, shape[1:]), _torch_pads(conv))
             convolve = (functional.conv1d, functional.conv2d, functional.conv3d)[len(conv.strides) - 1]
-            bias = None if magnitude else p["bias"]
+            bias = p["bias"] if whole else None
             out = convolve(padded, p["weight"], bias, conv.strides, 0, conv.dilations, conv.groups)
             return out.flatten(1)
         case ops.Scale():
-            return p["scale"] * x if magnitude else p["scale"] * x + p["shift"]
+            return p["scale"] * x + p["shift"] if whole else p["scale"] * x
         case ops.Select():
-            fill = torch.zeros_like(p["fill"]) if magnitude else p["fill"]
+            fill = p["fill"] if whole else torch.zeros_like(p["fill"])
             return torch.where(p["index"] >= 0, x[:, p["index"]], fill)
         case ops.Sum(coefficients):
-            signs = [abs(c) if magnitude else c for c in coefficients]
-            return torch.stack([c * a for c, a in zip(signs, arguments, strict=True)]).sum(dim=0)
+            factors = [abs(c) if part == "magnitude" else c for c in coefficients]
+            return torch.stack([c * a for c, a in zip(factors, arguments, strict=True)]).sum(dim=0)
         case ops.Concat():
             return torch.cat(arguments, dim=1)
         case _:
             raise TypeError(f"{node.name}: {type(node.operator).__name__} is not linear")
 
 
-def adjoint(node: TensorNode, rows: Tensor, shapes: list[tuple[int, ...]]) -> tuple[list[Tensor], Tensor | None]:
+def adjoint(
+    node: TensorNode, rows: Tensor, shapes: list[tuple[int, ...]]
+) -> tuple[list[Tensor], Tensor | None]:
     """Pull linear functionals back through a linear node.
 
     For y = M x + c and rows R [b, s, size of y]: R y = (R M) x + R c.
@@ -176,7 +179,9 @@ def adjoint(node: TensorNode, rows: Tensor, shapes: list[tuple[int, ...]]) -> tu
             split = rows.unflatten(2, (-1, len(p["bias"])))
             return [(split @ p["weight"]).flatten(2)], split.sum(2) @ p["bias"]
         case ops.Conv() as conv:
-            return [_conv_adjoint(conv, p["weight"], rows, node.shape, shapes[0])], _conv_bias(p["bias"], rows)
+            return [_conv_adjoint(conv, p["weight"], rows, node.shape, shapes[0])], _conv_bias(
+                p["bias"], rows
+            )
         case ops.Scale():
             return [rows * p["scale"]], rows @ p["shift"]
         case ops.Select():
@@ -197,7 +202,8 @@ def _torch_pads(conv: ops.Conv) -> list[int]:
 
 
 def _conv_bias(bias: Tensor, rows: Tensor) -> Tensor:
-    return rows.unflatten(2, (len(bias), -1)).sum(3) @ bias
+    channels: Tensor = rows.unflatten(2, (len(bias), -1)).sum(3)
+    return channels @ bias
 
 
 def _conv_adjoint(
@@ -207,8 +213,8 @@ def _conv_adjoint(
     gradient = rows.reshape(batch * count, *target[1:])
     padded = [s + before + after for s, (before, after) in zip(shape[2:], conv.pads, strict=True)]
     size = [batch * count, shape[1], *padded]
-    pull = (torch.nn.grad.conv1d_input, torch.nn.grad.conv2d_input, torch.nn.grad.conv3d_input)
-    x = pull[len(padded) - 1](size, weight, gradient, conv.strides, 0, conv.dilations, conv.groups)
+    pull = (grad.conv1d_input, grad.conv2d_input, grad.conv3d_input)
+    x: Tensor = pull[len(padded) - 1](size, weight, gradient, conv.strides, 0, conv.dilations, conv.groups)
     for axis, (before, _) in enumerate(conv.pads, start=2):
         x = x.narrow(axis, before, shape[axis])
     return x.reshape(batch, count, -1)

@@ -1,0 +1,82 @@
+"""Bounds of every pre-activation over batches of boxes: intervals first, then backward linear bounds."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from repairsolver.bounds.backward import Boxes, pull_back
+from repairsolver.bounds.interval import Interval, interval_bounds
+from repairsolver.bounds.relaxation import unstable
+from repairsolver.bounds.tensors import TensorGraph
+from repairsolver.network import operators as ops
+
+
+def pre_activations(graph: TensorGraph) -> list[tuple[int, int]]:
+    """(position of the nonlinear node, position of its pre-activation), in order."""
+    return [
+        (position, node.inputs[0])
+        for position, node in enumerate(graph.nodes, start=1)
+        if not isinstance(node.operator, ops.Linear | ops.Softmax)
+    ]
+
+
+def root_boxes(graph: TensorGraph, lower: Tensor, upper: Tensor) -> Boxes:
+    """Boxes [b, n] with interval bounds of every pre-activation."""
+    found = interval_bounds(graph, lower, upper)
+    return Boxes(lower, upper, {source: found[source] for _, source in pre_activations(graph)})
+
+
+def tighten(graph: TensorGraph, boxes: Boxes, *, memory: float = 2.5e8) -> None:
+    """Improve the known bounds, front to back, by backward linear bounds of the unstable neurons.
+
+    Args:
+        boxes: bounds inherited from a larger box or from intervals; replaced by tighter ones.
+        memory: bytes that one block of rows may hold.
+    """
+    for position, source in pre_activations(graph):
+        lower, upper = boxes.known[source]
+        node = graph.nodes[position - 1]
+        pooled = isinstance(node.operator, ops.MaxPool)
+        loose = torch.ones_like(lower, dtype=torch.bool) if pooled else unstable(node, lower, upper)
+        if bool(loose.any()):
+            boxes.known[source] = _tighten_one(graph, boxes, source, loose, memory)
+
+
+def _tighten_one(graph: TensorGraph, boxes: Boxes, source: int, loose: Tensor, memory: float) -> Interval:
+    """Bound the loose entries of one tensor from both sides, packed box by box."""
+    old_lower, old_upper = boxes.known[source]
+    count = int(loose.sum(dim=1).max())
+    # The first `count` entries of a stable sort by looseness: every loose entry, then padding.
+    index = torch.argsort(loose.to(torch.int8), dim=1, descending=True, stable=True)[:, :count]
+    widest = max(graph.size(k) for k in range(source + 1))
+    chunk = max(1, int(memory / (8 * 4 * len(loose) * widest)))
+    parts = [_two_sided(graph, boxes, source, index[:, k : k + chunk]) for k in range(0, count, chunk)]
+    lower = torch.cat([low for low, _ in parts], dim=1)
+    upper = torch.cat([high for _, high in parts], dim=1)
+    lower = torch.maximum(lower, old_lower.gather(1, index))
+    # Rounding may cross bounds of a neuron that is constant on the box.
+    upper = torch.maximum(torch.minimum(upper, old_upper.gather(1, index)), lower)
+    return old_lower.scatter(1, index, lower), old_upper.scatter(1, index, upper)
+
+
+def _two_sided(graph: TensorGraph, boxes: Boxes, source: int, index: Tensor) -> Interval:
+    rows = _unit_rows(graph, source, index, boxes.lower.dtype)
+    bound = pull_back(graph, boxes, {k: torch.cat([r, -r], dim=1) for k, r in rows[0].items()})
+    least = bound.minimum(boxes.lower, boxes.upper)
+    offset, count = rows[1], index.shape[1]
+    return least[:, :count] + offset, -least[:, count:] + offset
+
+
+def _unit_rows(
+    graph: TensorGraph, source: int, index: Tensor, dtype: torch.dtype
+) -> tuple[dict[int, Tensor], Tensor]:
+    """Rows that pick entries of a tensor; a flat dense layer is stepped over by taking its weights' rows."""
+    node = graph.nodes[source - 1] if source else None
+    if node is not None and isinstance(node.operator, ops.Dense):
+        weight, bias = node.parameters["weight"], node.parameters["bias"]
+        if graph.size(node.inputs[0]) == weight.shape[1]:
+            return {node.inputs[0]: weight[index]}, bias[index]
+    unit = torch.zeros(*index.shape, graph.size(source), dtype=dtype, device=index.device)
+    unit.scatter_(2, index.unsqueeze(2), 1.0)
+    return {source: unit}, torch.zeros_like(index, dtype=dtype)

@@ -1,0 +1,95 @@
+"""Verification: attack, then linear bounds with input splitting, then exact programs for what remains."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from repairsolver.network.graph import Network
+from repairsolver.property import check_fits
+from repairsolver.property.specification import Property
+from repairsolver.results import Limits, OnEvent, Verdict, VerifyStatus
+from repairsolver.verification.attack import Effort, attack
+from repairsolver.verification.query import queries, strip_softmax
+from repairsolver.verification.run import Run
+from repairsolver.verification.searching import solve_boxes, split_boxes
+
+# Beyond this many varying inputs, halving one of them hardly tightens anything.
+MOST_SPLIT_INPUTS = 16
+
+
+def verify_property(
+    network: Network,
+    prop: Property,
+    *,
+    limits: Limits | None = None,
+    seed: int = 0,
+    on_event: OnEvent | None = None,
+    device: str = "cpu",
+    effort: Effort | None = None,
+) -> Verdict:
+    """Decide whether a network satisfies a property on all its regions.
+
+    1. Attack: samples and projected gradients; every hit is replayed on onnxruntime.
+    2. Few varying inputs: branch and bound on the inputs with backward linear bounds (float64, over real
+       arithmetic on the stored weights, with margins above rounding).
+    3. Many varying inputs, or boxes too narrow to split: the exact program of the box (HiGHS).
+
+    Args:
+        limits: wall-clock seconds and the memory of batched bounds.
+        device: where bounds are computed, as torch names it.
+        effort: of the attack.
+
+    Returns:
+        holds (proved), violated (with replayed counterexamples, the worst first), unknown (nothing more
+        to try; `best_bound` says how far the proof came) or timeout.
+
+    Raises:
+        PropertyError: the property does not fit the network.
+        UnsupportedOperatorError: the network or property cannot be bounded.
+    """
+    check_fits(prop, network)
+    limits = limits or Limits()
+    core, prop = strip_softmax(network, prop)
+    if not any(region.unsafe for region in prop.regions):
+        return Verdict(VerifyStatus.HOLDS, proved_volume=1.0, methods=("vacuous: no region",), seed=seed)
+    regions = [region for region in prop.regions for _ in region.unsafe]
+    run = Run(network, core, prop, limits, seed, on_event, device, queries(prop, device), regions)
+    with single_threaded(), torch.inference_mode(False):
+        found = _attack(run, effort)
+        return _prove(run) if found is None else found
+
+
+@contextmanager
+def single_threaded() -> Iterator[None]:
+    """One torch thread inside each operation: small batches lose more to synchronising than they gain."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _attack(run: Run, effort: Effort | None) -> Verdict | None:
+    run.methods.append("attack")
+    run.say("attack", "sampling and projected gradient ascent")
+    seconds = None if math.isinf(run.left) else run.left / 4
+    run.found += attack(
+        run.network, run.prop, seed=run.seed, seconds=seconds, effort=effort, device=run.device
+    )
+    if not run.found:
+        return None
+    worst = max(c.violation for c in run.found)
+    run.say("attack", f"{len(run.found)} counterexamples, replayed", violation=worst)
+    return run.verdict(VerifyStatus.VIOLATED)
+
+
+def _prove(run: Run) -> Verdict:
+    varying = int((run.queries.upper > run.queries.lower).sum(dim=1).max())
+    if varying <= MOST_SPLIT_INPUTS:
+        return split_boxes(run)
+    return solve_boxes(run)
