@@ -213,8 +213,10 @@ def some_row_reached(
     chosen = program.columns(len(several), 0.0, 1.0, integer=True, name="broken")
     program.rows(value[several] - big * chosen, lower=low[several])
     groups = np.flatnonzero(needed & (count != 1))
-    member = (several[None, :] // group == groups[:, None]).astype(np.float64)
-    program.rows(sparse.csr_array(member) @ chosen, lower=1.0)
+    owner = np.searchsorted(groups, several // group)
+    entries = (np.ones(len(several)), (owner, np.arange(len(several))))
+    total: Expr = sparse.csr_array(entries, shape=(len(groups), len(several))) @ chosen
+    program.rows(total, lower=1.0)
     return Disjunction(chosen, float(big.max(initial=0.0)))
 
 

@@ -108,8 +108,9 @@ def triangle(
     """
     parts = _split(program, zhat, lower, upper, slope)
     k = parts.unstable
-    upper_line = parts.positive[k] * -parts.lower + parts.negative[k] * parts.upper
-    program.rows(upper_line, upper=-parts.lower * parts.upper)
+    # Scaled by u (-l) / (u - l), so that no coefficient is above 1.
+    share = parts.upper / (parts.upper - parts.lower)
+    program.rows(parts.positive[k] * (1.0 - share) + parts.negative[k] * share, upper=-parts.lower * share)
     return parts.positive - parts.negative * interval.vector(slope, len(zhat))
 
 
