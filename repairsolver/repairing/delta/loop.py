@@ -27,6 +27,7 @@ from repairsolver.repairing.delta.candidate import Candidate, make_candidate, ti
 from repairsolver.repairing.delta.layer import EditableLayer
 from repairsolver.repairing.delta.margin import Margins
 from repairsolver.repairing.delta.program import LeastChange
+from repairsolver.repairing.delta.pursuit import pursue
 from repairsolver.repairing.delta.requirements import Requirements
 from repairsolver.results import Array, Event, Limits, OnEvent, Verdict, VerifyStatus
 from repairsolver.solvers import SolutionStatus
@@ -179,10 +180,10 @@ def refine(session: Session, candidate: Candidate, seconds: float) -> bool:
     if missed:
         session.requirements.raise_floors(missed)
         return True
-    nearly = tightened(session.prop, TIGHTENING * candidate.margin)
-    inputs = attack(session, candidate.network, nearly, min(ATTACK_SECONDS, seconds))
+    nearly = TIGHTENING * candidate.margin
+    inputs = search(session, candidate.network, nearly, min(ATTACK_SECONDS, seconds))
     fresh = session.requirements.forbid(session.prop, inputs)
-    session.emit("attack", f"{fresh} new points", points=fresh)
+    session.emit("attack", f"{fresh} new requirements", points=fresh)
     return fresh > 0
 
 
@@ -219,14 +220,21 @@ def verify(session: Session, network: Network, seconds: float) -> Verdict:
     return verify_property(network, session.prop, limits=limits, seed=session.seed)
 
 
-def attack(session: Session, network: Network, prop: Property, seconds: float) -> Array:
-    """Inputs [b, n] at which the network violates the property, worst first."""
-    from repairsolver.verification.attack import Effort
-    from repairsolver.verification.attack import attack as search
+def search(session: Session, network: Network, margin: float, seconds: float) -> Array:
+    """Inputs [b, n] at which a network violates the property or misses it by less than the margin.
+
+    First by `pursue`, from the points known; by gradients if that finds nothing. Worst first.
+    """
+    from repairsolver.verification.attack import Effort, attack
     from repairsolver.verification.engine import single_threaded
 
     seed = session.seed + session.rounds
-    with single_threaded():
-        found = search(network, prop, seed=seed, seconds=seconds, effort=Effort(**EFFORT), worst=True)
-    inputs = [counterexample.input for counterexample in found[:MOST_POINTS]]
-    return np.array(inputs).reshape(-1, network.input_size)
+    known = session.requirements.inputs()
+    inputs = pursue(network, session.prop, known, least=-margin, seed=seed, seconds=seconds)
+    if not len(inputs):
+        nearly = tightened(session.prop, margin) if margin > 0 else session.prop
+        effort = Effort(**EFFORT)
+        with single_threaded():
+            found = attack(network, nearly, seed=seed, seconds=seconds, effort=effort, worst=True)
+        inputs = np.array([c.input for c in found]).reshape(-1, network.input_size)
+    return inputs[:MOST_POINTS]

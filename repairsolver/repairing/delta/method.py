@@ -11,7 +11,7 @@ from repairsolver.property.specification import Property
 from repairsolver.repairing.delta.branching import optimise
 from repairsolver.repairing.delta.candidate import Candidate, edit_of
 from repairsolver.repairing.delta.layer import find_layer
-from repairsolver.repairing.delta.loop import Session, attack, learn, search_margins, update_bound, verify
+from repairsolver.repairing.delta.loop import Session, learn, search, search_margins, update_bound, verify
 from repairsolver.repairing.delta.margin import START
 from repairsolver.repairing.delta.points import add_points
 from repairsolver.repairing.delta.requirements import Requirements
@@ -61,7 +61,7 @@ def repair_delta(
 def find_violations(session: Session) -> Verdict | None:
     """Attack the original network, and verify it if the attack finds nothing."""
     seconds = min(FIRST_ATTACK_SECONDS, session.remaining)
-    found = attack(session, session.network, session.prop, seconds)
+    found = search(session, session.network, 0.0, seconds)
     session.emit("attack", f"{len(found)} counterexamples of the original network", points=len(found))
     if len(found):
         session.requirements.forbid(session.prop, found)

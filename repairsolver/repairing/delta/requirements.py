@@ -93,6 +93,11 @@ class Requirements:
         """The number of points, times the groups they are in."""
         return sum(len(group.slack) for group in self.groups.values())
 
+    def inputs(self) -> Array:
+        """All inputs with requirements, [b, n]; those in several groups come several times."""
+        none = np.zeros((0, self.network.input_size))
+        return np.concatenate([none, *(group.inputs for group in self.groups.values())])
+
     def values(self, group: Group, delta: Array) -> Array:
         """What the rows reach under a change, [b, r]."""
         return np.asarray(group.slack + self.layer.effect(group.hidden, delta) @ group.readout.T)
