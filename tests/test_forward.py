@@ -30,6 +30,7 @@ from repairsolver.network.operators import (
 )
 
 random = np.random.default_rng(2)
+FREE = np.array([1, 0, 1])
 WEIGHT = np.array([[0.0, 1, 2], [3, 4, 5]])
 
 
@@ -50,7 +51,7 @@ def single(operator: Operator, shape: tuple[int, ...], result: tuple[int, ...]) 
         (Sigmoid(), lambda x: 1 / (1 + np.exp(-x))),
         (Tanh(), lambda x: (np.exp(2 * x) - 1) / (np.exp(2 * x) + 1)),
         (Scale(np.array([1.0, -2, 3]), np.array([0.0, 1, 2])), lambda x: x * [1, -2, 3] + [0, 1, 2]),
-        (Select(np.array([2, -1, 0]), np.array([0, 7.0, 0])), lambda x: x[:, [2, 0, 0]] * [1, 0, 1] + [0, 7, 0]),
+        (Select(np.array([2, -1, 0]), np.array([0, 7.0, 0])), lambda x: x[:, [2, 0, 0]] * FREE + [0, 7, 0]),
         (Dense(WEIGHT, np.array([1.0, 2])), lambda x: x @ WEIGHT.T + [1, 2]),
         (MaxPool(np.array([[0, 1], [2, -1]])), lambda x: np.stack([x[:, :2].max(1), x[:, 2]], 1)),
         (Softmax(-1), lambda x: np.exp(x) / np.exp(x).sum(1, keepdims=True)),

@@ -38,6 +38,7 @@ def onnx_from_module(module: torch.nn.Module, input_shape: Sequence[int] | None)
     """
     if not input_shape:
         raise NetworkError(f"{type(module).__name__}: give input_shape=(...), the shape of one input")
+    entry = sample(module, tuple(input_shape))
     with inference(module), tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("error", TracerWarning)
@@ -45,7 +46,7 @@ def onnx_from_module(module: torch.nn.Module, input_shape: Sequence[int] | None)
         try:
             torch.onnx.export(
                 module,
-                (sample(module, tuple(input_shape)),),
+                (entry,),
                 path,
                 opset_version=OPSET,
                 training=torch.onnx.TrainingMode.PRESERVE,
@@ -58,7 +59,7 @@ def onnx_from_module(module: torch.nn.Module, input_shape: Sequence[int] | None)
         except (RuntimeError, ValueError, TypeError, TracerWarning) as error:
             raise NetworkError(
                 f"{type(module).__name__}: torch cannot export it for an input of shape "
-                f"{tuple(input_shape)}: {error}"
+                f"{tuple(entry.shape)}: {error}"
             ) from error
         return path.read_bytes()
 
