@@ -15,7 +15,7 @@ from repairsolver.results import Array
 
 OWN_SPEED = 150.0  # m/s
 HORIZON = 40.0  # s
-STEP = 1.0  # s
+STEP = 0.25  # s
 SAFE_DISTANCE = 450.0  # m
 SOFTNESS = 100.0  # m
 
@@ -49,7 +49,7 @@ TURN_RATES = np.deg2rad([0.0, 2.5, -2.5, 5.0, -5.0])  # rad/s, anticlockwise
 EFFORT = np.array([0.0, 0.1, 0.1, 0.25, 0.25])
 
 
-def closest_approach(states: Array) -> Array:
+def closest_approach(states: Array, step: float = STEP) -> Array:
     """The least distance within the horizon under each advisory.
 
     Own ship starts at the origin heading along x and turns at the rate w, so that after time t it is at
@@ -58,13 +58,14 @@ def closest_approach(states: Array) -> Array:
     Args:
         states: [b, 4] distance (m), bearing and relative heading (degrees, anticlockwise from own
             heading), intruder's speed (m/s).
+        step: seconds between the times that are looked at.
 
     Returns:
         [b, 5], metres.
     """
     distance, speed = states[:, :1], states[:, 3:]
     bearing, heading = np.deg2rad(states[:, 1:2]), np.deg2rad(states[:, 2:3])
-    times = np.arange(0.0, HORIZON + STEP, STEP)
+    times = np.arange(0.0, HORIZON + step, step)
     intruder_x = distance * np.cos(bearing) + speed * np.cos(heading) * times
     intruder_y = distance * np.sin(bearing) + speed * np.sin(heading) * times
     least = np.empty((len(states), len(TURN_RATES)))
@@ -77,13 +78,13 @@ def closest_approach(states: Array) -> Array:
     return least
 
 
-def costs(states: Array) -> Array:
+def costs(states: Array, step: float = STEP) -> Array:
     """The cost of each advisory, [b, 5]: the risk 1 / (1 + exp((d - safe) / softness)) plus the effort.
 
     Args:
-        states: [b, 4] in physical units, as for `closest_approach`.
+        states, step: as for `closest_approach`.
     """
-    risk = 1.0 / (1.0 + np.exp((closest_approach(states) - SAFE_DISTANCE) / SOFTNESS))
+    risk = 1.0 / (1.0 + np.exp((closest_approach(states, step) - SAFE_DISTANCE) / SOFTNESS))
     return np.asarray(risk + EFFORT)
 
 
