@@ -214,7 +214,7 @@ def _conv_adjoint(
     padded = [s + before + after for s, (before, after) in zip(shape[2:], conv.pads, strict=True)]
     size = [batch * count, shape[1], *padded]
     pull = (grad.conv1d_input, grad.conv2d_input, grad.conv3d_input)
-    x: Tensor = pull[len(padded) - 1](size, weight, gradient, conv.strides, 0, conv.dilations, conv.groups)
+    x: Tensor = pull[len(padded) - 1](size, weight, gradient, conv.strides, 0, conv.dilations, conv.groups)  # type: ignore[no-untyped-call]
     for axis, (before, _) in enumerate(conv.pads, start=2):
         x = x.narrow(axis, before, shape[axis])
     return x.reshape(batch, count, -1)
