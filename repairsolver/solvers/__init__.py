@@ -3,6 +3,8 @@
 Importing this package imports no solver; each is loaded when it is used.
 """
 
+from repairsolver.solvers.incremental import HighsSession as HighsSession
+from repairsolver.solvers.incremental import solve_lazily as solve_lazily
 from repairsolver.solvers.protocol import Availability as Availability
 from repairsolver.solvers.protocol import Feature as Feature
 from repairsolver.solvers.protocol import Solution as Solution

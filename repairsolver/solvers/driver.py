@@ -79,9 +79,8 @@ def tidy(flat: Matrices) -> Matrices:
         rows = rows.copy()
         rows.sum_duplicates()
         rows.eliminate_zeros()
-    if not (
-        np.isfinite(rows.data).all() and np.isfinite(flat.cost).all() and np.isfinite(flat.quadratic).all()
-    ):
+    numbers = (rows.data, flat.cost, flat.quadratic, np.array(flat.offset))
+    if not all(np.isfinite(block).all() for block in numbers):
         raise SolverError("the program has a coefficient that is infinite or NaN: check the encoded arrays")
     lower = np.where(flat.integer, np.ceil(flat.lower - _INTEGRAL_BOUND), flat.lower)
     upper = np.where(flat.integer, np.floor(flat.upper + _INTEGRAL_BOUND), flat.upper)

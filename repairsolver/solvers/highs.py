@@ -158,6 +158,8 @@ def run(engine: Any, flat: Matrices) -> Answer:
             "(`presolve`, `solver`, `run_crossover`) or another solver"
         )
     if status in (SolutionStatus.INFEASIBLE, SolutionStatus.UNBOUNDED):
+        if flat.quadratic.any():
+            confirm_quadratic(flat, status)
         return Answer(status)
     return _read(engine, flat, status)
 
@@ -185,6 +187,38 @@ def _check_quadratic(flat: Matrices, values: Array, bound: float | None) -> None
         raise SolverError(
             f"HiGHS's quadratic solver claims the optimum {objective:.9g}, but its multipliers only prove "
             f"{bound}: use solver 'projection' (least squares with linear rows) or 'gurobi'"
+        )
+
+
+def confirm_quadratic(flat: Matrices, status: SolutionStatus) -> None:
+    """Check the quadratic solver's claim by a linear program: it has called bounded programs unbounded.
+
+    Infeasible means that the rows alone are; unbounded that some direction d of the recession cone has
+    c d < 0 and d_j = 0 wherever q_j > 0.
+    """
+    plain = replace(flat, quadratic=np.zeros_like(flat.quadratic), offset=0.0)
+    if status is SolutionStatus.INFEASIBLE:
+        claim = replace(plain, cost=np.zeros_like(flat.cost))
+    else:
+        curved = flat.quadratic > 0
+        claim = replace(
+            plain,
+            lower=np.where(np.isfinite(flat.lower) | curved, 0.0, -1.0),
+            upper=np.where(np.isfinite(flat.upper) | curved, 0.0, 1.0),
+            row_lower=np.where(np.isfinite(flat.row_lower), 0.0, -np.inf),
+            row_upper=np.where(np.isfinite(flat.row_upper), 0.0, np.inf),
+        )
+    engine = new_engine()
+    pass_model(engine, claim)
+    answer = run(engine, claim)
+    if status is SolutionStatus.INFEASIBLE:
+        confirmed = answer.status is SolutionStatus.INFEASIBLE
+    else:
+        confirmed = answer.values is not None and float(claim.cost @ answer.values) < -FEASIBILITY
+    if not confirmed:
+        raise SolverError(
+            f"HiGHS's quadratic solver calls the program {status}, which a linear program refutes: "
+            "use solver 'projection' (least squares with linear rows) or 'gurobi'"
         )
 
 

@@ -195,7 +195,8 @@ class _Active:
     def drop(self, position: int) -> None:
         """Remove one constraint."""
         q, r = qr_delete(self.q, self.r, position, which="col")
-        self.q, self.r = np.asarray(q, dtype=np.float64), np.asarray(r, dtype=np.float64)
+        size = len(self.sides) - 1  # scipy takes a square Q for a full decomposition and keeps its size
+        self.q, self.r = np.array(q[:, :size], dtype=np.float64), np.array(r[:size], dtype=np.float64)
         self.sides = np.delete(self.sides, position)
         self.multipliers = np.delete(self.multipliers, position)
         for column in (self.index, self.sign, self.equality):

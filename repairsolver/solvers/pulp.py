@@ -6,7 +6,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -65,7 +65,10 @@ class Pulp:
                 settings["timeLimit"] = seconds
             if flat.integer.any():
                 settings["gapRel"] = gap
-            return _run(usable[0], {**settings, **(options or {})}, flat)
+            answer = _run(usable[0], {**settings, **(options or {})}, flat)
+            if answer.status is SolutionStatus.TIMEOUT and seconds is None:
+                raise SolverError(f"PuLP's {usable[0]} ended without an answer: take solver 'highs'")
+            return answer
 
         return drive(self, program, compute)
 
@@ -121,7 +124,14 @@ def _run(class_name: str, settings: Mapping[str, Any], flat: Matrices) -> Answer
             problem.solve(engine)
         except pulp.PulpSolverError as error:
             raise SolverError(f"PuLP's {class_name} failed: {error}") from error
-        return _read(pulp, problem, unknowns, flat)
+        word, answer = problem.status, _read(pulp, problem, unknowns, flat)
+    if answer.values is not None or word != pulp.LpStatusInfeasible:
+        return answer
+    if not flat.cost.any():
+        return Answer(SolutionStatus.INFEASIBLE)
+    # CBC's preprocessing says infeasible also where it means infeasible or unbounded
+    feasibility = _run(class_name, settings, replace(flat, cost=np.zeros_like(flat.cost)))
+    return Answer(SolutionStatus.UNBOUNDED) if feasibility.values is not None else feasibility
 
 
 def _problem(pulp: Any, flat: Matrices) -> tuple[Any, list[Any]]:

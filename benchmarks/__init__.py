@@ -1,0 +1,1 @@
+"""Benchmarks: one folder per family, `python -m benchmarks.FAMILY`."""

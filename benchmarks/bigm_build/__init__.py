@@ -1,0 +1,1 @@
+"""How long it takes to build a big-M model and pass it to HiGHS."""

@@ -1,0 +1,92 @@
+"""What every benchmark row carries: the machine and the versions; rows are flushed one by one."""
+
+from __future__ import annotations
+
+import csv
+import os
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+PACKAGES = ("repairsolver", "numpy", "scipy", "highspy", "torch", "onnx", "onnxruntime")
+
+
+def machine() -> dict[str, str]:
+    """Processor, cores, system, Python and package versions, date; no names of hosts or users."""
+    return {
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": f"{_processor()}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}",
+        "versions": " ".join([f"python-{platform.python_version()}", *map(_versioned, PACKAGES)]),
+    }
+
+
+class Recorder:
+    """A CSV file that grows row by row, so that an interrupted run keeps what it has and can resume.
+
+    Args:
+        path: the file; its folder is made.
+        columns: the benchmark's own columns; `machine()` and `seed` are added to every row.
+        resume: keep the rows of an earlier run (of the same columns) instead of starting anew.
+    """
+
+    def __init__(self, path: Path, columns: Sequence[str], *, seed: int = 0, resume: bool = False) -> None:
+        self.path = path
+        self._facts = {"seed": str(seed), **machine()}
+        self._columns = [*columns, *self._facts]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.rows: list[dict[str, str]] = _read(path) if resume and path.exists() else []
+        if self.rows and list(self.rows[0]) != self._columns:
+            raise ValueError(
+                f"{path} has other columns than this benchmark writes: move it away, or do not resume"
+            )
+        with path.open("w" if not self.rows else "a", newline="") as file:
+            if not self.rows:
+                csv.writer(file).writerow(self._columns)
+
+    def add(self, row: Mapping[str, object]) -> None:
+        """Append one row and flush it; floats are written in full precision."""
+        text = {
+            key: repr(float(value)) if isinstance(value, float) else str(value) for key, value in row.items()
+        }
+        self.rows.append({**text, **self._facts})
+        with self.path.open("a", newline="") as file:
+            csv.DictWriter(file, self._columns).writerow(self.rows[-1])
+
+    def has(self, **key: object) -> bool:
+        """Whether a row with these values is there already."""
+        return any(all(row[name] == str(value) for name, value in key.items()) for row in self.rows)
+
+
+def data_folder(family: str) -> Path:
+    """The folder of one family in the benchmark data.
+
+    Raises:
+        SystemExit: REPAIRSOLVER_DATA is not set, or has no such folder.
+    """
+    root = os.environ.get("REPAIRSOLVER_DATA")
+    if not root or not (Path(root) / family).is_dir():
+        raise SystemExit(f"set REPAIRSOLVER_DATA to the benchmark data folder (it must contain {family}/)")
+    return Path(root) / family
+
+
+def _read(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _versioned(package: str) -> str:
+    try:
+        return f"{package}-{version(package)}"
+    except PackageNotFoundError:
+        return f"{package}-absent"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or "unknown processor"
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

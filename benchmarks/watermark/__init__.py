@@ -1,0 +1,1 @@
+"""Minimal last-layer changes with published optima."""
