@@ -1,0 +1,1 @@
+"""Verification of the 186 ACAS Xu instances with known verdicts."""
