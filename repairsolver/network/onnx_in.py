@@ -82,7 +82,8 @@ def the_element(entry: ValueInfoProto, output: ValueInfoProto, name: str) -> Ele
     """float32 or float64, the same for input and output."""
     kinds = [value.type.tensor_type.elem_type for value in (entry, output)]
     if kinds[0] not in ELEMENTS or kinds[1] not in (kinds[0], 0):
-        got = [TensorProto.DataType.Name(kind) for kind in kinds]
+        known = {value: key for key, value in TensorProto.DataType.items()}
+        got = [known.get(kind, str(kind)) for kind in kinds]
         raise NetworkError(
             f"{name}: input {entry.name!r} and output {output.name!r} must both be FLOAT or both DOUBLE, "
             f"got {got}"
@@ -200,7 +201,7 @@ class Reader:
         """The shapes that onnx infers, needed only to judge nodes behind a refused one."""
         try:
             graph = shape_inference.infer_shapes(self.model).graph
-        except shape_inference.InferenceError:
+        except (shape_inference.InferenceError, ValueError):
             return {}
         return {
             value.name: tuple(d.dim_value or 1 for d in value.type.tensor_type.shape.dim)

@@ -39,9 +39,7 @@ def onnx_from_module(module: torch.nn.Module, input_shape: Sequence[int] | None)
     if not input_shape:
         raise NetworkError(f"{type(module).__name__}: give input_shape=(...), the shape of one input")
     entry = sample(module, tuple(input_shape))
-    with inference(module), tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        warnings.simplefilter("error", TracerWarning)
+    with inference(module), tempfile.TemporaryDirectory() as folder, recorded() as warned:
         path = Path(folder) / "module.onnx"
         try:
             torch.onnx.export(
@@ -56,12 +54,26 @@ def onnx_from_module(module: torch.nn.Module, input_shape: Sequence[int] | None)
                 dynamic_axes={"input": {0: "N"}, "output": {0: "N"}},
                 dynamo=False,
             )
-        except (RuntimeError, ValueError, TypeError, TracerWarning) as error:
+        except (RuntimeError, ValueError, TypeError) as error:
             raise NetworkError(
                 f"{type(module).__name__}: torch cannot export it for an input of shape "
                 f"{tuple(entry.shape)}: {error}"
             ) from error
-        return path.read_bytes()
+        data = path.read_bytes()
+    frozen = [str(w.message) for w in warned if issubclass(w.category, TracerWarning)]
+    if frozen:
+        raise NetworkError(
+            f"{type(module).__name__}: its computation depends on the data: {'; '.join(frozen)}"
+        )
+    return data
+
+
+@contextlib.contextmanager
+def recorded() -> Iterator[list[warnings.WarningMessage]]:
+    """All warnings as a list; the exporter warns of its own age, and of what it freezes."""
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        yield warned
 
 
 def sample(module: torch.nn.Module, shape: tuple[int, ...]) -> torch.Tensor:
@@ -112,7 +124,8 @@ def element_of(module: torch.nn.Module) -> torch.dtype:
     found = {p.dtype for p in module.parameters()} or {torch.float32}
     if len(found) > 1 or not found <= {torch.float32, torch.float64}:
         raise NetworkError(
-            f"{type(module).__name__}: its parameters must all be float32 or all float64, got {found}"
+            f"{type(module).__name__}: its parameters must all be float32 or all float64, "
+            f"got {sorted(map(str, found))}"
         )
     return found.pop()
 

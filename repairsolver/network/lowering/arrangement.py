@@ -19,6 +19,8 @@ from repairsolver.network.lowering.builder import (
 )
 from repairsolver.network.operators import Concat
 
+ENDLESS = 2**63 - 1
+
 
 def reshaped(x: Tensor, shape: tuple[int, ...]) -> list[Value]:
     if prod(shape) != x.size:
@@ -142,6 +144,8 @@ def stretch(start: int, end: int, step: int, length: int) -> range:
     """The positions that one ONNX slice takes of an axis."""
     if step == 0:
         raise RefusedError("its step is 0")
+    if step < 0 and end == ENDLESS:  # onnxruntime reads it as "to the other end" in both directions
+        end = -length - 1
     low, high = (0, length) if step > 0 else (-1, length - 1)
     first = start + length if start < 0 else start
     last = end + length if end < 0 else end

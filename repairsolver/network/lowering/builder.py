@@ -49,7 +49,8 @@ class Constant:
         if self.value.dtype not in (np.float32, np.float64):
             stored = f" {self.source.tensor!r}" if self.source else ""
             raise RefusedError(f"its constant{stored} is of type {self.value.dtype}, not float32 or float64")
-        return self.value.astype(np.float64)
+        with np.errstate(invalid="ignore"):  # NaN is reported later, with the names of all such tensors
+            return self.value.astype(np.float64)
 
 
 @dataclass(frozen=True, slots=True)
