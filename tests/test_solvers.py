@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from fractions import Fraction
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import numpy as np
@@ -447,6 +448,17 @@ def test_importing_the_package_imports_no_solver():
         env={"PYTHONPATH": f"{root}:{root / 'encodings'}"},
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_an_entry_point_adds_a_solver(monkeypatch):
+    entry = EntryPoint("mine", "repairsolver.solvers.highs:Highs", "repairsolver.solvers")
+
+    def entry_points(group: str, name: str | None = None) -> list[EntryPoint]:
+        return [entry] if group == entry.group and name in (None, entry.name) else []
+
+    monkeypatch.setattr("repairsolver.solvers.registry.entry_points", entry_points)
+    assert solve(program_of([1.0], [[1.0]], 0.5, 1.0, 0.0, 1.0), "mine").objective == pytest.approx(0.5)
+    assert len(report()) == 6
 
 
 def test_report_covers_every_solver():

@@ -99,7 +99,9 @@ def new_engine(
 
 def set_time_limit(engine: Any, seconds: float | None) -> None:
     """Limit the next run, or lift the limit; HiGHS's own clock runs on over the runs of an engine."""
-    engine.setOptionValue("time_limit", np.inf if seconds is None else engine.getRunTime() + seconds)
+    engine.setOptionValue(
+        "time_limit", np.inf if seconds is None else engine.getRunTime() + max(seconds, 0.0)
+    )
 
 
 def _set(engine: Any, highspy: Any, key: str, value: float | int | str | bool) -> bool:

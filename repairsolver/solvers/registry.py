@@ -59,7 +59,8 @@ def available_solvers() -> tuple[str, ...]:
 
 def capable_solvers(needs: Iterable[Feature]) -> tuple[str, ...]:
     """The names of the solvers, usable here or not, that have all these features."""
-    return tuple(row.name for row in report() if row.features >= frozenset(needs))
+    solvers = [_create(name) for name in _names()]
+    return tuple(solver.name for solver in solvers if solver.features >= frozenset(needs))
 
 
 def report() -> tuple[SolverRow, ...]:

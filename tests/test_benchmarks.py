@@ -1,0 +1,72 @@
+"""The benchmarks' bookkeeping, and the published optima that they must reach."""
+
+from __future__ import annotations
+
+import csv
+import os
+
+import numpy as np
+import pytest
+
+from benchmarks.bigm_build.__main__ import build as build_big_m
+from benchmarks.bigm_build.__main__ import layer_bounds, random_layers
+from benchmarks.record import Recorder, data_folder, machine
+from benchmarks.watermark.__main__ import build, load, tasks
+from repairsolver.solvers import solve
+
+
+def test_rows_are_on_disk_at_once_and_a_run_resumes(tmp_path):
+    path = tmp_path / "deep" / "rows.csv"
+    recorder = Recorder(path, ("name", "value"), seed=3)
+    recorder.add({"name": "a", "value": np.float64(0.1)})
+    with path.open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["name"], row["value"], row["seed"]) == ("a", "0.1", "3")
+    assert row["versions"].startswith("python-")
+    resumed = Recorder(path, ("name", "value"), seed=3, resume=True)
+    assert resumed.has(name="a")
+    assert not resumed.has(name="b")
+    resumed.add({"name": "b", "value": 2})
+    assert len(path.read_text().splitlines()) == 3
+    with pytest.raises(ValueError, match="other columns"):
+        Recorder(path, ("name", "speed"), resume=True)
+    Recorder(path, ("name", "speed"))
+    assert len(path.read_text().splitlines()) == 1
+
+
+def test_machine_tells_processor_and_versions():
+    facts = machine()
+    assert "cores" in facts["machine"]
+    assert f"numpy-{np.__version__}" in facts["versions"]
+
+
+def test_missing_data_folder_says_what_to_set(monkeypatch, tmp_path):
+    monkeypatch.setenv("REPAIRSOLVER_DATA", str(tmp_path))
+    with pytest.raises(SystemExit, match="REPAIRSOLVER_DATA"):
+        data_folder("watermark_lpar20")
+
+
+def test_the_measured_big_m_model_is_the_network():
+    layers, center = random_layers((4, 6, 5, 2), 1), np.full(4, 0.5)
+    bounds = layer_bounds(layers, center)
+    best = -solve(build_big_m(layers, bounds, center)).objective
+    rng = np.random.default_rng(0)
+    z = center + rng.uniform(-0.05, 0.05, (20_000, 4))
+    for i, (weight, bias) in enumerate(layers):
+        z = z @ weight.T + bias
+        z = np.maximum(z, 0) if i < 2 else z
+    sampled = (z[:, 0] - z[:, 1]).max()
+    assert sampled <= best + 1e-7
+    assert best - sampled < 0.05
+
+
+@pytest.mark.data
+@pytest.mark.skipif("REPAIRSOLVER_DATA" not in os.environ, reason="REPAIRSOLVER_DATA is not set")
+def test_watermark_optima_are_the_published_ones():
+    folder = data_folder("watermark_lpar20")
+    marks, found = load(folder), tasks(folder)
+    assert len(found) == 501
+    for task in found:
+        if task.sample == 0:
+            answer = solve(build(marks, task.chosen))
+            assert answer.objective == pytest.approx(task.published, rel=1e-6), task.k
