@@ -99,7 +99,10 @@ def test_pooling(data: st.DataObject, rank: int, operator: str) -> None:
     if "auto_pad" not in attributes:
         attributes["ceil_mode"] = data.draw(st.integers(0, 1))
     else:
-        attributes["dilations"] = [1] * rank
+        attributes |= {
+            "dilations": [1] * rank,
+            "strides": [min(s, k) for s, k in zip(attributes["strides"], kernel, strict=True)],
+        }
     if operator == "AveragePool":
         attributes["count_include_pad"] = data.draw(st.integers(0, 1))
     refused = refusal(one_node(operator, shape, opset=22, **attributes))
