@@ -21,6 +21,14 @@ from repairsolver.bounds.tensors import TensorGraph, TensorNode, adjoint
 from repairsolver.network import operators as ops
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class HalfSpace:
+    """The points with a x + c <= 0, one half-space for each box: a [b, n], c [b]."""
+
+    slope: Tensor
+    shift: Tensor
+
+
 @dataclass(slots=True, eq=False)
 class Boxes:
     """A batch of input boxes with the pre-activation bounds known for each of them.
@@ -28,12 +36,15 @@ class Boxes:
     Args:
         lower, upper: corners, [b, n].
         known: by position of a tensor, its bounds ([b, size], [b, size]) over the box.
+        cut: if given, only the points of each box in this half-space matter, and bounds need only hold
+            there (a violation can lie nowhere else).
         lines: relaxations derived from `known`, by position of the activation (a cache).
     """
 
     lower: Tensor
     upper: Tensor
     known: dict[int, tuple[Tensor, Tensor]]
+    cut: HalfSpace | None = None
     lines: dict[int, Lines] = field(default_factory=dict)
 
 
@@ -49,14 +60,31 @@ class LinearBound:
     slope: Tensor
     shift: Tensor
 
-    def minimum(self, lower: Tensor, upper: Tensor) -> Tensor:
-        """The least value over the boxes [b, n], shrunk by the rounding of its evaluation: [b, s]."""
-        centre, radius = (lower + upper) / 2, (upper - lower) / 2
-        magnitude = self.slope.abs()
-        middle = (self.slope @ centre.unsqueeze(2)).squeeze(2)
-        spread = (magnitude @ radius.unsqueeze(2)).squeeze(2)
-        scale = (magnitude @ centre.abs().unsqueeze(2)).squeeze(2) + spread + self.shift.abs()
-        return middle - spread + self.shift - ROUNDING * scale
+    def minimum(self, lower: Tensor, upper: Tensor, cut: HalfSpace | None = None) -> Tensor:
+        r"""The least value over each box [b, n], or over its points within the cut: [b, s].
+
+        By weak duality, with $g = A x + k$ and $h = a x + c$,
+        $\min_{x \in B,\, h \le 0} g \ge \max_{\mu \ge 0} \min_{x \in B} g + \mu h$.
+        The right-hand side is concave and piecewise linear in mu, with kinks where an entry of A + mu a
+        vanishes, so that its maximum lies at 0 or at one of n kinks. Every value is shrunk by the
+        rounding of its evaluation.
+        """
+        centre, radius = ((lower + upper) / 2).unsqueeze(2), ((upper - lower) / 2).unsqueeze(2)
+        reach = centre.abs() + radius
+        middle = (self.slope @ centre).squeeze(2) + self.shift
+        rounding = ROUNDING * ((self.slope.abs() @ reach).squeeze(2) + self.shift.abs())
+        best = middle - (self.slope.abs() @ radius).squeeze(2) - rounding
+        if cut is None:
+            return best
+        a, c = cut.slope.unsqueeze(1), cut.shift.unsqueeze(1)
+        cut_middle = (a @ centre).squeeze(2) + c
+        cut_rounding = ROUNDING * ((a.abs() @ reach).squeeze(2) + c.abs())
+        for i in range(a.shape[2]):
+            mu = -self.slope[..., i] / a[..., i]
+            mu = torch.where((mu > 0) & (mu < torch.inf), mu, 0.0)
+            spread = (torch.addcmul(self.slope, mu.unsqueeze(2), a).abs() @ radius).squeeze(2)
+            best = torch.maximum(best, middle - rounding + mu * (cut_middle - cut_rounding) - spread)
+        return best
 
 
 # Margin for float64 rounding in the bound itself, relative to the magnitude of what is summed.

@@ -63,7 +63,7 @@ def _tighten_one(graph: TensorGraph, boxes: Boxes, source: int, loose: Tensor, m
 def _two_sided(graph: TensorGraph, boxes: Boxes, source: int, index: Tensor) -> Interval:
     rows = _unit_rows(graph, source, index, boxes.lower.dtype)
     bound = pull_back(graph, boxes, {k: torch.cat([r, -r], dim=1) for k, r in rows[0].items()})
-    least = bound.minimum(boxes.lower, boxes.upper)
+    least = bound.minimum(boxes.lower, boxes.upper, boxes.cut)
     offset, count = rows[1], index.shape[1]
     return least[:, :count] + offset, -least[:, count:] + offset
 

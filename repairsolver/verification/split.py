@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from repairsolver.bounds.backward import Boxes, LinearBound, pull_back
+from repairsolver.bounds.backward import Boxes, HalfSpace, LinearBound, pull_back
 from repairsolver.bounds.gradient import smear
 from repairsolver.bounds.tensors import TensorGraph
 from repairsolver.bounds.tighten import root_boxes, tighten
@@ -32,6 +32,7 @@ class Open:
         lower, upper: [b, n].
         query: which query each belongs to, [b].
         known: pre-activation bounds inherited from the parents, by position.
+        cut: a violation in the box can only lie in this half-space.
         bound: proved lower bound of max_r g_r over each box (at most 0), [b].
     """
 
@@ -39,6 +40,7 @@ class Open:
     upper: Tensor
     query: Tensor
     known: dict[int, tuple[Tensor, Tensor]]
+    cut: HalfSpace
     bound: Tensor
 
     def __len__(self) -> int:
@@ -46,7 +48,8 @@ class Open:
 
     def __getitem__(self, index: slice | Tensor) -> Open:
         known = {k: (low[index], high[index]) for k, (low, high) in self.known.items()}
-        return Open(self.lower[index], self.upper[index], self.query[index], known, self.bound[index])
+        cut = HalfSpace(self.cut.slope[index], self.cut.shift[index])
+        return Open(self.lower[index], self.upper[index], self.query[index], known, cut, self.bound[index])
 
 
 def merge(parts: list[Open]) -> Open:
@@ -59,7 +62,8 @@ def merge(parts: list[Open]) -> Open:
     }
     columns = ("lower", "upper", "query", "bound")
     lower, upper, query, bound = (torch.cat([getattr(p, name) for p in parts]) for name in columns)
-    return Open(lower, upper, query, known, bound)
+    cut = HalfSpace(torch.cat([p.cut.slope for p in parts]), torch.cat([p.cut.shift for p in parts]))
+    return Open(lower, upper, query, known, cut, bound)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,7 +90,8 @@ class InputSplitting:
         roots = root_boxes(graph, found.lower, found.upper)
         bound = found.lower.new_full((len(found),), -torch.inf)
         index = torch.arange(len(found), device=found.lower.device)
-        self.stack = [Open(roots.lower, roots.upper, index, roots.known, bound)]
+        whole = HalfSpace(torch.zeros_like(found.lower), torch.zeros_like(bound))
+        self.stack = [Open(roots.lower, roots.upper, index, roots.known, whole, bound)]
         self.narrow: list[Open] = []
         self.examined = 0
         self.least_proved = float("inf")
@@ -169,29 +174,38 @@ class InputSplitting:
 
     def _alive(self, part: Open) -> tuple[Open, float]:
         """The boxes that could not be proved, contracted, and the least bound of those that were."""
-        boxes = Boxes(part.lower, part.upper, dict(part.known))
+        boxes = Boxes(part.lower, part.upper, dict(part.known), part.cut)
         tighten(self.graph, boxes, memory=self.memory / 4)
-        bound, best = self._bound(boxes, part.query)
+        bound, best, cut = self._bound(boxes, part.query)
         lower, upper = contract(bound, part.lower, part.upper)
         alive = (best <= 0) & (lower <= upper).all(dim=1)
-        left = Open(lower, upper, part.query, boxes.known, best.clamp(max=0))[alive.nonzero()[:, 0]]
+        left = Open(lower, upper, part.query, boxes.known, cut, best.clamp(max=0))[alive.nonzero()[:, 0]]
         proved = best[~alive]
         return left, float(proved.min().clamp(min=0)) if len(proved) else float("inf")
 
-    def _bound(self, boxes: Boxes, query: Tensor) -> tuple[LinearBound, Tensor]:
-        """Linear bounds of every row and, where that proves nothing, of their best combination."""
-        output, inputs, constant = (
-            t[query] for t in (self.queries.output, self.queries.input, self.queries.bound)
-        )
+    def _bound(self, boxes: Boxes, query: Tensor) -> tuple[LinearBound, Tensor, HalfSpace]:
+        """Linear bounds of every row and of their best combination, which is the children's cut.
+
+        The parent's cut takes part as a row that must be at most 0 like all others.
+        """
+        asked = self.queries
+        output, inputs, constant = asked.output[query], asked.input[query], asked.bound[query]
         rows = self._pull(boxes, output, inputs, constant)
         best, weights = combine(rows, boxes.lower, boxes.upper)
-        if output.shape[1] == 1 or not bool((best <= 0).any()):
-            return rows, best
-        mixed = weights.unsqueeze(1)
-        single = self._pull(boxes, mixed @ output, mixed @ inputs, (mixed @ constant.unsqueeze(2)).squeeze(2))
-        best = torch.maximum(best, single.minimum(boxes.lower, boxes.upper)[:, 0])
-        both = LinearBound(torch.cat([rows.slope, single.slope], 1), torch.cat([rows.shift, single.shift], 1))
-        return both, best
+        single = rows
+        if output.shape[1] > 1:
+            mixed = weights.unsqueeze(1)
+            single = self._pull(
+                boxes, mixed @ output, mixed @ inputs, (mixed @ constant.unsqueeze(2)).squeeze(2)
+            )
+        best = torch.maximum(best, single.minimum(boxes.lower, boxes.upper, boxes.cut)[:, 0])
+        cut = boxes.cut
+        slopes, shifts = [rows.slope, single.slope], [rows.shift, single.shift]
+        if cut is not None:
+            slopes.append(cut.slope.unsqueeze(1))
+            shifts.append(cut.shift.unsqueeze(1))
+        both = LinearBound(torch.cat(slopes, 1), torch.cat(shifts, 1))
+        return both, best, HalfSpace(single.slope[:, 0], single.shift[:, 0])
 
     def _pull(self, boxes: Boxes, output: Tensor, inputs: Tensor, constant: Tensor) -> LinearBound:
         bound = pull_back(self.graph, boxes, {len(self.graph.nodes): output, 0: inputs})
