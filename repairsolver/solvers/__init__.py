@@ -11,6 +11,7 @@ from repairsolver.solvers.protocol import Solution as Solution
 from repairsolver.solvers.protocol import SolutionStatus as SolutionStatus
 from repairsolver.solvers.protocol import Solver as Solver
 from repairsolver.solvers.registry import SOLVERS as SOLVERS
+from repairsolver.solvers.registry import SolverRow as SolverRow
 from repairsolver.solvers.registry import available_solvers as available_solvers
 from repairsolver.solvers.registry import get_solver as get_solver
 from repairsolver.solvers.registry import report as report
