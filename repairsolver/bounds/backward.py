@@ -129,21 +129,14 @@ def _step(
     if position not in boxes.lines:
         boxes.lines[position] = relax(node, *boxes.known[node.inputs[0]])
     lines = boxes.lines[position]
-    if isinstance(node.operator, ops.Relu):
-        return [_relu_rows(rows, lines)], _negative_dot(rows, lines.upper_shift)
-    positive, negative = rows.clamp(min=0), rows.clamp(max=0)
-    pulled = positive * lines.lower_slope.unsqueeze(1) + negative * lines.upper_slope.unsqueeze(1)
-    constant = positive @ lines.lower_shift.unsqueeze(2) + negative @ lines.upper_shift.unsqueeze(2)
+    # rows * (upper line where negative, else lower line), in as few passes over memory as possible.
+    negative = rows.clamp(max=0)
+    difference = (lines.upper_slope - lines.lower_slope).unsqueeze(1)
+    pulled = torch.addcmul(rows * lines.lower_slope.unsqueeze(1), negative, difference)
+    constant = negative @ (lines.upper_shift - lines.lower_shift).unsqueeze(2)
+    if not isinstance(node.operator, ops.Relu):
+        constant = constant + rows @ lines.lower_shift.unsqueeze(2)
     return [pulled], constant.squeeze(2)
-
-
-def _relu_rows(rows: Tensor, lines: Lines) -> Tensor:
-    # One select and one product: half the memory passes of clamping both signs.
-    return rows * torch.where(rows > 0, lines.lower_slope.unsqueeze(1), lines.upper_slope.unsqueeze(1))
-
-
-def _negative_dot(rows: Tensor, shift: Tensor) -> Tensor:
-    return (rows.clamp(max=0) @ shift.unsqueeze(2)).squeeze(2)
 
 
 def _max_pool(node: TensorNode, rows: Tensor, lower: Tensor, upper: Tensor) -> tuple[list[Tensor], Tensor]:

@@ -176,6 +176,8 @@ def adjoint(
     p = node.parameters
     match node.operator:
         case ops.Dense():
+            if rows.shape[2] == len(p["bias"]):
+                return [rows @ p["weight"]], rows @ p["bias"]
             split = rows.unflatten(2, (-1, len(p["bias"])))
             return [(split @ p["weight"]).flatten(2)], split.sum(2) @ p["bias"]
         case ops.Conv() as conv:
