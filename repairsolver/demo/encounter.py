@@ -47,6 +47,7 @@ QUANTITIES = (
 ADVISORIES = ("clear of conflict", "weak left", "weak right", "strong left", "strong right")
 TURN_RATES = np.deg2rad([0.0, 2.5, -2.5, 5.0, -5.0])  # rad/s, anticlockwise
 EFFORT = np.array([0.0, 0.1, 0.1, 0.25, 0.25])
+NUISANCE = 0.4  # of an advisory where there is no conflict
 
 
 def closest_approach(states: Array, step: float = STEP) -> Array:
@@ -79,13 +80,17 @@ def closest_approach(states: Array, step: float = STEP) -> Array:
 
 
 def costs(states: Array, step: float = STEP) -> Array:
-    """The cost of each advisory, [b, 5]: the risk 1 / (1 + exp((d - safe) / softness)) plus the effort.
+    """The cost of each advisory, [b, 5]: risk, plus effort, plus what needless advisories cost.
+
+    The risk of an advisory is 1 / (1 + exp((d - safe) / softness)), with d its closest approach; any
+    advisory but "clear of conflict" also costs nuisance * (1 - the risk without an advisory).
 
     Args:
         states, step: as for `closest_approach`.
     """
     risk = 1.0 / (1.0 + np.exp((closest_approach(states, step) - SAFE_DISTANCE) / SOFTNESS))
-    return np.asarray(risk + EFFORT)
+    needless = NUISANCE * (1.0 - risk[:, :1]) * (EFFORT > 0)
+    return np.asarray(risk + EFFORT + needless)
 
 
 def physical(points: Array) -> Array:

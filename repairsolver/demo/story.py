@@ -24,7 +24,7 @@ from repairsolver.results import Counterexample, OnEvent, RepairStatus, Verdict,
 
 HERE = Path(__file__).parent
 NETWORK, PROPERTY = "controller.onnx", "head_on.vnnlib"
-BEARINGS_SHOWN = (-45.0, 45.0)
+BEARINGS_SHOWN = (-25.0, 25.0)
 
 
 def tell(
@@ -61,10 +61,10 @@ def _introduce(say: Console) -> None:
     say.rule("[bold]The network and its property")
     inputs = ", ".join(q.name for q in QUANTITIES)
     say.print(
-        f"A collision-avoidance controller: {inputs} in, the costs of {len(ADVISORIES)} advisories out;"
+        f"A collision-avoidance controller: {inputs} in, the costs of {len(ADVISORIES)} advisories out; the "
+        "cheapest advisory is given. The property: a slow intruder that comes head-on is never "
+        '"clear of conflict".'
     )
-    say.print("the cheapest advisory is given. The property: a slow intruder that comes head-on is never")
-    say.print('"clear of conflict".')
 
 
 def _violation(say: Console, verdict: Verdict) -> Counterexample:
@@ -116,6 +116,7 @@ def _fidelity(net: Network, saved: Network, prop: Property, seed: int) -> Fideli
 
 def _kept(say: Console, kept: Fidelity) -> None:
     say.rule("[bold]4. What the repair kept")
+    say.print("The given box is the whole range of the controller's inputs.")
     for line in fidelity_lines(kept):
         say.print(line, markup=False)
 

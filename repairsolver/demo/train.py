@@ -30,8 +30,8 @@ LABEL_STEP = 4.0  # s
 STEPS = 2_500
 BATCH = 1_024
 # The box of the property, in the units of QUANTITIES.
-LOWER = np.array([2250.0, -9.6, 174.6, 50.0])
-UPPER = np.array([3000.0, 9.6, 185.4, 150.0])
+LOWER = np.array([2500.0, -4.2, 171.0, 50.0])
+UPPER = np.array([3500.0, 4.2, 189.0, 100.0])
 
 Parameters = list[tuple[NDArray[np.float32], NDArray[np.float32]]]
 
