@@ -10,7 +10,7 @@ from torch import Tensor
 
 from repairsolver.bounds.tensors import TensorGraph, tensor_graph
 from repairsolver.results import Array, Verdict, VerifyStatus
-from repairsolver.verification.attack import ascend
+from repairsolver.verification.attack import Effort, ascend, attack
 from repairsolver.verification.exact import Rows, largest_violation
 from repairsolver.verification.query import Queries
 from repairsolver.verification.replay import replayed
@@ -20,6 +20,9 @@ from repairsolver.verification.split import InputSplitting, Open, Step
 BATCH = 256
 # A local ascent starts from the most suspicious centres of a round: so many points, so many steps.
 LOCAL_POINTS, LOCAL_STEPS = 8, 10
+# Harder attacks with fresh samples while the search goes on: after so many seconds, then each time later.
+AGAIN_AFTER, AGAIN_FACTOR = 1.5, 3.0
+HARDER = Effort(samples=65536, restarts=256, steps=60)
 
 
 def thread_count() -> int:
@@ -34,7 +37,7 @@ def split_boxes(run: Run) -> Verdict:
     graph = tensor_graph(run.core, torch.float64, run.device)
     memory = run.limits.memory_gb * 1e9
     search = InputSplitting(graph, run.queries, batch=BATCH, threads=thread_count(), memory=memory)
-    hottest = -math.inf
+    hottest, again = -math.inf, run.elapsed + AGAIN_AFTER
     while not search.done:
         if run.left <= 0:
             return run.verdict(
@@ -43,6 +46,9 @@ def split_boxes(run: Run) -> Verdict:
         steps = search.round()
         run.boxes = search.examined
         hottest = _inspect(run, graph, steps, hottest)
+        if not run.found and run.elapsed > again:
+            again = run.elapsed * AGAIN_FACTOR
+            run.found += attack(run.network, run.prop, seed=run.seed + search.examined, effort=HARDER)
         if run.found:
             return run.verdict(VerifyStatus.VIOLATED, volume=1 - search.open_volume())
         run.say(
