@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import os
 import time
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from onnx_models import model, one_node, random_points, run
 
-from repairsolver.errors import NetworkError, SoundnessError, UnsupportedOperatorError
+from repairsolver.errors import NetworkError, RepairSolverError, SoundnessError, UnsupportedOperatorError
 from repairsolver.network import agreement, load_network
 from repairsolver.network.lowering.builder import LARGEST
 from repairsolver.network.operators import Clip, Conv, Dense, Relu, Scale, Select, Softmax, Source, Sum
@@ -360,6 +361,18 @@ class TestErrors:
         with pytest.raises(NetworkError):
             load_network(data[: min(size, len(data) - 1)])
 
+    @given(st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), min_size=1, max_size=4))
+    @settings(max_examples=80, deadline=None)
+    def test_a_damaged_file_loads_or_is_an_error_of_ours(self, damage: list[tuple[int, int]]) -> None:
+        data = bytearray(two_layers().SerializeToString())
+        for place, value in damage:
+            data[place % len(data)] = value
+        with contextlib.suppress(RepairSolverError):
+            network = load_network(bytes(data))
+            zero = np.zeros((1, network.input_size))
+            expected = run(network.model, zero, network.input_shape)
+            np.testing.assert_allclose(network(zero), expected, rtol=1e-3, atol=1e-3)
+
     def test_files(self, tmp_path: Path) -> None:
         with pytest.raises(NetworkError, match="No such file"):
             load_network(tmp_path / "absent.onnx")
@@ -392,6 +405,13 @@ class TestErrors:
         monkeypatch.setattr(agreement, "replay", lambda n, p: genuine(n, p) * (1 + 1e-3))
         with pytest.raises(SoundnessError, match="our forward pass and onnxruntime differ"):
             agreement.check_agreement(network)
+
+    def test_inputs_so_large_that_float32_overflows_are_no_disagreement(self) -> None:
+        proto = one_node("Mul", (1, 2), "x", np.array([1e36, 1], np.float32))
+        assert load_network(proto.SerializeToString()).output_size == 2
+        hopeless = [node("Mul", ["x", "c"], ["a"]), node("Mul", ["a", "c"], ["y"])]
+        with pytest.raises(NetworkError, match="overflow float32 at every"):
+            load_network(model(hopeless, (1, 2), {"c": np.float32(3e38)}).SerializeToString())
 
 
 class TestExternalData:
