@@ -219,6 +219,4 @@ def test_bad_points_are_refused(name: str) -> None:
     points, keep, message = BAD[name]
     network = dense_network(0)
     with pytest.raises(PointSetError, match=message):
-        add_points(
-            Requirements(network, find_layer(network)), not_largest(network, 0), points, keep, "max"
-        )
+        add_points(Requirements(network, find_layer(network)), not_largest(network, 0), points, keep, "max")

@@ -45,10 +45,13 @@ EFFORT = {"samples": 2048, "restarts": 128, "steps": 40, "keep": 64}
 """How hard each conjunction is attacked: wider than for a mere answer, since every point helps."""
 
 FIRST_TRIAL = 20.0
-"""Seconds for one margin if there is no time limit; doubled for every margin that fails."""
+"""Seconds for one margin if there is no time limit."""
 
 TRIAL_SHARE = 0.2
 """The share of the remaining time for one margin."""
+
+WORTH = 0.5
+"""A candidate must be cheaper than the proved one by this share of the gap to be worth a proof."""
 
 BOUND_SECONDS = 10.0
 """Longest search for one lower bound."""
@@ -129,7 +132,7 @@ class Outcome(StrEnum):
 
     PROVED = "proved"
     UNPROVED = "not proved in time"
-    UNREACHABLE = "out of reach of the layer"
+    UNREACHABLE = "out of reach, or not worth a proof"
 
 
 def search_margins(session: Session, start: float, *, shared: bool) -> None:
@@ -145,18 +148,20 @@ def search_margins(session: Session, start: float, *, shared: bool) -> None:
         margins.report(margin, proved=outcome is Outcome.PROVED)
         if outcome is Outcome.PROVED:
             update_bound(session)
-        else:
+        elif session.best is not None:
             trial *= 2.0
 
 
 def try_margin(session: Session, margin: float, seconds: float, *, shared: bool) -> Outcome:
     """Collect points until the least change with this margin is proved or the time is up."""
     end = time.perf_counter() + seconds
+    known = np.inf if session.best is None else session.best.cost * (1 - WORTH * session.gap)
     while True:
-        optimum = optimise(session.problem(margin, end - time.perf_counter()), shared=shared)
+        problem = session.problem(margin, end - time.perf_counter())
+        optimum = optimise(problem, shared=shared, known=known)
         if optimum.delta is None:
-            reachable = optimum.status is not SolutionStatus.INFEASIBLE
-            return Outcome.UNPROVED if reachable else Outcome.UNREACHABLE
+            late = optimum.status is SolutionStatus.TIMEOUT
+            return Outcome.UNPROVED if late else Outcome.UNREACHABLE
         candidate = session.candidate(optimum, margin)
         left = end - time.perf_counter()
         if left <= 0 or session.rounds >= session.limits.rounds:

@@ -8,13 +8,16 @@ from math import sqrt
 START = 0.25
 """The first margin, as a share of the worst violation of the original network."""
 
-STEP = 4.0
-"""By how much the margin falls while proofs succeed, and rises while none has."""
+FALL = 4.0
+"""By how much the margin falls while proofs succeed."""
+
+RISE = 8.0
+"""By how much it rises while none has: wide, because every failure costs the time of a proof."""
 
 CLOSE = 1.6
 """Bisection stops when the proved margin is at most this multiple of the largest that failed."""
 
-RANGE = 1e4
+RANGE = 1e5
 """Margins outside start / RANGE .. start * RANGE are not tried."""
 
 
@@ -44,7 +47,7 @@ class Margins:
         if self.failed > 0 and upper < float("inf"):
             close = upper <= CLOSE * self.failed
             return None if close else sqrt(upper * self.failed)
-        wanted = self.failed * STEP if self.failed > 0 else min(self.start, upper / STEP)
+        wanted = self.failed * RISE if self.failed > 0 else min(self.start, upper / FALL)
         inside = self.start / RANGE <= wanted <= self.start * RANGE
         return wanted if inside else None
 
@@ -57,6 +60,13 @@ class Margins:
             self.failed = max(self.failed, margin)
 
     def unreachable(self, margin: float) -> None:
-        """Say that no change of the layer reaches this margin."""
+        """Say that no change of the layer, or none worth a proof, reaches this margin.
+
+        Below a proved margin this ends the search: the least cost is convex in the margin, so that
+        still smaller margins gain at most FALL / (FALL - 1) of what was not worth it.
+        """
+        if self.proved is not None:
+            self.failed = self.proved
+            return
         self.ceiling = min(self.ceiling, margin)
         self.failed = 0.0 if self.failed >= self.ceiling else self.failed

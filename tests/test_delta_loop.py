@@ -1,0 +1,204 @@
+"""The whole repair: proved, sampled, bounded from below; and every way in which it can end otherwise."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from delta_networks import dense_network
+
+from repairsolver.errors import EditError, PointSetError, PropertyError, SolverUnavailableError
+from repairsolver.network import Network, load_network, replay
+from repairsolver.property import PointSet, load_property, output_order
+from repairsolver.property.specification import Conjunction, Property, Region
+from repairsolver.repairing import Repair, repair_property
+from repairsolver.repairing.delta.margin import Margins
+from repairsolver.results import Event, Limits, RepairStatus, VerifyStatus
+from repairsolver.verification.engine import verify_property
+
+NETWORK = dense_network(0, (2, 6, 3))
+LIMITS = Limits(seconds=15.0)
+
+
+def not_largest(network: Network, label: int) -> Property:
+    m, n = network.output_size, network.input_size
+    rows = np.delete(np.eye(m), label, axis=0) - np.eye(m)[label]
+    unsafe = Conjunction(rows, np.zeros((m - 1, n)), np.zeros(m - 1))
+    return Property((Region(np.full(n, -1.0), np.full(n, 1.0), (unsafe,)),), n, m, name="not largest")
+
+
+def violated_property(network: Network) -> Property:
+    """What the network decides most often in the box is forbidden."""
+    points = np.random.default_rng(0).uniform(-1, 1, size=(500, network.input_size))
+    return not_largest(network, int(np.bincount(network(points).argmax(axis=1)).argmax()))
+
+
+def assert_guarantee(fix: Repair, network: Network, prop: Property) -> None:
+    assert fix.status is RepairStatus.REPAIRED
+    assert fix.network is not None
+    assert fix.edit is not None
+    assert fix.cost is not None
+    assert fix.proved
+    points = np.random.default_rng(9).uniform(-1, 1, size=(10_000, network.input_size))
+    points = points.astype(np.float32).astype(np.float64)
+    assert (prop.violation(points, replay(fix.network, points)) < 0).all()
+    assert fix.lower_bound <= fix.cost
+    assert fix.cost == pytest.approx(fix.edit.norm(fix.norm), abs=0)
+    assert fix.edit.apply(network).sha256 == fix.network.sha256
+
+
+@pytest.mark.parametrize("norm", ["l1", "l2", "linf"])
+def test_repair_is_proved_and_close_to_the_bound(norm: str) -> None:
+    prop = violated_property(NETWORK)
+    fix = repair_property(NETWORK, prop, norm=norm, gap=0.05, limits=LIMITS)
+    assert_guarantee(fix, NETWORK, prop)
+    assert fix.gap is not None
+    assert 0 <= fix.gap <= 0.05
+
+
+@pytest.mark.parametrize("seed", range(1, 4))
+def test_random_networks(seed: int) -> None:
+    network = dense_network(seed, (2, 8, 4))
+    prop = violated_property(network)
+    fix = repair_property(network, prop, gap=0.2, limits=LIMITS)
+    assert_guarantee(fix, network, prop)
+
+
+def test_softmax_is_transferred() -> None:
+    network = dense_network(5, (2, 5, 3), tail="Softmax")
+    prop = violated_property(network)
+    assert_guarantee(repair_property(network, prop, gap=0.2, limits=LIMITS), network, prop)
+
+
+def test_one_row_has_the_closed_form() -> None:
+    """Two outputs, one bias each: lifting y0 - y1 by the worst violation costs at most just that in L1."""
+    network = dense_network(2, (1, 2, 2))
+    points = np.linspace(-1, 1, 2001)[:, None]
+    outputs = network(points)
+    order = (0, 1) if (outputs[:, 0] - outputs[:, 1]).max() > 0 else (1, 0)
+    prop = output_order([-1.0], [1.0], order[0], order[1], 2)
+    worst = (outputs[:, order[0]] - outputs[:, order[1]]).max()
+    fix = repair_property(network, prop, gap=0.02, limits=LIMITS)
+    assert_guarantee(fix, network, prop)
+    assert fix.lower_bound <= worst * (1 + 1e-3)
+
+
+def test_same_seed_same_answer() -> None:
+    prop = violated_property(NETWORK)
+    first, second = (repair_property(NETWORK, prop, gap=0.2, seed=3) for _ in range(2))
+    assert first.network is not None
+    assert second.network is not None
+    assert first.network.model == second.network.model
+
+
+def test_network_that_holds_is_returned_unchanged() -> None:
+    rows = np.array([[1.0, 0.0, 0.0]])
+    never = Conjunction(rows, np.zeros((1, 2)), np.array([-1e6]))
+    prop = Property((Region(-np.ones(2), np.ones(2), (never,)),), 2, 3)
+    fix = repair_property(NETWORK, prop, limits=LIMITS)
+    assert (fix.status, fix.cost, fix.lower_bound) == (RepairStatus.REPAIRED, 0.0, 0.0)
+    assert fix.network is NETWORK
+
+
+def test_contradictory_conjunctions_are_infeasible() -> None:
+    rows = np.array([[1.0, -1.0, 0.0]])
+    both = tuple(Conjunction(sign * rows, np.zeros((1, 2)), np.array([1.0])) for sign in (1.0, -1.0))
+    prop = Property((Region(-np.ones(2), np.ones(2), both),), 2, 3)
+    fix = repair_property(NETWORK, prop, limits=LIMITS)
+    assert fix.status is RepairStatus.INFEASIBLE
+    assert fix.network is None
+    assert "whatever its size" in repr(fix)
+
+
+def test_time_that_does_not_suffice_is_said() -> None:
+    network = dense_network(1, (5, 40, 40, 40, 4))
+    fix = repair_property(network, violated_property(network), limits=Limits(seconds=0.5))
+    assert fix.status in (RepairStatus.TIMEOUT, RepairStatus.UNKNOWN, RepairStatus.REPAIRED)
+    assert fix.proved == (fix.status is RepairStatus.REPAIRED)
+
+
+def test_points_are_repaired_and_kept() -> None:
+    prop = violated_property(NETWORK)
+    x = np.random.default_rng(2).uniform(-3, 3, size=(30, 2))
+    x = x[~prop.regions[0].contains(x)][:8].astype(np.float32).astype(np.float64)
+    decided = NETWORK(x).argmax(axis=1)
+    points = PointSet(x[:1], (decided[:1] + 1) % 3, name="wrong")
+    keep = PointSet(x[1:4], name="right")
+    fix = repair_property(NETWORK, prop, gap=0.2, points=points, keep=keep, limits=LIMITS)
+    assert_guarantee(fix, NETWORK, prop)
+    assert fix.network is not None
+    after = replay(fix.network, x[:4]).argmax(axis=1)
+    np.testing.assert_array_equal(after, [(decided[0] + 1) % 3, *decided[1:4]])
+
+
+def test_events_tell_the_story() -> None:
+    events: list[Event] = []
+    repair_property(NETWORK, violated_property(NETWORK), gap=0.3, limits=LIMITS, on_event=events.append)
+    assert {"attack", "solve", "margin", "bound"} <= {event.stage for event in events}
+
+
+REFUSED = {
+    "method": ({"method": "magic"}, EditError, "unknown method 'magic': choose one of delta"),
+    "norm": ({"norm": "l7"}, EditError, "unknown norm 'l7': choose one of l1, l2, linf"),
+    "layer": ({"layers": "layer9"}, EditError, "no layer 'layer9'"),
+    "decision": ({"decision": "mean"}, EditError, "unknown decision"),
+    "gap": ({"gap": 1.5}, EditError, "gap must lie in"),
+    "solver": ({"solver": "abacus"}, SolverUnavailableError, "abacus"),
+    "labels": (
+        {"points": PointSet(np.zeros((1, 2)), np.array([9]))},
+        PointSetError,
+        r"labels of points \[0\] lie outside 0..2",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_misuse_is_refused(name: str) -> None:
+    arguments, error, message = REFUSED[name]
+    with pytest.raises(error, match=message):
+        repair_property(NETWORK, violated_property(NETWORK), **arguments)
+
+
+def test_property_of_another_size_is_refused() -> None:
+    with pytest.raises(PropertyError):
+        repair_property(NETWORK, not_largest(dense_network(0, (3, 4, 2)), 0))
+
+
+def test_margins_fall_after_proofs_and_are_bisected_after_failures() -> None:
+    margins = Margins(1.0)
+    assert margins.next() == 1.0
+    margins.report(1.0, proved=False)
+    assert margins.next() == 8.0
+    margins.report(8.0, proved=True)
+    assert margins.next() == pytest.approx(8**0.5)
+    margins.report(2.0, proved=True)
+    assert margins.next() == pytest.approx(2**0.5)
+    margins.report(2**0.5, proved=True)
+    assert margins.next() is None
+
+
+def test_unreachable_margins_bound_the_search_from_above() -> None:
+    margins = Margins(1.0)
+    margins.unreachable(1.0)
+    assert margins.next() == 0.25
+    margins.report(0.25, proved=False)
+    assert margins.next() == 0.5
+    margins.unreachable(0.5)
+    margins.report(0.36, proved=False)
+    assert margins.next() is None
+
+
+@pytest.mark.data
+def test_acasxu_property_2() -> None:
+    folder = os.environ.get("REPAIRSOLVER_DATA")
+    if folder is None:
+        pytest.skip("REPAIRSOLVER_DATA does not name the benchmark data folder")
+    root = Path(folder) / "acasxu"
+    network = load_network(root / "onnx" / "ACASXU_run2a_4_1_batch_2000.onnx")
+    prop = load_property(root / "vnnlib" / "prop_2.vnnlib", network=network)
+    fix = repair_property(network, prop, gap=0.5, decision="min", limits=Limits(seconds=60))
+    assert fix.status is RepairStatus.REPAIRED
+    assert fix.network is not None
+    assert verify_property(fix.network, prop, limits=Limits(seconds=60)).status is VerifyStatus.HOLDS
