@@ -63,7 +63,7 @@ def random_points(network: Network, seed: int) -> Array:
     """Normal inputs of several magnitudes, [b, n], as numbers of the network's element type."""
     noise = np.random.default_rng(seed).standard_normal((len(SCALES), PER_SCALE, network.input_size))
     points = (noise * np.reshape(SCALES, (-1, 1, 1))).reshape(-1, network.input_size)
-    return points.astype(network.element).astype(np.float64)
+    return np.asarray(points.astype(network.element), dtype=np.float64)
 
 
 def tolerance(network: Network, points: Array, values: Mapping[str, Array]) -> Array:
@@ -71,7 +71,7 @@ def tolerance(network: Network, points: Array, values: Mapping[str, Array]) -> A
     largest = np.max([np.abs(value).max(axis=1) for value in values.values()], axis=0)
     unit = float(np.finfo(network.element).eps) / 2
     change = np.abs(rounded(network, points) - values[network.output.name]).max(axis=1)
-    return np.asarray(ROUNDINGS * unit * largest + AMPLIFICATION * change)
+    return np.asarray(ROUNDINGS * unit * largest + AMPLIFICATION * change, dtype=np.float64)
 
 
 def rounded(network: Network, points: Array) -> Array:

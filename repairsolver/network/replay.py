@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from math import prod
 from typing import Any
@@ -52,9 +53,8 @@ def replay(network: Network, points: Array) -> Array:
     try:
         batch = batched(network.model, network.input_shape)
         step = max(1, CHUNK_ENTRIES // widest(network)) if batch else 1
-        parts = [
-            run(network.model, network.input_shape, cast[i : i + step]) for i in range(0, len(cast), step)
-        ]
+        run = runner(network.model, network.input_shape)
+        parts = [run(cast[i : i + step]) for i in range(0, len(cast), step)]
     except RUNTIME_ERRORS as error:
         raise NetworkError(f"{network.name}: onnxruntime cannot run the network: {error}") from error
     return np.concatenate(parts) if parts else np.zeros((0, network.output_size))
@@ -76,13 +76,19 @@ def session(model: bytes) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"], enable_fallback=0)
 
 
-def run(model: bytes, shape: tuple[int, ...], points: NDArray[Any]) -> Array:
-    """One call of onnxruntime on [b, n] points as a tensor whose first axis is b times as long."""
+@lru_cache(maxsize=16)
+def runner(model: bytes, shape: tuple[int, ...]) -> Callable[[NDArray[Any]], Array]:
+    """A function from [b, n] points, as a tensor whose first axis is b times as long, to [b, m] outputs."""
     running = session(model)
-    axes = (len(points) * shape[0], *shape[1:]) if shape else ()
-    feed = {running.get_inputs()[0].name: points.reshape(axes)}
-    (result,) = running.run(None, feed)
-    return np.asarray(result, dtype=np.float64).reshape(len(points), -1)
+    name = running.get_inputs()[0].name
+    outputs = [running.get_outputs()[0].name]
+
+    def run(points: NDArray[Any]) -> Array:
+        axes = (len(points) * shape[0], *shape[1:]) if shape else ()
+        (result,) = running.run(outputs, {name: points.reshape(axes)})
+        return np.asarray(result, dtype=np.float64).reshape(len(points), -1)
+
+    return run
 
 
 @lru_cache(maxsize=64)
@@ -93,9 +99,10 @@ def batched(model: bytes, shape: tuple[int, ...]) -> bool:
         return False
     element = np.float64 if entry.type == "tensor(double)" else np.float32
     points = np.random.default_rng(0).standard_normal((3, prod(shape))).astype(element)
-    single = np.concatenate([run(model, shape, points[i : i + 1]) for i in range(3)])
+    run = runner(model, shape)
+    single = np.concatenate([run(points[i : i + 1]) for i in range(3)])
     try:
-        together = run(model, shape, points)
+        together = run(points)
     except RUNTIME_ERRORS:
         return False
     size = 1e-4 * max(1.0, float(np.abs(single).max(initial=0.0)))
