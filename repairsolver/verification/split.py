@@ -178,7 +178,8 @@ class InputSplitting:
         tighten(self.graph, boxes, memory=self.memory / 4)
         bound, best, cut = self._bound(boxes, part.query)
         lower, upper = contract(bound, part.lower, part.upper)
-        alive = (best <= 0) & (lower <= upper).all(dim=1)
+        # Stated so that a NaN (weights that overflow) leaves a box open: it must never count as proved.
+        alive = ~((best > 0) | (lower > upper).any(dim=1))
         left = Open(lower, upper, part.query, boxes.known, cut, best.clamp(max=0))[alive.nonzero()[:, 0]]
         proved = best[~alive]
         return left, float(proved.min().clamp(min=0)) if len(proved) else float("inf")
