@@ -1,0 +1,113 @@
+"""Bounds of pre-activations: valid, never looser than what was known, in blocks as well as at once."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from bounding import assert_inside, boxes, values
+from random_networks import dense_network, random_network
+
+from repairsolver.bounds.backward import Boxes
+from repairsolver.bounds.tensors import tensor_graph
+from repairsolver.bounds.tighten import pre_activations, root_boxes, tighten
+from repairsolver.network import operators as ops
+
+
+def test_pre_activations_are_what_nonlinear_nodes_read() -> None:
+    for seed in range(20):
+        network = random_network(seed, softmax=seed % 2 == 0)
+        graph = tensor_graph(network)
+        expected = [
+            (k, graph.nodes[k - 1].inputs[0])
+            for k in range(1, len(graph.nodes) + 1)
+            if isinstance(network.nodes[k - 1].operator, ops.Activation | ops.MaxPool)
+        ]
+        assert pre_activations(graph) == expected
+
+
+@pytest.mark.parametrize("width", [0.01, 1.0, 10.0])
+def test_no_value_escapes_and_nothing_becomes_looser(width: float) -> None:
+    rng = np.random.default_rng(int(100 * width))
+    tighter = 0
+    for seed in range(60):
+        network = random_network(seed)
+        graph = tensor_graph(network)
+        lower, upper = boxes(rng, network, 4, width)
+        found = root_boxes(graph, lower, upper)
+        before = dict(found.known)
+        tighten(graph, found)
+        taken = values(rng, network, lower, upper, 100)
+        for source, (low, high) in found.known.items():
+            assert (low <= high).all()
+            assert (low >= before[source][0]).all()
+            assert (high <= before[source][1] + 1e-12 * (1 + high.abs())).all()
+            tighter += int(((high - low) < 0.9 * (before[source][1] - before[source][0])).sum())
+            for b in range(len(lower)):
+                assert_inside(taken[b][source], low[b], high[b], (seed, source))
+    assert tighter > 20
+
+
+def test_children_inherit_and_improve() -> None:
+    """Bounds inherited from the whole box are valid on its half, and tightened further."""
+    rng = np.random.default_rng(8)
+    for seed in range(30):
+        network = random_network(seed)
+        graph = tensor_graph(network)
+        lower, upper = boxes(rng, network, 1, 2.0)
+        parent = root_boxes(graph, lower, upper)
+        tighten(graph, parent)
+        axis = int((upper - lower).argmax())
+        half = upper.clone()
+        half[0, axis] = (lower + upper)[0, axis] / 2
+        child = Boxes(lower, half, dict(parent.known))
+        tighten(graph, child)
+        taken = values(rng, network, lower, half, 100)[0]
+        for source, (low, high) in child.known.items():
+            assert (low >= parent.known[source][0]).all()
+            assert_inside(taken[source], low[0], high[0], (seed, source))
+
+
+def test_small_blocks_give_the_same_bounds() -> None:
+    network = dense_network(1, (3, 12, 9, 2))
+    graph = tensor_graph(network)
+    lower, upper = boxes(np.random.default_rng(2), network, 5, 1.0)
+    whole, blocks = root_boxes(graph, lower, upper), root_boxes(graph, lower, upper)
+    tighten(graph, whole)
+    tighten(graph, blocks, memory=1.0)
+    for source, (low, high) in whole.known.items():
+        torch.testing.assert_close(blocks.known[source][0], low, rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(blocks.known[source][1], high, rtol=1e-9, atol=1e-9)
+
+
+def test_a_batch_is_at_least_as_tight_as_its_boxes() -> None:
+    """Boxes with fewer loose neurons than others have some more bounded again, which may help them."""
+    for seed in range(20):
+        network = random_network(seed)
+        graph = tensor_graph(network)
+        lower, upper = boxes(np.random.default_rng(seed), network, 4, 1.0)
+        whole = root_boxes(graph, lower, upper)
+        tighten(graph, whole)
+        for b in range(4):
+            part = root_boxes(graph, lower[b : b + 1], upper[b : b + 1])
+            tighten(graph, part)
+            for source, (low, high) in part.known.items():
+                assert (whole.known[source][0][b] >= low[0] - 1e-9 * (1 + low[0].abs())).all()
+                assert (whole.known[source][1][b] <= high[0] + 1e-9 * (1 + high[0].abs())).all()
+
+
+def test_first_layer_is_exact() -> None:
+    """What reads a dense layer of the input is bounded by its corners."""
+    network = dense_network(5, (3, 8, 2))
+    graph = tensor_graph(network)
+    lower, upper = boxes(np.random.default_rng(3), network, 3)
+    found = root_boxes(graph, lower, upper)
+    tighten(graph, found)
+    corners = np.array(np.meshgrid(*[[0, 1]] * 3)).reshape(3, -1).T
+    for b in range(3):
+        points = lower[b].numpy() + corners * (upper[b] - lower[b]).numpy()
+        weight, bias = network.nodes[0].operator.weight, network.nodes[0].operator.bias
+        reached = points @ weight.T + bias
+        low, high = found.known[1]
+        np.testing.assert_allclose(low[b].numpy(), reached.min(axis=0), atol=1e-9)
+        np.testing.assert_allclose(high[b].numpy(), reached.max(axis=0), atol=1e-9)
