@@ -17,6 +17,9 @@ from repairsolver.verification.query import queries, strip_softmax
 from repairsolver.verification.run import Run
 from repairsolver.verification.searching import solve_boxes, split_boxes
 
+# Enough for most violations; the search repeats it, harder, while it goes on.
+FIRST_EFFORT = Effort(samples=4096, restarts=16, steps=12)
+
 # Beyond this many varying inputs, halving one of them hardly tightens anything.
 MOST_SPLIT_INPUTS = 16
 
@@ -78,6 +81,7 @@ def _attack(run: Run, effort: Effort | None) -> Verdict | None:
     run.methods.append("attack")
     run.say("attack", "sampling and projected gradient ascent")
     seconds = None if math.isinf(run.left) else run.left / 4
+    effort = effort or FIRST_EFFORT
     run.found += attack(
         run.network, run.prop, seed=run.seed, seconds=seconds, effort=effort, device=run.device
     )

@@ -20,9 +20,15 @@ from repairsolver.verification.split import InputSplitting, Open, Step
 BATCH = 256
 # A local ascent starts from the most suspicious centres of a round: so many points, so many steps.
 LOCAL_POINTS, LOCAL_STEPS = 8, 10
-# Harder attacks with fresh samples while the search goes on: after so many seconds, then each time later.
-AGAIN_AFTER, AGAIN_FACTOR = 1.5, 3.0
-HARDER = Effort(samples=65536, restarts=256, steps=60)
+# Ever harder attacks with fresh samples while the search goes on: after so many seconds each.
+LADDER = (
+    (0.25, Effort(samples=8192, restarts=64, steps=40)),
+    (1.5, Effort(samples=65536, restarts=256, steps=60)),
+    (5.0, Effort(samples=131072, restarts=512, steps=80)),
+    (20.0, Effort(samples=262144, restarts=1024, steps=100)),
+)
+# Many inputs: random samples are useless, gradients from many starts are not.
+MANY_INPUTS = Effort(samples=256, restarts=128, steps=100)
 
 
 def thread_count() -> int:
@@ -37,7 +43,7 @@ def split_boxes(run: Run) -> Verdict:
     graph = tensor_graph(run.core, torch.float64, run.device)
     memory = run.limits.memory_gb * 1e9
     search = InputSplitting(graph, run.queries, batch=BATCH, threads=thread_count(), memory=memory)
-    hottest, again = -math.inf, run.elapsed + AGAIN_AFTER
+    hottest, ladder = -math.inf, list(LADDER)
     while not search.done:
         if run.left <= 0:
             return run.verdict(
@@ -46,9 +52,9 @@ def split_boxes(run: Run) -> Verdict:
         steps = search.round()
         run.boxes = search.examined
         hottest = _inspect(run, graph, steps, hottest)
-        if not run.found and run.elapsed > again:
-            again = run.elapsed * AGAIN_FACTOR
-            run.found += attack(run.network, run.prop, seed=run.seed + search.examined, effort=HARDER)
+        if not run.found and ladder and run.elapsed > ladder[0][0]:
+            effort = ladder.pop(0)[1]
+            run.found += attack(run.network, run.prop, seed=run.seed + len(ladder) + 1, effort=effort)
         if run.found:
             return run.verdict(VerifyStatus.VIOLATED, volume=1 - search.open_volume())
         run.say(
@@ -98,6 +104,10 @@ def solve_boxes(run: Run) -> Verdict:
     if left is None:
         return run.verdict(VerifyStatus.HOLDS, bound=search.least_proved, volume=1.0)
     run.say("bound", f"{len(left)} of {len(run.queries)} cases left", bound=float(left.bound.min()))
+    seconds = None if math.isinf(run.left) else run.left / 4
+    run.found += attack(run.network, run.prop, seed=run.seed + 1, seconds=seconds, effort=MANY_INPUTS)
+    if run.found:
+        return run.verdict(VerifyStatus.VIOLATED)
     return _solve(run, graph, left, search.open_volume())
 
 
