@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from repairsolver.bounds.relaxation import Lines, relax
-from repairsolver.bounds.tensors import TensorGraph, TensorNode, adjoint
+from repairsolver.bounds.tensors import TensorGraph, TensorNode, adjoint, apply_activation, apply_linear
 from repairsolver.network import operators as ops
 
 
@@ -39,6 +39,7 @@ class Boxes:
         cut: if given, only the points of each box in this half-space matter, and bounds need only hold
             there (a violation can lie nowhere else).
         lines: relaxations derived from `known`, by position of the activation (a cache).
+        magnitude: by position, the largest sum of absolute terms at each entry, [b, size] (a cache).
     """
 
     lower: Tensor
@@ -46,6 +47,7 @@ class Boxes:
     known: dict[int, tuple[Tensor, Tensor]]
     cut: HalfSpace | None = None
     lines: dict[int, Lines] = field(default_factory=dict)
+    magnitude: list[Tensor] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,6 +96,9 @@ ROUNDING = 1e-12
 def pull_back(graph: TensorGraph, boxes: Boxes, start: dict[int, Tensor]) -> LinearBound:
     """Bound functionals of some tensors from below by linear functions of the input.
 
+    Every step loses at most `ROUNDING` of the absolute terms that it sums (which may cancel), |R| (|M| |x|
+    + |c|) for rows R over y = M x + c; this is taken off the shift.
+
     Args:
         start: rows R [b, s, size] by the position of the tensor they apply to; their sum is bounded.
 
@@ -103,11 +108,14 @@ def pull_back(graph: TensorGraph, boxes: Boxes, start: dict[int, Tensor]) -> Lin
     rows = dict(start)
     batch, count = next(iter(rows.values())).shape[:2]
     shift = boxes.lower.new_zeros(batch, count)
+    _extend_magnitudes(graph, boxes, max(rows))
     for position in range(len(graph.nodes), 0, -1):
         if position not in rows:
             continue
         here = rows.pop(position)
         node = graph.nodes[position - 1]
+        if not isinstance(node.operator, ops.Relu | ops.Select | ops.Concat):
+            shift -= ROUNDING * (here.abs() @ boxes.magnitude[position].unsqueeze(2)).squeeze(2)
         pulled, constant = _step(graph, boxes, position, node, here)
         if constant is not None:
             shift += constant
@@ -137,6 +145,28 @@ def _step(
     if not isinstance(node.operator, ops.Relu):
         constant = constant + rows @ lines.lower_shift.unsqueeze(2)
     return [pulled], constant.squeeze(2)
+
+
+def _extend_magnitudes(graph: TensorGraph, boxes: Boxes, last: int) -> None:
+    if not boxes.magnitude:
+        boxes.magnitude.append(torch.maximum(boxes.lower.abs(), boxes.upper.abs()))
+    for position in range(len(boxes.magnitude), last + 1):
+        boxes.magnitude.append(_magnitude(graph, boxes, graph.nodes[position - 1]))
+
+
+def _magnitude(graph: TensorGraph, boxes: Boxes, node: TensorNode) -> Tensor:
+    """|M| |x| + |c| for a linear node; the largest magnitude on the known bounds for others."""
+    if isinstance(node.operator, ops.Linear):
+        shape = graph.shape(node.inputs[0])
+        terms = [boxes.magnitude[k] for k in node.inputs]
+        constant = apply_linear(node, [torch.zeros_like(t[:1]) for t in terms], shape).abs()
+        return apply_linear(node, terms, shape, "magnitude") + constant
+    lower, upper = boxes.known[node.inputs[0]]
+    if isinstance(node.operator, ops.MaxPool):
+        largest = functional.pad(torch.maximum(lower.abs(), upper.abs()), (0, 1))
+        return largest[:, node.parameters["windows"]].amax(dim=2)
+    ends = apply_activation(node, lower), apply_activation(node, upper)
+    return torch.maximum(ends[0].abs(), ends[1].abs())
 
 
 def _max_pool(node: TensorNode, rows: Tensor, lower: Tensor, upper: Tensor) -> tuple[list[Tensor], Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from repairsolver.bounds.backward import Boxes, pull_back
+from repairsolver.bounds.backward import ROUNDING, Boxes, pull_back
 from repairsolver.bounds.interval import Interval, interval_bounds
 from repairsolver.bounds.relaxation import unstable
 from repairsolver.bounds.tensors import TensorGraph
@@ -65,7 +65,8 @@ def _two_sided(graph: TensorGraph, boxes: Boxes, source: int, index: Tensor) -> 
     bound = pull_back(graph, boxes, {k: torch.cat([r, -r], dim=1) for k, r in rows[0].items()})
     least = bound.minimum(boxes.lower, boxes.upper, boxes.cut)
     offset, count = rows[1], index.shape[1]
-    return least[:, :count] + offset, -least[:, count:] + offset
+    rounding = ROUNDING * offset.abs()
+    return least[:, :count] + offset - rounding, -least[:, count:] + offset + rounding
 
 
 def _unit_rows(
