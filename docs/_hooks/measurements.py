@@ -1,0 +1,115 @@
+"""The benchmark page: what every family says of itself, and a table of the results that are there."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+MARK = "<!-- measurements -->"
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+MACHINE = ("seed", "date", "machine", "versions")
+MOST_ROWS = 40
+Row = dict[str, str]
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Put the measurements where a page asks for them."""
+    return markdown.replace(MARK, measurements()) if MARK in markdown else markdown
+
+
+def measurements(folder: Path = BENCHMARKS) -> str:
+    """One section for every family with results."""
+    return "\n".join("\n".join(_section(results)) for results in sorted(folder.glob("*/results/*.csv")))
+
+
+def _section(results: Path) -> Iterator[str]:
+    family = results.parents[1]
+    rows = _read(results)
+    if not rows or results.stem == "only":
+        return
+    title, _, text = (family / "README.md").read_text(encoding="utf-8").partition("\n")
+    yield f"## {title.lstrip('# ')}\n"
+    yield text.replace("\n#", "\n###").strip() + "\n"
+    yield f"### Measured: {results.name}\n"
+    yield from SUMMARIES.get(family.name, _everything)(rows)
+    yield ""
+    for fact in ("machine", "versions", "date"):
+        yield f"- {fact}: {'; '.join(sorted({row[fact] for row in rows}))}"
+    yield ""
+
+
+def _acasxu_verify(rows: Sequence[Row]) -> Iterator[str]:
+    yield from _head("property", "instances", "decided", "wrong", "median s", "sum s", "slowest s")
+    by_property = sorted(rows, key=lambda row: int("".join(filter(str.isdigit, row["property"]))))
+    for prop, group in groupby(by_property, key=lambda row: row["property"].removesuffix(".vnnlib")):
+        yield _verified(prop, list(group))
+    yield _verified("**all**", rows)
+
+
+def _verified(name: str, rows: Sequence[Row]) -> str:
+    decided = [row for row in rows if row["verdict"] in ("holds", "violated")]
+    wrong = sum(row["verdict"] != row["expected"] for row in decided)
+    seconds = [float(row["seconds"]) for row in rows]
+    return (
+        f"| {name} | {len(rows)} | {len(decided)} | {wrong} | {median(seconds):.2f} | {sum(seconds):.1f} "
+        f"| {max(seconds):.2f} |"
+    )
+
+
+def _watermark(rows: Sequence[Row]) -> Iterator[str]:
+    yield from _head("watermarks", "programs", "optimal", "largest relative error", "median s", "slowest s")
+    for k, group in groupby(sorted(rows, key=lambda row: int(row["k"])), key=lambda row: row["k"]):
+        part = list(group)
+        seconds = [float(row["build_seconds"]) + float(row["solve_seconds"]) for row in part]
+        optimal = [row for row in part if row["status"] == "optimal"]
+        error = max((float(row["relative_error"]) for row in optimal), default=float("nan"))
+        times = f"{median(seconds):.3f} | {max(seconds):.3f}"
+        yield f"| {k} | {len(part)} | {len(optimal)} | {error:.1e} | {times} |"
+
+
+def _bigm_build(rows: Sequence[Row]) -> Iterator[str]:
+    sizes = ("columns", "binaries", "rows", "nonzeros")
+    yield from _head("network", "repeats", *sizes, "median s", "slowest s")
+    for network, group in groupby(rows, key=lambda row: row["network"]):
+        part = list(group)
+        seconds = [float(row["total_seconds"]) for row in part]
+        size = " | ".join(part[0][name] for name in sizes)
+        yield f"| {network} | {len(part)} | {size} | {median(seconds):.3f} | {max(seconds):.3f} |"
+
+
+def _everything(rows: Sequence[Row]) -> Iterator[str]:
+    """All columns but those about the machine, for results that need no summary."""
+    names = [name for name in rows[0] if name not in MACHINE]
+    yield from _head(*names)
+    for row in rows[:MOST_ROWS]:
+        yield f"| {' | '.join(_short(row[name]) for name in names)} |"
+    if len(rows) > MOST_ROWS:
+        yield f"\n{len(rows) - MOST_ROWS} further rows are in the file."
+
+
+def _head(*names: str) -> Iterator[str]:
+    yield f"| {' | '.join(names)} |"
+    yield f"|{'---|' * len(names)}"
+
+
+def _short(text: str) -> str:
+    try:
+        return f"{float(text):.6g}"
+    except ValueError:
+        return text.replace("|", "\\|")
+
+
+def _read(path: Path) -> list[Row]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+SUMMARIES: dict[str, Callable[[Sequence[Row]], Iterator[str]]] = {
+    "acasxu_verify": _acasxu_verify,
+    "bigm_build": _bigm_build,
+    "watermark": _watermark,
+}
