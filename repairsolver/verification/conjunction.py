@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from repairsolver.bounds.backward import LinearBound
+from repairsolver.bounds.backward import ROUNDING, LinearBound
 
 
 def combine(bound: LinearBound, lower: Tensor, upper: Tensor, *, steps: int = 12) -> tuple[Tensor, Tensor]:
@@ -28,9 +28,13 @@ def combine(bound: LinearBound, lower: Tensor, upper: Tensor, *, steps: int = 12
     if count == 1:
         return best, weights
     log = torch.zeros_like(single)
+    reach = torch.maximum(lower.abs(), upper.abs()).unsqueeze(2)
+    rounding = ROUNDING * ((bound.slope.abs() @ reach).squeeze(2) + bound.shift.abs())
     for step in range(steps):
         trial = torch.softmax(log, dim=1)
         value, gradient = _combined(bound, trial, lower, upper)
+        # Rows may cancel: the rounding is that of each of them, not that of their sum.
+        value = value - (trial * rounding).sum(dim=1)
         better = value > best
         best = torch.where(better, value, best)
         weights = torch.where(better.unsqueeze(1), trial, weights)
@@ -43,9 +47,7 @@ def _combined(bound: LinearBound, weights: Tensor, lower: Tensor, upper: Tensor)
     slope = (weights.unsqueeze(1) @ bound.slope).squeeze(1)
     corner = torch.where(slope > 0, lower, upper)
     rows = (bound.slope @ corner.unsqueeze(2)).squeeze(2) + bound.shift
-    value = (weights * rows).sum(dim=1)
-    scale = (slope.abs() * corner.abs()).sum(1) + (weights * bound.shift).abs().sum(1)
-    return value - 1e-12 * scale, rows
+    return (weights * rows).sum(dim=1), rows
 
 
 def contract(bound: LinearBound, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
@@ -62,8 +64,8 @@ def contract(bound: LinearBound, lower: Tensor, upper: Tensor) -> tuple[Tensor, 
         reach = room + least
         scale = 1e-12 * (shift.abs() + least.abs().sum(dim=1, keepdim=True) + reach.abs())
         limit = (reach + scale) / torch.where(slope == 0, torch.ones_like(slope), slope)
-        shrunk_upper = torch.where(slope > 0, torch.minimum(upper, limit), upper)
+        shrunk_upper = torch.where(slope > 0, torch.fmin(upper, limit), upper)
         limit_lower = (reach + scale) / torch.where(slope == 0, torch.ones_like(slope), slope)
-        shrunk_lower = torch.where(slope < 0, torch.maximum(lower, limit_lower), lower)
+        shrunk_lower = torch.where(slope < 0, torch.fmax(lower, limit_lower), lower)
         lower, upper = shrunk_lower, shrunk_upper
     return lower, upper
