@@ -79,7 +79,7 @@ def test_what_is_claimed_is_true_in_exact_arithmetic() -> None:
         slope = rng.normal(size=(200, 3, inputs)) * 1e6
         slope[:, 2] = -slope[:, 0] - slope[:, 1]
         lower = rng.normal(size=(200, inputs))
-        upper = lower + 1e-12 * rng.random((200, inputs))
+        lower, upper = -np.abs(lower), np.abs(lower) + 1
         shift = np.zeros((200, 3))
         best, weights = combine(*_as_bound(slope, shift, lower, upper))
         for b in range(200):
