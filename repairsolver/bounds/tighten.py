@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import time
+
 import torch
 from torch import Tensor
 
@@ -27,19 +30,20 @@ def root_boxes(graph: TensorGraph, lower: Tensor, upper: Tensor) -> Boxes:
     return Boxes(lower, upper, {source: found[source] for _, source in pre_activations(graph)})
 
 
-def tighten(graph: TensorGraph, boxes: Boxes, *, memory: float = 2.5e8) -> None:
+def tighten(graph: TensorGraph, boxes: Boxes, *, memory: float = 2.5e8, until: float = math.inf) -> None:
     """Improve the known bounds, front to back, by backward linear bounds of the unstable neurons.
 
     Args:
         boxes: bounds inherited from a larger box or from intervals; replaced by tighter ones.
         memory: bytes that one block of rows may hold.
+        until: when `time.monotonic()` has passed this, the remaining bounds are kept as they are.
     """
     for position, source in pre_activations(graph):
         lower, upper = boxes.known[source]
         node = graph.nodes[position - 1]
         pooled = isinstance(node.operator, ops.MaxPool)
         loose = torch.ones_like(lower, dtype=torch.bool) if pooled else unstable(node, lower, upper)
-        if bool(loose.any()):
+        if time.monotonic() < until and bool(loose.any()):
             boxes.known[source] = _tighten_one(graph, boxes, source, loose, memory)
 
 

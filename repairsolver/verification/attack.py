@@ -24,6 +24,8 @@ from repairsolver.verification.replay import replayed
 
 # Queries attacked in one batch.
 TOGETHER = 16
+# Entries of all samples together: with many inputs, samples are useless and gradients are not.
+MOST_ENTRIES = 2**22
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +91,11 @@ def _search(
 ) -> tuple[Tensor, Tensor]:
     """Suspicious points of a group of queries, [b, n], and which query each belongs to, [b]."""
     lower, upper = found.lower[group], found.upper[group]
-    shape = (len(group), effort.samples, lower.shape[1])
+    affordable = max(effort.restarts, MOST_ENTRIES // (len(group) * lower.shape[1]))
+    shape = (len(group), min(effort.samples, affordable), lower.shape[1])
     uniform = _samples(shape, generator, lower.dtype)
     points = lower.unsqueeze(1) + (upper - lower).unsqueeze(1) * uniform
-    which = group.repeat_interleave(effort.samples)
+    which = group.repeat_interleave(shape[1])
     flat = points.flatten(0, 1)
     with torch.no_grad():
         values = slack(found, which, flat, graph.forward(flat)).unflatten(0, shape[:2])

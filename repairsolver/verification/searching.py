@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import time
 
 import torch
 from torch import Tensor
@@ -98,7 +99,7 @@ def solve_boxes(run: Run) -> Verdict:
     run.methods.append("linear bounds")
     graph = tensor_graph(run.core, torch.float64, run.device)
     search = InputSplitting(graph, run.queries, batch=1, memory=run.limits.memory_gb * 1e9)
-    search.examine_roots()
+    search.examine_roots(time.monotonic() + run.left / 2)
     run.boxes = search.examined
     left = search.remaining()
     if left is None:

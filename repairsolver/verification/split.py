@@ -7,6 +7,7 @@ number of threads: batches are taken from the stack in order, and what they leav
 
 from __future__ import annotations
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -142,15 +143,31 @@ class InputSplitting:
                 self.narrow.append(step.narrow)
         return steps
 
-    def examine_roots(self) -> None:
-        """Examine every query's whole box once; what is not proved stays open, unsplit."""
-        for whole in self.stack:
-            for index in range(len(whole)):
-                part = whole[slice(index, index + 1)]
-                left = self._alive(part)[0]
-                self.examined += 1
-                if len(left):
-                    self.narrow.append(left)
+    def examine_roots(self, until: float = math.inf) -> None:
+        """Examine every query's whole box once; what is not proved stays open, unsplit.
+
+        Queries of the same box share the bounds of its neurons.
+
+        Args:
+            until: when `time.monotonic()` has passed this, boxes stay open with the bounds they have.
+        """
+        whole = merge(self.stack)
+        corners = torch.cat([whole.lower, whole.upper], dim=1)
+        _, box = torch.unique(corners, dim=0, return_inverse=True)
+        for number in box.unique().tolist():
+            queries = (box == number).nonzero()[:, 0]
+            first = whole[queries[:1]]
+            boxes = Boxes(first.lower, first.upper, dict(first.known))
+            tighten(self.graph, boxes, memory=self.memory / 4, until=until)
+            part = whole[queries]
+            shared = {
+                k: (low.expand_as(part.known[k][0]), high.expand_as(part.known[k][1]))
+                for k, (low, high) in boxes.known.items()
+            }
+            left, least = self._survivors(part, Boxes(part.lower, part.upper, shared))
+            self.examined += len(part)
+            self.least_proved = min(self.least_proved, least)
+            self.narrow += [left] if len(left) else []
         self.stack = []
 
     def _take(self) -> Open:
@@ -176,6 +193,9 @@ class InputSplitting:
         """The boxes that could not be proved, contracted, and the least bound of those that were."""
         boxes = Boxes(part.lower, part.upper, dict(part.known), part.cut)
         tighten(self.graph, boxes, memory=self.memory / 4)
+        return self._survivors(part, boxes)
+
+    def _survivors(self, part: Open, boxes: Boxes) -> tuple[Open, float]:
         bound, best, cut = self._bound(boxes, part.query)
         lower, upper = contract(bound, part.lower, part.upper)
         # Stated so that a NaN (weights that overflow) leaves a box open: it must never count as proved.
