@@ -123,7 +123,8 @@ def _contests(
     open_windows = np.flatnonzero(candidate.sum(axis=1) > 1)
     row, place = np.nonzero(candidate[open_windows])
     window = open_windows[row]
-    ranked = np.sort(most, axis=1)
+    # The leading column is the runner-up of windows that are one entry wide.
+    ranked = np.sort(np.pad(most, ((0, 0), (1, 0)), constant_values=-np.inf), axis=1)
     rival = np.where(place == most.argmax(axis=1)[window], ranked[window, -2], ranked[window, -1])
     below = least[window, place]
     big = np.maximum(rival - below, 0.0)
