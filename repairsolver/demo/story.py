@@ -18,7 +18,7 @@ from repairsolver.network import Network, load_network
 from repairsolver.property import Property, load_property
 from repairsolver.repairing.result import Repair
 from repairsolver.report.files import write_repair
-from repairsolver.report.sentences import fidelity_lines
+from repairsolver.report.sentences import fidelity_lines, proof
 from repairsolver.report.slice import Axis, Slice, draw_slices
 from repairsolver.results import Counterexample, OnEvent, RepairStatus, Verdict, VerifyStatus
 
@@ -105,7 +105,7 @@ def _proof(say: Console, verdict: Verdict, file: Path) -> None:
         raise SoundnessError(f"demo: {file} must be proved, got {verdict.status}")
     say.print(
         f"[bold green]unsat[/bold green]: {file.name} has the property for every input of the box, proved in "
-        f"{verdict.seconds:.2f} s by {', '.join(verdict.methods)} on {verdict.boxes} boxes."
+        f"{verdict.seconds:.2f} s by {proof(verdict)} on {verdict.boxes} boxes."
     )
 
 

@@ -31,9 +31,9 @@ def explain_verdict(verdict: Verdict) -> str:
             )
         case VerifyStatus.HOLDS:
             return (
-                f"The property holds for every input of its regions: proved by {tried} on {verdict.boxes} "
-                f"boxes in {verdict.seconds:.2f} s, in {verdict.arithmetic} arithmetic on the weights as "
-                f"stored. Rounding inside a runtime is not covered."
+                f"The property holds for every input of its regions: proved by {proof(verdict)} on "
+                f"{verdict.boxes} boxes in {verdict.seconds:.2f} s, in {verdict.arithmetic} arithmetic on the "
+                f"weights as stored. Rounding inside a runtime is not covered."
             )
         case VerifyStatus.UNKNOWN | VerifyStatus.TIMEOUT:
             return (
@@ -42,6 +42,11 @@ def explain_verdict(verdict: Verdict) -> str:
             )
         case _ as unreachable:
             assert_never(unreachable)
+
+
+def proof(verdict: Verdict) -> str:
+    """The methods that a proof may rest on; an attack only ever refutes."""
+    return ", ".join(method for method in verdict.methods if method != "attack") or "the empty property"
 
 
 def _by(found: Counterexample | None) -> str:
