@@ -47,7 +47,7 @@ EFFORT = {"samples": 2048, "restarts": 128, "steps": 40, "keep": 64}
 FIRST_TRIAL = 20.0
 """Seconds for one margin if there is no time limit."""
 
-TRIAL_SHARE = 0.2
+TRIAL_SHARE = 0.15
 """The share of the remaining time for one margin."""
 
 WORTH = 0.5

@@ -11,13 +11,13 @@ START = 0.25
 FALL = 4.0
 """By how much the margin falls while proofs succeed."""
 
-RISE = 8.0
+RISE = 16.0
 """By how much it rises while none has: wide, because every failure costs the time of a proof."""
 
 CLOSE = 1.6
 """Bisection stops when the proved margin is at most this multiple of the largest that failed."""
 
-RANGE = 1e5
+RANGE = 1e6
 """Margins outside start / RANGE .. start * RANGE are not tried."""
 
 
