@@ -15,6 +15,9 @@ from repairsolver.network import operators as ops
 from repairsolver.network.graph import Network, Node
 from repairsolver.results import Array
 
+# Intervals of smooth activations below this width are not cut into segments: an error of at most 1e-7.
+NARROW = 1e-3
+
 Known = Mapping[str, tuple[Array, Array]]
 
 
@@ -95,9 +98,9 @@ def _nonlinear(program: Program, node: Node, zhat: Expr, lower: Array, upper: Ar
         case ops.MaxPool(windows):
             return pool.big_m(program, zhat, windows, lower, upper)
         case ops.Sigmoid():
-            return smooth.sigmoid(program, zhat, lower, upper, segments)
+            return _smooth(program, smooth.sigmoid, zhat, lower, upper, segments)
         case ops.Tanh():
-            return smooth.tanh(program, zhat, lower, upper, segments)
+            return _smooth(program, smooth.tanh, zhat, lower, upper, segments)
         case ops.Softmax():
             raise UnsupportedOperatorError(
                 f"{node.name}: a softmax has no encoding; remove it from the network"
@@ -106,6 +109,16 @@ def _nonlinear(program: Program, node: Node, zhat: Expr, lower: Array, upper: Ar
             raise TypeError(f"{node.name}: {type(operator).__name__} is linear")
         case _ as unreachable:
             assert_never(unreachable)
+
+
+def _smooth(
+    program: Program, encode: smooth.Encode, zhat: Expr, lower: Array, upper: Array, segments: int
+) -> Expr:
+    """Narrow neurons get one segment: more would lie below the solver's tolerance, and help nothing."""
+    narrow = upper - lower < NARROW
+    groups = [(np.flatnonzero(narrow), 1), (np.flatnonzero(~narrow), segments)]
+    parts = [encode(program, zhat[k], lower[k], upper[k], count) for k, count in groups]
+    return stack(parts)[np.argsort(np.concatenate([k for k, _ in groups]))]
 
 
 def _leaky(program: Program, zhat: Expr, lower: Array, upper: Array, slope: Array) -> Expr:
