@@ -19,7 +19,7 @@ from repairsolver.results import Event, Limits, RepairStatus, VerifyStatus
 from repairsolver.verification.engine import verify_property
 
 NETWORK = dense_network(0, (2, 6, 3))
-LIMITS = Limits(seconds=15.0)
+LIMITS = Limits(seconds=120.0)
 
 
 def not_largest(network: Network, label: int) -> Property:
