@@ -31,9 +31,9 @@ def explain_verdict(verdict: Verdict) -> str:
             )
         case VerifyStatus.HOLDS:
             return (
-                f"The property holds for every input of its regions: proved by "
-                f"{proof(verdict)} on {verdict.boxes} boxes in {verdict.seconds:.2f} s, in {verdict.arithmetic} "
-                f"arithmetic on the weights as stored. Rounding inside a runtime is not covered."
+                f"The property holds for every input of its regions: proved by {proof(verdict)} on "
+                f"{verdict.boxes} boxes in {verdict.seconds:.2f} s, in {verdict.arithmetic} arithmetic "
+                f"on the weights as stored. Rounding inside a runtime is not covered."
             )
         case VerifyStatus.UNKNOWN | VerifyStatus.TIMEOUT:
             return (
