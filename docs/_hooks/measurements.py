@@ -60,6 +60,19 @@ def _verified(name: str, rows: Sequence[Row]) -> str:
     )
 
 
+def _acasxu_repair(rows: Sequence[Row]) -> Iterator[str]:
+    numbers = ("cost", "lower_bound", "entries", "rounds", "seconds")
+    yield from _head(
+        "network", "property", "status", "saved file", "norm", *(name.replace("_", " ") for name in numbers),
+        "same advisory", "same in the region",
+    )  # fmt: skip
+    for row in rows:
+        network = f"N{row['network'].replace('_', ',')}"
+        words = (network, row["property"], row["status"], row["verified"], row["norm"])
+        shares = (_short(row[name], ".3%") for name in ("agreement", "region_agreement"))
+        yield f"| {' | '.join([*words, *(_short(row[name]) for name in numbers), *shares])} |"
+
+
 def _watermark(rows: Sequence[Row]) -> Iterator[str]:
     yield from _head("watermarks", "programs", "optimal", "largest relative error", "median s", "slowest s")
     for k, group in groupby(sorted(rows, key=lambda row: int(row["k"])), key=lambda row: row["k"]):
@@ -96,11 +109,11 @@ def _head(*names: str) -> Iterator[str]:
     yield f"|{'---|' * len(names)}"
 
 
-def _short(text: str) -> str:
+def _short(text: str, form: str = ".6g") -> str:
     try:
-        return f"{float(text):.6g}"
+        return format(float(text), form)
     except ValueError:
-        return text.replace("|", "\\|")
+        return "-" if text in ("", "None") else text.replace("|", "\\|")
 
 
 def _read(path: Path) -> list[Row]:
@@ -109,6 +122,7 @@ def _read(path: Path) -> list[Row]:
 
 
 SUMMARIES: dict[str, Callable[[Sequence[Row]], Iterator[str]]] = {
+    "acasxu_repair": _acasxu_repair,
     "acasxu_verify": _acasxu_verify,
     "bigm_build": _bigm_build,
     "watermark": _watermark,
