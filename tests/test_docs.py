@@ -43,7 +43,8 @@ def test_python_prints_what_is_shown(path, tmp_path, monkeypatch):
     for example in python_of(path):
         printed = examples.run_python(example.code, namespace)
         if example.shown is not None:
-            assert examples.masked(printed) == examples.masked(example.shown), example.code
+            renew = f"{path.name} is out of date: read the change, then python docs/_hooks/examples.py {path}"
+            assert examples.masked(printed) == examples.masked(example.shown), renew
 
 
 def test_every_output_was_filled_in():
