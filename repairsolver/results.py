@@ -88,6 +88,32 @@ class Counterexample:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Certificate:
+    """A proof that no input violates a property, which the checker of `repairsolver.certificate` replays.
+
+    The proof is a forest of boxes, one tree for each query (a region with one of its conjunctions, in the
+    order of the property). Its nodes stand level by level: first the roots, then the two children of every
+    split node of the level above, in order; the children halve their parent's box at axis and value.
+
+    Args:
+        network, property: SHA-256 of the network's file and of the property's text.
+        axis: the input that a node's box is split at, -1 for a leaf: int16 [nodes].
+        value: where it is split, for the split nodes in order: float64 [splits].
+        weights: with what weights the rows of the conjunction are combined: uint8 [nodes, rows].
+        arithmetic: what is claimed; `real`: the exact network on the weights as stored.
+        names: how network and property are called, for people.
+    """
+
+    network: str
+    property: str
+    axis: NDArray[np.int16]
+    value: Array
+    weights: NDArray[np.uint8]
+    arithmetic: str = "real"
+    names: tuple[str, str] = ("network", "property")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Verdict:
     """The answer of a verification, with what it rests on.
 
@@ -102,6 +128,8 @@ class Verdict:
         boxes: number of sub-boxes whose bounds were computed.
         seconds: wall-clock time spent.
         seed: the seed that reproduces the run.
+        arithmetic: of the proof.
+        certificate: for `holds`, the proof, where it was asked for and rests on linear bounds alone.
     """
 
     status: VerifyStatus
@@ -114,6 +142,7 @@ class Verdict:
     seconds: float = 0.0
     seed: int = 0
     arithmetic: str = "real"
+    certificate: Certificate | None = None
 
     def __bool__(self) -> bool:
         raise TypeError("a Verdict has no truth value: compare verdict.status with VerifyStatus.HOLDS")

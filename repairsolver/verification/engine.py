@@ -14,6 +14,7 @@ from repairsolver.property.specification import Property
 from repairsolver.results import Limits, OnEvent, Verdict, VerifyStatus
 from repairsolver.verification.attack import Effort, attack
 from repairsolver.verification.query import queries, strip_softmax
+from repairsolver.verification.record import Record
 from repairsolver.verification.run import Run
 from repairsolver.verification.searching import solve_boxes, split_boxes
 
@@ -33,6 +34,7 @@ def verify_property(
     on_event: OnEvent | None = None,
     device: str = "cpu",
     effort: Effort | None = None,
+    record: bool = False,
 ) -> Verdict:
     """Decide whether a network satisfies a property on all its regions.
 
@@ -45,6 +47,7 @@ def verify_property(
         limits: wall-clock seconds and the memory of batched bounds.
         device: where bounds are computed, as torch names it.
         effort: of the attack.
+        record: keep the proof, as the verdict's certificate (none if exact programs took part).
 
     Returns:
         holds (proved), violated (with replayed counterexamples, the worst first), unknown (nothing more
@@ -58,9 +61,12 @@ def verify_property(
     limits = limits or Limits()
     core, prop = strip_softmax(network, prop)
     if not any(region.unsafe for region in prop.regions):
-        return Verdict(VerifyStatus.HOLDS, proved_volume=1.0, methods=("vacuous: no region",), seed=seed)
+        proof = Record(0).certificate(network, prop, 0) if record else None
+        methods = ("vacuous: no region",)
+        return Verdict(VerifyStatus.HOLDS, proved_volume=1.0, methods=methods, seed=seed, certificate=proof)
     regions = [region for region in prop.regions for _ in region.unsafe]
     run = Run(network, core, prop, limits, seed, on_event, device, queries(prop, device), regions)
+    run.record = record
     with single_threaded(), torch.inference_mode(False):
         found = _attack(run, effort)
         return _prove(run) if found is None else found

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from repairsolver.network.graph import Network
 from repairsolver.property.specification import Property, Region
-from repairsolver.results import Counterexample, Event, Limits, OnEvent, Verdict, VerifyStatus
+from repairsolver.results import Certificate, Counterexample, Event, Limits, OnEvent, Verdict, VerifyStatus
 from repairsolver.verification.query import Queries
 
 
@@ -29,6 +29,7 @@ class Run:
     methods: list[str] = field(default_factory=list)
     found: list[Counterexample] = field(default_factory=list)
     boxes: int = 0
+    record: bool = False
 
     @property
     def elapsed(self) -> float:
@@ -43,7 +44,14 @@ class Run:
         if self.on_event is not None:
             self.on_event(Event(stage, message, self.elapsed, numbers))
 
-    def verdict(self, status: VerifyStatus, *, bound: float | None = None, volume: float = 0.0) -> Verdict:
+    def verdict(
+        self,
+        status: VerifyStatus,
+        *,
+        bound: float | None = None,
+        volume: float = 0.0,
+        certificate: Certificate | None = None,
+    ) -> Verdict:
         examples = tuple(sorted(self.found, key=lambda c: -c.violation))
         return Verdict(
             status,
@@ -55,4 +63,5 @@ class Run:
             self.boxes,
             self.elapsed,
             self.seed,
+            certificate=certificate,
         )

@@ -43,7 +43,9 @@ def split_boxes(run: Run) -> Verdict:
     run.methods.append("input splitting")
     graph = tensor_graph(run.core, torch.float64, run.device)
     memory = run.limits.memory_gb * 1e9
-    search = InputSplitting(graph, run.queries, batch=BATCH, threads=thread_count(), memory=memory)
+    search = InputSplitting(
+        graph, run.queries, batch=BATCH, threads=thread_count(), memory=memory, record=run.record
+    )
     hottest, ladder = -math.inf, list(LADDER)
     while not search.done:
         if run.left <= 0:
@@ -67,8 +69,14 @@ def split_boxes(run: Run) -> Verdict:
         )
     left = search.remaining()
     if left is None:
-        return run.verdict(VerifyStatus.HOLDS, bound=search.least_proved, volume=1.0)
+        return _proved(run, search)
     return _solve(run, graph, left, search.open_volume())
+
+
+def _proved(run: Run, search: InputSplitting) -> Verdict:
+    record = search.record
+    kept = None if record is None else record.certificate(run.network, run.prop, len(run.queries))
+    return run.verdict(VerifyStatus.HOLDS, bound=search.least_proved, volume=1.0, certificate=kept)
 
 
 def _inspect(run: Run, graph: TensorGraph, steps: list[Step], hottest: float) -> float:
@@ -98,12 +106,13 @@ def solve_boxes(run: Run) -> Verdict:
     """Bound the queries' boxes once and solve the exact program of each that this leaves open."""
     run.methods.append("linear bounds")
     graph = tensor_graph(run.core, torch.float64, run.device)
-    search = InputSplitting(graph, run.queries, batch=1, memory=run.limits.memory_gb * 1e9)
+    memory = run.limits.memory_gb * 1e9
+    search = InputSplitting(graph, run.queries, batch=1, memory=memory, record=run.record)
     search.examine_roots(time.monotonic() + run.left / 2)
     run.boxes = search.examined
     left = search.remaining()
     if left is None:
-        return run.verdict(VerifyStatus.HOLDS, bound=search.least_proved, volume=1.0)
+        return _proved(run, search)
     run.say("bound", f"{len(left)} of {len(run.queries)} cases left", bound=float(left.bound.min()))
     seconds = None if math.isinf(run.left) else run.left / 4
     run.found += attack(run.network, run.prop, seed=run.seed + 1, seconds=seconds, effort=MANY_INPUTS)

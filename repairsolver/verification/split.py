@@ -20,6 +20,7 @@ from repairsolver.bounds.tensors import TensorGraph
 from repairsolver.bounds.tighten import root_boxes, tighten
 from repairsolver.verification.conjunction import combine, contract
 from repairsolver.verification.query import Queries, slack
+from repairsolver.verification.record import Record, Splits, whole_weights
 
 # Boxes narrower than this share of their query's box in every input are left to exact methods.
 NARROWEST = 2.0**-40
@@ -35,6 +36,7 @@ class Open:
         known: pre-activation bounds inherited from the parents, by position.
         cut: a violation in the box can only lie in this half-space.
         bound: proved lower bound of max_r g_r over each box (at most 0), [b].
+        number: of the box in the record of the proof, [b].
     """
 
     lower: Tensor
@@ -43,6 +45,7 @@ class Open:
     known: dict[int, tuple[Tensor, Tensor]]
     cut: HalfSpace
     bound: Tensor
+    number: Tensor
 
     def __len__(self) -> int:
         return len(self.lower)
@@ -50,7 +53,8 @@ class Open:
     def __getitem__(self, index: slice | Tensor) -> Open:
         known = {k: (low[index], high[index]) for k, (low, high) in self.known.items()}
         cut = HalfSpace(self.cut.slope[index], self.cut.shift[index])
-        return Open(self.lower[index], self.upper[index], self.query[index], known, cut, self.bound[index])
+        lower, upper, query = self.lower[index], self.upper[index], self.query[index]
+        return Open(lower, upper, query, known, cut, self.bound[index], self.number[index])
 
 
 def merge(parts: list[Open]) -> Open:
@@ -61,17 +65,21 @@ def merge(parts: list[Open]) -> Open:
         k: (torch.cat([p.known[k][0] for p in parts]), torch.cat([p.known[k][1] for p in parts]))
         for k in parts[0].known
     }
-    columns = ("lower", "upper", "query", "bound")
-    lower, upper, query, bound = (torch.cat([getattr(p, name) for p in parts]) for name in columns)
+    columns = ("lower", "upper", "query", "bound", "number")
+    lower, upper, query, bound, number = (torch.cat([getattr(p, name) for p in parts]) for name in columns)
     cut = HalfSpace(torch.cat([p.cut.slope for p in parts]), torch.cat([p.cut.shift for p in parts]))
-    return Open(lower, upper, query, known, cut, bound)
+    return Open(lower, upper, query, known, cut, bound, number)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Step:
-    """What bounding one batch left: children to examine, and the most suspicious points seen."""
+    """What bounding one batch left: children to examine, and the most suspicious points seen.
+
+    The children below the split values come first, then, in the same order, those above.
+    """
 
     children: Open
+    splits: Splits
     narrow: Open
     points: Tensor
     point_query: Tensor
@@ -84,15 +92,24 @@ class InputSplitting:
     """A search over boxes that can be advanced round by round and asked for its state at any time."""
 
     def __init__(
-        self, graph: TensorGraph, found: Queries, *, batch: int, threads: int = 1, memory: float = 4e9
+        self,
+        graph: TensorGraph,
+        found: Queries,
+        *,
+        batch: int,
+        threads: int = 1,
+        memory: float = 4e9,
+        record: bool = False,
     ):
+        """With `record`, what is proved rests only on what the record holds."""
         self.graph, self.queries = graph, found
         self.batch, self.threads, self.memory = batch, threads, memory / max(1, threads)
         roots = root_boxes(graph, found.lower, found.upper)
         bound = found.lower.new_full((len(found),), -torch.inf)
         index = torch.arange(len(found), device=found.lower.device)
         whole = HalfSpace(torch.zeros_like(found.lower), torch.zeros_like(bound))
-        self.stack = [Open(roots.lower, roots.upper, index, roots.known, whole, bound)]
+        self.stack = [Open(roots.lower, roots.upper, index, roots.known, whole, bound, index)]
+        self.record = Record(len(found)) if record else None
         self.narrow: list[Open] = []
         self.examined = 0
         self.least_proved = float("inf")
@@ -138,10 +155,18 @@ class InputSplitting:
             self.examined += step.examined
             self.least_proved = min(self.least_proved, step.least_proved)
             if len(step.children):
-                self.stack.append(step.children)
+                self.stack.append(self._numbered(step))
             if len(step.narrow):
                 self.narrow.append(step.narrow)
         return steps
+
+    def _numbered(self, step: Step) -> Open:
+        """The children with their numbers in the record."""
+        if self.record is None:
+            return step.children
+        first = self.record.split(step.splits)
+        number = torch.arange(first, first + len(step.children), device=step.children.number.device)
+        return replace(step.children, number=number)
 
     def examine_roots(self, until: float = math.inf) -> None:
         """Examine every query's whole box once; what is not proved stays open, unsplit.
@@ -186,8 +211,8 @@ class InputSplitting:
         left, least = self._alive(part)
         points = (left.lower + left.upper) / 2
         measured = slack(self.queries, left.query, points, self.graph.forward(points))
-        children, narrow = self._split(left)
-        return Step(children, narrow, points, left.query, measured, len(part), least)
+        children, narrow, splits = self._split(left)
+        return Step(children, splits, narrow, points, left.query, measured, len(part), least)
 
     def _alive(self, part: Open) -> tuple[Open, float]:
         """The boxes that could not be proved, contracted, and the least bound of those that were."""
@@ -196,15 +221,16 @@ class InputSplitting:
         return self._survivors(part, boxes)
 
     def _survivors(self, part: Open, boxes: Boxes) -> tuple[Open, float]:
-        bound, best, cut = self._bound(boxes, part.query)
+        bound, best, cut = self._bound(boxes, part.query, part.number)
         lower, upper = contract(bound, part.lower, part.upper)
         # Stated so that a NaN (weights that overflow) leaves a box open: it must never count as proved.
         alive = ~((best > 0) | (lower > upper).any(dim=1))
-        left = Open(lower, upper, part.query, boxes.known, cut, best.clamp(max=0))[alive.nonzero()[:, 0]]
+        left = Open(lower, upper, part.query, boxes.known, cut, best.clamp(max=0), part.number)
+        left = left[alive.nonzero()[:, 0]]
         proved = best[~alive]
         return left, float(proved.min().clamp(min=0)) if len(proved) else float("inf")
 
-    def _bound(self, boxes: Boxes, query: Tensor) -> tuple[LinearBound, Tensor, HalfSpace]:
+    def _bound(self, boxes: Boxes, query: Tensor, number: Tensor) -> tuple[LinearBound, Tensor, HalfSpace]:
         """Linear bounds of every row and of their best combination, which is the children's cut.
 
         The parent's cut takes part as a row that must be at most 0 like all others.
@@ -213,6 +239,11 @@ class InputSplitting:
         output, inputs, constant = asked.output[query], asked.input[query], asked.bound[query]
         rows = self._pull(boxes, output, inputs, constant)
         best, weights = combine(rows, boxes.lower, boxes.upper)
+        if self.record is not None:
+            whole = whole_weights(weights)
+            self.record.weights.append((number, whole))
+            weights = whole.to(weights.dtype) / whole.sum(dim=1, keepdim=True)
+            best = torch.full_like(best, -torch.inf)
         single = rows
         if output.shape[1] > 1:
             mixed = weights.unsqueeze(1)
@@ -232,10 +263,10 @@ class InputSplitting:
         bound = pull_back(self.graph, boxes, {len(self.graph.nodes): output, 0: inputs})
         return LinearBound(bound.slope, bound.shift - constant)
 
-    def _split(self, left: Open) -> tuple[Open, Open]:
+    def _split(self, left: Open) -> tuple[Open, Open, Splits]:
         """Halve every box along the input with the largest smear; narrow ones are set aside."""
         if not len(left):
-            return left, left
+            return left, left, Splits(left.number, left.query, left.bound)
         score = smear(self.graph, Boxes(left.lower, left.upper, left.known), self.queries.output[left.query])
         width = left.upper - left.lower
         axis = torch.where(score.amax(dim=1) > 0, score.argmax(dim=1), width.argmax(dim=1)).unsqueeze(1)
@@ -245,4 +276,5 @@ class InputSplitting:
         keep = (~narrow).nonzero()[:, 0]
         first = replace(wide, upper=left.upper.scatter(1, axis, middle)[keep])
         second = replace(wide, lower=left.lower.scatter(1, axis, middle)[keep])
-        return merge([first, second]), left[narrow.nonzero()[:, 0]]
+        splits = Splits(wide.number, axis[keep, 0], middle[keep, 0])
+        return merge([first, second]), left[narrow.nonzero()[:, 0]], splits
