@@ -61,13 +61,14 @@ def main() -> None:
     parser.add_argument("--keep", type=int, default=KEPT, help="samples whose advisory is kept")
     parser.add_argument("--only", default="", help="networks to run, e.g. 2_1,2_9")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--resume", action="store_true", help="keep the rows of an earlier run")
     parser.add_argument("--save", type=Path, help="folder for the repaired networks")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "repairs.csv")
     arguments = parser.parse_args()
-    recorder = Recorder(arguments.out, COLUMNS, seed=arguments.seed)
+    recorder = Recorder(arguments.out, COLUMNS, seed=arguments.seed, resume=arguments.resume)
     chosen = set(arguments.only.split(",")) if arguments.only else {name for name, _ in INSTANCES}
     for name, number in INSTANCES:
-        if name in chosen:
+        if name in chosen and not recorder.has(network=name, property=number, norm=arguments.norm):
             row = run(name, number, arguments)
             recorder.add(row)
             print({key: row[key] for key in COLUMNS[:12]}, flush=True)

@@ -23,7 +23,6 @@ from itertools import count
 
 import numpy as np
 
-from layerwise.norm import NORMS
 from repairsolver.repairing.delta.program import TOLERANCE, Key, LeastChange
 from repairsolver.results import Array
 from repairsolver.solvers import SolutionStatus
@@ -91,7 +90,7 @@ class _Search:
         unmet = _worst_unmet(self.problem, delta)
         if unmet is None:
             self.closed = min(self.closed, bound)
-            cost = NORMS[self.problem.norm].value(delta)
+            cost = self.problem.cost(delta)
             if cost < self.known:
                 self.best, self.known, self.choices = delta, cost, choices
             return

@@ -62,6 +62,7 @@ class Session:
     """One repair in progress.
 
     Args:
+        weights: of the unknowns where a candidate is chosen, close to 1; see `ties`.
         best: the cheapest proved candidate; or else `last`, the newest unproved one.
         lower: the largest lower bound so far.
         rounds: how many candidates were made.
@@ -77,6 +78,7 @@ class Session:
     limits: Limits
     seed: int
     on_event: OnEvent | None
+    weights: Array | float = 1.0
     started: float = field(default_factory=time.perf_counter)
     best: Candidate | None = None
     last: Candidate | None = None
@@ -158,6 +160,7 @@ def try_margin(session: Session, margin: float, seconds: float, *, shared: bool)
     known = np.inf if session.best is None else session.best.cost * (1 - WORTH * session.gap)
     while True:
         problem = session.problem(margin, end - time.perf_counter())
+        problem.weights = session.weights
         optimum = optimise(problem, shared=shared, known=known)
         if optimum.delta is None:
             late = optimum.status is SolutionStatus.TIMEOUT

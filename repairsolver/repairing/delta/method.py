@@ -15,11 +15,15 @@ from repairsolver.repairing.delta.loop import Session, learn, search, search_mar
 from repairsolver.repairing.delta.margin import START
 from repairsolver.repairing.delta.points import add_points
 from repairsolver.repairing.delta.requirements import Requirements
+from repairsolver.repairing.delta.ties import tie_weights
 from repairsolver.repairing.result import Delta, Repair
 from repairsolver.results import Limits, OnEvent, RepairStatus, Verdict, VerifyStatus
 from repairsolver.solvers import SolutionStatus, get_solver
 
 FIRST_ATTACK_SECONDS = 3.0
+
+TIE_SHARE = 0.5
+"""The share of the gap that may be spent on choosing among almost equal changes."""
 
 
 def repair_delta(
@@ -48,6 +52,7 @@ def repair_delta(
         return _nothing_to_do(session, verdict)
     if _infeasible(session):
         return _infeasible_result(session)
+    session.weights = tie_weights(requirements, prop, decision, TIE_SHARE * gap, seed)
     start = START * session.problem(0.0, np.inf).scale()
     search_margins(session, start, shared=True)
     if session.best is None or not session.finished:

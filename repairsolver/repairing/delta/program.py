@@ -61,6 +61,7 @@ class LeastChange:
         solver: by name.
         deadline: `time.perf_counter()` value, or None.
         limit: U, the norm of a change that is known to be enough; infinite if none is.
+        weights: of the unknowns in the norm, at least 1 each.
     """
 
     requirements: Requirements
@@ -70,6 +71,7 @@ class LeastChange:
     deadline: float | None = None
     limit: float = np.inf
     seed: int = 0
+    weights: Array | float = 1.0
     _rows: dict[Row, Array] = field(default_factory=dict)
     _active: dict[Row, None] = field(default_factory=dict)
 
@@ -85,6 +87,10 @@ class LeastChange:
             short = self.shortfall(group, start)
             worst.append(float((short.max(axis=1) if group.every else short.min(axis=1)).max(initial=0.0)))
         return max(max(worst), 1e-12)
+
+    def cost(self, delta: Array) -> float:
+        """The (weighted) norm of a change [unknowns]."""
+        return NORMS[self.norm].value(delta, self.weights)
 
     def solve(self, choices: Mapping[Key, int], shared: bool) -> Relaxed:
         """The least change with the chosen rows, adding the most violated ones until none is violated."""
@@ -145,7 +151,7 @@ class LeastChange:
         program = Program()
         size = self.requirements.layer.size
         reach = self.limit / scale
-        delta = NORMS[self.norm].minimise(program, size, lower=-reach, upper=reach)
+        delta = NORMS[self.norm].minimise(program, size, lower=-reach, upper=reach, weights=self.weights)
         matrix = np.stack([self._gradient(row) for row in rows])
         groups = self.requirements.groups
         missing = [groups[n].need(self.margin)[p] - groups[n].slack[p, r] for n, p, r in rows]
