@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import gzip
 import os
-import time
 from pathlib import Path
 
 import numpy as np
@@ -489,11 +488,8 @@ def test_every_benchmark_network_loads() -> None:
 
 @pytest.mark.data
 @NEEDS_DATA
-def test_acas_xu_is_dense_and_relu_in_turn_and_loads_quickly() -> None:
+def test_acas_xu_is_dense_and_relu_in_turn() -> None:
     path = next(Path(DATA or "", "acasxu", "onnx").glob("*2_9*.onnx"))
-    load_network(path)
-    start = time.perf_counter()
     network = load_network(path)
-    assert time.perf_counter() - start < 0.5
     assert [type(n.operator) for n in network.nodes] == [Dense, Relu] * 6 + [Dense]
     assert all(n.operator.bias_source for n in network.affine_layers)
