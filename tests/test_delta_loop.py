@@ -170,14 +170,16 @@ def test_margins_fall_after_proofs_and_are_bisected_after_failures() -> None:
     margins = Margins(1.0)
     assert margins.next() == 1.0
     margins.report(1.0, proved=False)
-    assert margins.next() == 16.0
-    margins.report(16.0, proved=True)
     assert margins.next() == 4.0
-    margins.report(4.0, proved=True)
-    assert margins.next() == 2.0
-    margins.report(2.0, proved=True)
-    assert margins.next() == pytest.approx(2**0.5)
-    margins.report(2**0.5, proved=True)
+    margins.report(4.0, proved=False)
+    assert margins.next() == 128.0
+    margins.report(128.0, proved=True)
+    assert margins.next() == pytest.approx(512**0.5)
+    margins.report(16.0, proved=True)
+    assert margins.next() == 8.0
+    margins.report(8.0, proved=True)
+    assert margins.next() == pytest.approx(32**0.5)
+    margins.report(32**0.5, proved=True)
     assert margins.next() is None
 
 

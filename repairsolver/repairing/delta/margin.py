@@ -11,8 +11,11 @@ START = 0.25
 FALL = 4.0
 """By how much the margin falls while proofs succeed."""
 
-RISE = 16.0
-"""By how much it rises while none has: wide, because every failure costs the time of a proof."""
+FIRST_RISE = 4.0
+"""By how much it rises after the first failure, which a busy machine may explain."""
+
+RISE = 32.0
+"""By how much it rises after more failures: wide, because every failure costs the time of a proof."""
 
 CLOSE = 1.6
 """Bisection stops when the proved margin is at most this multiple of the largest that failed."""
@@ -47,7 +50,8 @@ class Margins:
         if self.failed > 0 and upper < float("inf"):
             close = upper <= CLOSE * self.failed
             return None if close else sqrt(upper * self.failed)
-        wanted = self.failed * RISE if self.failed > 0 else min(self.start, upper / FALL)
+        rise = FIRST_RISE if self.failed <= self.start else RISE
+        wanted = self.failed * rise if self.failed > 0 else min(self.start, upper / FALL)
         inside = self.start / RANGE <= wanted <= self.start * RANGE
         return wanted if inside else None
 
