@@ -55,7 +55,7 @@ def repair_delta(
     session.weights = tie_weights(requirements, prop, decision, TIE_SHARE * gap, seed)
     start = START * session.problem(0.0, np.inf).scale()
     search_margins(session, start, shared=True)
-    if session.best is None or not session.finished:
+    if not session.finished and not all(group.plain for group in requirements.groups.values()):
         search_margins(session, start, shared=False)
     if session.best is None and _infeasible(session):
         return _infeasible_result(session)

@@ -110,6 +110,9 @@ class Requirements:
     def forbid(self, prop: Property, inputs: Array) -> int:
         """Ask that the property is not violated at these inputs [b, n]; returns how many were new.
 
+        An input counts for a region that contains it, or whose nearest input of the network's element
+        type it is (where the region fixes an input at a number that the type does not have).
+
         Raises:
             EditError: a conjunction has no rows, so that no repair exists.
         """
