@@ -104,7 +104,7 @@ def test_encodings_admit_the_graph_within_the_stated_error(function, ends, segme
         program.rows(zhat, at, at)
         least, most = minimum(program, z), -minimum(program, -z)
         value = float(function.value(np.array(at)))
-        assert least - 1e-7 <= value <= most + 1e-7
+        assert least - 1e-6 <= value <= most + 1e-6
         if segments > 1 or low >= 0 or high <= 0:
             widest = np.diff(smooth.breakpoints(np.array([low]), np.array([high]), segments)).max()
             limit = function.curvature * widest**2 / 8 + 1e-6
@@ -130,7 +130,7 @@ def test_more_segments_bring_a_network_optimum_closer_from_below():
 
 
 def test_a_single_segment_needs_no_binaries_and_several_do():
-    for segments, binaries, columns, rows in ((1, 0, 2, 4), (3, 6, 2 * 7, 2 * 10)):
+    for segments, binaries, columns, rows in ((1, 0, 2, 4), (3, 6, 2 * 7, 2 * 7)):
         program = Program()
         zhat = program.columns(2, -1, 1)
         smooth.sigmoid(program, zhat, -1, 1, segments)

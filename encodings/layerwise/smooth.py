@@ -36,6 +36,8 @@ from layerwise import interval
 from layerwise.program import Array, Expr, Program, ProgramError
 
 BISECTIONS = 50
+# Room for solvers that call slivers below their tolerance empty; what it costs is below any margin.
+SLACK = 1e-7
 ROUNDING = 32 * np.finfo(np.float64).eps
 
 
@@ -120,20 +122,26 @@ def piecewise(
 ) -> Expr:
     r"""z between sound lines on each of K segments $[c_k, c_{k+1}]$ of [l, u], one binary each.
 
-    $$ \hat z = \sum_k x_k, \qquad c_k a_k \le x_k \le c_{k+1} a_k, \qquad \sum_k a_k = 1, \qquad
-       \sum_k (\underline s_k x_k + \underline t_k a_k) \le z \le
-       \sum_k (\overline s_k x_k + \overline t_k a_k). $$
+    $$ \hat z = \sum_k (c_k a_k + (c_{k+1} - c_k)\, d_k), \qquad 0 \le d_k \le a_k, \qquad
+       \sum_k a_k = 1, $$
+
+    $$ \sum_k (\underline f_k(c_k)\, a_k + \underline s_k (c_{k+1} - c_k)\, d_k) \le z \le
+       \sum_k (\overline f_k(c_k)\, a_k + \overline s_k (c_{k+1} - c_k)\, d_k), $$
+
+    with the lines' slopes s and their values f(c) at the start of the segment. The place d within the
+    segment runs from 0 to 1 however thin it is, and the rows of $\hat z$ and z have `SLACK` on either
+    side: without both, solvers call programs infeasible that are not.
 
     With K = 1 only the two lines remain, without binaries. For every $\hat z$ in [l, u], the true
     $z = f(\hat z)$ is admitted; what else is admitted has, for K > 1,
 
-    $$ |z - f(\hat z)| \le \tfrac18 w^2 \max |f''|, \qquad w \le 2 (u - l) / K, $$
+    $$ |z - f(\hat z)| \le \tfrac18 w^2 \max |f''| + 3\,\text{SLACK}, \qquad w \le 2 (u - l) / K, $$
 
     w being the widest segment, because 0 is a breakpoint if it lies between l and u: on one-sided
     segments both the secant and the tangent at the midpoint are that close. $\max |f''|$ is 0.0963 for
     the sigmoid, 0.770 for tanh. A relaxation: minima are lower bounds of the network's.
 
-    Size per neuron: K binaries, K + 1 columns, 2 K + 4 rows; one column and two rows if K = 1.
+    Size per neuron: K binaries, K + 1 columns, K + 4 rows; one column and two rows if K = 1.
 
     Source: Croxton, Gendron and Magnanti, A comparison of mixed-integer programming models for
     nonconvex piecewise linear cost minimization problems, Management Science 49 (2003), section 2.2
@@ -142,7 +150,7 @@ def piecewise(
     if segments < 1:
         raise ProgramError(f"{function.name}: at least one segment is needed, got {segments}")
     low, high = interval.checked(lower, upper, len(zhat), function.name)
-    margin = ROUNDING
+    margin = ROUNDING if segments == 1 else SLACK
     z = program.columns(len(zhat), function.value(low) - margin, function.value(high) + margin, name="z")
     if segments == 1:
         lines = envelope(function, low, high)
@@ -152,15 +160,22 @@ def piecewise(
     knots = breakpoints(low, high, segments)
     start, end = knots[:, :-1].ravel(), knots[:, 1:].ravel()
     lines = envelope(function, start, end)
-    part = program.columns(len(start), np.minimum(start, 0.0), np.maximum(end, 0.0), name="x")
+    width = end - start
+    place = program.columns(len(start), 0.0, 1.0, name="d")
     on = program.columns(len(start), 0.0, 1.0, integer=True, name="a")
-    program.rows(part - on * start, lower=0.0)
-    program.rows(part - on * end, upper=0.0)
+    program.rows(place - on, upper=0.0)
     total = sparse.csr_array(sparse.kron(sparse.eye_array(len(zhat)), np.ones((1, segments)), format="csr"))
     program.rows(total @ on, 1.0, 1.0)
-    program.rows(total @ part - zhat, 0.0, 0.0)
-    program.rows(z - total @ (part * lines.lower_slope + on * lines.lower_constant), lower=0.0)
-    program.rows(z - total @ (part * lines.upper_slope + on * lines.upper_constant), upper=0.0)
+    program.rows(total @ (on * start + place * width) - zhat, -SLACK, SLACK)
+    below, above = (
+        total @ (on * (slope * start + constant) + place * (slope * width))
+        for slope, constant in (
+            (lines.lower_slope, lines.lower_constant),
+            (lines.upper_slope, lines.upper_constant),
+        )
+    )
+    program.rows(z - below, lower=-SLACK)
+    program.rows(z - above, upper=SLACK)
     return z
 
 

@@ -20,6 +20,8 @@ from repairsolver.verification.encode import Known, encode_network
 
 # A hundred times the solver's feasibility tolerance, relative to the size of the rows.
 MARGIN = 1e-4
+# Random points that a solver's bound has to agree with.
+CHECKS = 256
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,7 +82,18 @@ def largest_violation(
     bound = -np.inf if answer.bound is None else answer.bound
     point = None if answer.values is None else np.clip(answer.values[: len(lower)], lower, upper)
     finished = answer.status is SolutionStatus.OPTIMAL
+    if bound > _least_seen(network, lower, upper, rows, point) + MARGIN:
+        # A point of the box contradicts the solver's claim: it proves nothing.
+        return Answer(False, point, -np.inf, finished)
     return Answer(bound > MARGIN * min(1.0, scale), point, float(bound), finished)
+
+
+def _least_seen(network: Network, lower: Array, upper: Array, rows: Rows, point: Array | None) -> float:
+    """The least max_r g_r at the solver's point and at random points of the box: no bound may exceed it."""
+    random = np.random.default_rng(0).random((CHECKS, len(lower)))
+    points = np.vstack([lower + random * (upper - lower), *([] if point is None else [point])])
+    values = network(points) @ rows.output.T + points @ rows.input.T - rows.bound
+    return float(values.max(axis=1).min())
 
 
 def _spread(known: Known) -> float:
