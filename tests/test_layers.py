@@ -14,7 +14,7 @@ ROWS = [
     ["results"],
     ["network"],
     ["property"],
-    ["bounds", "solvers"],
+    ["bounds", "solvers", "certificate"],
     ["verification"],
     ["metrics"],
     ["repairing"],
@@ -80,6 +80,19 @@ def f():
     from repairsolver import metrics, verify
     import repairsolver.network.graph
 """
+
+
+def test_the_checker_is_independent():
+    """It shares no code with what made the proof, and needs no torch."""
+    for path in (ROOT / "certificate").glob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        names = {
+            alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names
+        }
+        names |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+        assert not [name for name in names if name.split(".")[0] in ("torch", "layerwise")], path.name
+        used = {part for _, part in imported_parts(path)}
+        assert used <= {"certificate", "errors", "network", "property", "results"}, path.name
 
 
 def test_a_wrong_import_is_seen(tmp_path):

@@ -1,0 +1,285 @@
+r"""Rigorous linear bounds of a network over batches of boxes: intervals, then backward bounds.
+
+Everything speaks of the *relevant* points of a box: those at which the conjunction asked about holds. A
+bound of a neuron, a half-space (`cut`) or a smaller box is valid if no relevant point contradicts it.
+
+A backward step replaces rows R over a tensor y by rows P over the tensor x that y is made of:
+
+- y = M x + c: P = fl(R M) errs by at most $\gamma |R| |M|$, at x by at most $\gamma |R| |M| |x|$; all
+  of this and the error of fl(R c) is at most |R| s, with s = gamma (|M| |x| + |c|) computed once a box.
+- y = phi(x): each entry of P is the slope of one line times an entry of R, one rounding, whose effect
+  2 u |P| |x| is part of what the next step takes off if that is affine and reads nothing else, and is
+  taken off at once otherwise; shifts are widened by gamma times themselves, which covers their products
+  with max(R, 0) and min(R, 0).
+
+Source: Zhang et al. 2018 (CROWN), theorem 3.2, with the rounding of `arithmetic`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from repairsolver.certificate.arithmetic import TINY, UNIT, above, ball, down, gamma, times, up
+from repairsolver.certificate.layers import Affine, Bend, Layer, Matrix
+from repairsolver.certificate.relaxation import Lines, interval, lines, unstable
+from repairsolver.network import operators as ops
+from repairsolver.results import Array
+
+# Bytes that one block of rows may hold.
+MEMORY = 2.0**27
+Interval = tuple[Array, Array]
+
+
+@dataclass(slots=True, eq=False)
+class Boxes:
+    """Boxes [b, n], bounds of pre-activations by position, and a half-space a x + k <= 0 for each.
+
+    The half-space is a [b, n] and k [b, 1], zero for none. By position, `reach` holds the largest
+    magnitudes, [b, size], `slip` the rounding of a step and `relaxed` the lines.
+    """
+
+    lower: Array
+    upper: Array
+    known: dict[int, Interval]
+    slope: Array
+    shift: Array
+    reach: list[Array] = field(default_factory=list)
+    slip: list[Array] = field(default_factory=list)
+    relaxed: dict[int, Lines] = field(default_factory=dict)
+
+
+def root_bounds(layers: list[Layer], lower: Array, upper: Array) -> dict[int, Interval]:
+    """Interval bounds of every pre-activation over boxes [b, n], by position."""
+    found: list[Interval] = [(lower, upper)]
+    for layer in layers:
+        parts = [found[k] for k in layer.inputs]
+        found.append(_affine_interval(layer, parts) if isinstance(layer, Affine) else _bent(layer, *parts[0]))
+    return {layer.inputs[0]: found[layer.inputs[0]] for layer in layers if isinstance(layer, Bend)}
+
+
+def _affine_interval(layer: Affine, parts: list[Interval]) -> Interval:
+    centre, spread, size = layer.constant[None], np.zeros(1), np.abs(layer.constant[None])
+    for matrix, magnitude, (lower, upper) in zip(layer.matrices, layer.magnitudes, parts, strict=True):
+        middle, radius = ball(lower, upper)
+        centre = centre + middle @ matrix.T
+        spread = spread + radius @ magnitude
+        size = size + np.abs(middle) @ magnitude
+    loss = above(spread + gamma(2 * layer.terms) * (size + spread))
+    return down(centre - loss), up(centre + loss)
+
+
+def _bent(layer: Bend, lower: Array, upper: Array) -> Interval:
+    if isinstance(layer.operator, ops.MaxPool):
+        low, high = (_gather(x, layer.operator.windows, -np.inf).max(axis=2) for x in (lower, upper))
+        return low, high
+    return interval(layer.operator, lower, upper)
+
+
+def _gather(x: Array, windows: NDArray[np.int64], pad: float) -> Array:
+    padded = np.concatenate([x, np.full((len(x), 1), pad)], axis=1)
+    return np.asarray(padded[:, windows])
+
+
+def tighten(layers: list[Layer], boxes: Boxes) -> None:
+    """Bound the unstable neurons again, front to back, by backward bounds from both sides."""
+    for layer in layers:
+        if isinstance(layer, Affine):
+            continue
+        source = layer.inputs[0]
+        lower, upper = boxes.known[source]
+        loose = unstable(layer.operator, lower, upper)
+        count = int(loose.sum(axis=1).max(initial=0))
+        # Every loose entry of a box comes first, the rest fills the rows of boxes that have fewer.
+        order = np.argsort(~loose, axis=1, kind="stable")[:, :count]
+        step = max(
+            1, int(MEMORY / (64 * len(lower) * max(r.shape[1] for r in reach_of(layers, boxes, source))))
+        )
+        for start in range(0, count, step):
+            index = order[:, start : start + step]
+            low, high = _two_sided(layers, boxes, source, index)
+            low = np.fmax(low, np.take_along_axis(lower, index, 1))
+            high = np.maximum(np.fmin(high, np.take_along_axis(upper, index, 1)), low)
+            lower, upper = lower.copy(), upper.copy()
+            np.put_along_axis(lower, index, low, 1)
+            np.put_along_axis(upper, index, high, 1)
+        boxes.known[source] = lower, upper
+
+
+def _two_sided(layers: list[Layer], boxes: Boxes, source: int, index: NDArray[np.int64]) -> Interval:
+    """Bounds of the entries index [b, c] of a tensor; a dense layer's rows start below it."""
+    batch, count = index.shape
+    layer = layers[source - 1] if source else None
+    if isinstance(layer, Affine) and len(layer.inputs) == 1 and isinstance(layer.matrices[0], np.ndarray):
+        start, rows, offset = layer.inputs[0], layer.matrices[0][index], layer.constant[index]
+    else:
+        start, offset = source, np.zeros((batch, count))
+        rows = np.zeros((batch, count, boxes.known[source][0].shape[1]))
+        np.put_along_axis(rows, index[:, :, None], 1.0, 2)
+    slope, shift = pull(layers, boxes, {start: np.concatenate([rows, -rows], axis=1)}, np.zeros((batch, 1)))
+    least = minimum(boxes, slope, shift)
+    return down(least[:, :count] + offset), up(offset - least[:, count:])
+
+
+def pull(layers: list[Layer], boxes: Boxes, rows: dict[int, Array], shift: Array) -> tuple[Array, Array]:
+    """A [b, s, n] and c [b, s] with A x + c at most the rows' sum plus `shift` at relevant points.
+
+    Args:
+        rows: R [b, s, size] by position of the tensor that they apply to; used up.
+    """
+    reach = reach_of(layers, boxes, max(rows))
+    for position in range(max(rows), 0, -1):
+        here = rows.pop(position, None)
+        if here is None:
+            continue
+        layer = layers[position - 1]
+        if isinstance(layer, Affine):
+            parts = [_product(here, matrix) for matrix in layer.matrices]
+            gain = here @ layer.constant
+            np.abs(here, out=here)
+            gain = gain - times(here, boxes.slip[position])
+        else:
+            parts, gain = _through_bend(layer, boxes, position, here)
+            if not layer.alone:
+                gain = gain - times(np.abs(parts[0]), above(2 * UNIT * reach[layer.inputs[0]]))
+        # Two roundings, and the underflows of all entries.
+        floor = TINY * (1 + sum(reach[k].sum(axis=1, keepdims=True) for k in (*layer.inputs, position)))
+        shift = down(shift + down(down(gain) - floor))
+        for source, part in zip(layer.inputs, parts, strict=True):
+            if source in rows:
+                part += rows[source]
+                shift = down(shift - times(np.abs(part), above(4 * UNIT * reach[source])))
+            rows[source] = part
+    slope = rows.get(0)
+    return np.zeros((*shift.shape, boxes.lower.shape[1])) if slope is None else slope, shift
+
+
+def _product(rows: Array, matrix: Matrix) -> Array:
+    """Rows [b, s, k] times a matrix; small products, one a box, keep BLAS from threads that only wait."""
+    if isinstance(matrix, np.ndarray):
+        return np.asarray(rows @ matrix)
+    return np.asarray(rows.reshape(-1, rows.shape[2]) @ matrix).reshape(*rows.shape[:2], -1)
+
+
+def _through_bend(layer: Bend, boxes: Boxes, position: int, here: Array) -> tuple[list[Array], Array]:
+    lower, upper = boxes.known[layer.inputs[0]]
+    if isinstance(layer.operator, ops.MaxPool):
+        return _through_pool(layer.operator.windows, lower, upper, here)
+    if position not in boxes.relaxed:
+        boxes.relaxed[position] = _widened(lines(layer.operator, lower, upper))
+    line = boxes.relaxed[position]
+    negative = np.minimum(here, 0)
+    gain = times(negative, line.upper_shift)
+    np.maximum(here, 0, out=here)
+    if line.lower_shift is not None:
+        gain = down(gain + times(here, line.lower_shift))
+    here *= line.lower_slope[:, None]
+    negative *= line.upper_slope[:, None]
+    here += negative
+    return [here], gain
+
+
+def _widened(line: Lines) -> Lines:
+    """Shifts moved apart by the rounding of their products with rows."""
+    share = 2 * gamma(line.upper_shift.shape[1])
+    upper = up(line.upper_shift + share * np.abs(line.upper_shift))
+    lower = line.lower_shift
+    lower = None if lower is None else down(lower - share * np.abs(lower))
+    return Lines(line.lower_slope, lower, line.upper_slope, upper)
+
+
+def _through_pool(
+    windows: NDArray[np.int64], lower: Array, upper: Array, here: Array
+) -> tuple[list[Array], Array]:
+    """max_j x_j >= x_k for every k; <= x_k if x_k is at least all others' upper bounds, else <= max u.
+
+    Source: Singh et al. 2019 (DeepPoly), section 4.5.
+    """
+    low, high = _gather(lower, windows, -np.inf), _gather(upper, windows, -np.inf)
+    choice = low.argmax(axis=2)
+    best = np.take_along_axis(low, choice[:, :, None], 2)[:, :, 0]
+    top = high.max(axis=2)
+    np.put_along_axis(high, choice[:, :, None], -np.inf, 2)
+    exact = high.max(axis=2) <= best
+    moved = np.where(exact[:, None] | (here > 0), here, 0.0)
+    entry = np.take_along_axis(np.broadcast_to(windows, low.shape), choice[:, :, None], 2)[:, :, 0]
+    pulled = np.zeros((*here.shape[:2], lower.shape[1]))
+    batch, row = np.ogrid[: here.shape[0], : here.shape[1]]
+    np.add.at(pulled, (batch[:, :, None], row[:, :, None], entry[:, None]), moved)
+    # Entries that several windows choose sum several numbers; the rest is the product with `top`.
+    size = np.take_along_axis(np.maximum(np.abs(lower), np.abs(upper)), entry, 1) + np.abs(top)
+    lost = times(np.abs(here), above(gamma(2 * windows.shape[0]) * size))
+    return [pulled], down(times(here - moved, top) - lost)
+
+
+def reach_of(layers: list[Layer], boxes: Boxes, last: int) -> list[Array]:
+    """Magnitudes of the tensors up to position `last`; extends what is there."""
+    if not boxes.reach:
+        boxes.reach.append(np.maximum(np.abs(boxes.lower), np.abs(boxes.upper)))
+        boxes.slip.append(np.zeros(0))
+    for layer in layers[len(boxes.reach) - 1 : last]:
+        if isinstance(layer, Affine):
+            parts = [boxes.reach[k] @ m for k, m in zip(layer.inputs, layer.magnitudes, strict=True)]
+            linear, constant = above(np.sum(parts, axis=0)), np.abs(layer.constant)
+            size = above(linear + constant)
+            slip = gamma(layer.terms) * linear + gamma(len(constant)) * constant + 4 * UNIT * size
+            boxes.slip.append(above(slip))
+        else:
+            low, high = _bent(layer, *boxes.known[layer.inputs[0]])
+            size = above(np.maximum(np.abs(low), np.abs(high)))
+            boxes.slip.append(np.zeros(0))
+        boxes.reach.append(size)
+    return boxes.reach
+
+
+def minimum(boxes: Boxes, slope: Array, shift: Array) -> Array:
+    r"""A lower bound of A x + c over the relevant points of each box: [b, s]; -inf for no finite one.
+
+    For every $\mu \ge 0$ it is at least $\min_{x \in box} A x + c + \mu (a x + k)$ (weak duality); the
+    best mu is 0 or one at which an entry of A + mu a vanishes.
+    """
+    n = slope.shape[2]
+    share, (centre, radius) = 2 * gamma(2 * n + 8), ball(boxes.lower, boxes.upper)
+    reach = above(np.abs(centre) + radius)
+    tiny = TINY * (1 + reach.sum(axis=1, keepdims=True)) * 4
+
+    def measured(rows: Array, constant: Array) -> tuple[Array, Array]:
+        size = times(np.abs(rows), reach) + np.abs(constant)
+        return times(rows, centre) + constant, share * size + tiny
+
+    value, loss = measured(slope, shift)
+    best = down(value - times(np.abs(slope), radius) - loss)
+    best = np.where(best < np.inf, best, -np.inf)
+    if not boxes.slope.any():
+        return best
+    a = boxes.slope[:, None]
+    cut_value, cut_loss = measured(a, boxes.shift)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        for i in range(n):
+            mu = -slope[:, :, i] / a[:, :, i]
+            mu = np.where((mu > 0) & (mu < np.inf), mu, 0.0)
+            spread = times(np.abs(slope + mu[:, :, None] * a), radius)
+            trial = down(value + mu * (cut_value - cut_loss) - spread - loss)
+            best = np.where((trial > best) & (trial < np.inf), trial, best)
+    return best
+
+
+def contract(boxes: Boxes, slope: Array, shift: Array) -> Interval:
+    """The hull of the points of each box [b, n] where every row A x + c may be at most 0.
+
+    A_i x_i <= -c - sum over j != i of min(A_j x_j); empty hulls come out with lower above upper.
+    """
+    lower, upper = boxes.lower, boxes.upper
+    share = 2 * gamma(2 * lower.shape[1] + 8)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        for a, c in zip(slope.swapaxes(0, 1), shift.T[:, :, None], strict=True):
+            least = np.minimum(a * lower, a * upper)
+            size = np.abs(c) + np.abs(least).sum(axis=1, keepdims=True)
+            room = least - c - least.sum(axis=1, keepdims=True)
+            limit = up(room + (share * size + TINY)) / a
+            # A limit that is not a number is none: fmin and fmax pass over it.
+            upper = np.where(a > 0, np.fmin(upper, up(limit)), upper)
+            lower = np.where(a < 0, np.fmax(lower, down(limit)), lower)
+    return lower, upper

@@ -1,0 +1,283 @@
+"""The checker: replays a certificate's splits and proves every leaf anew, with rigorous rounding.
+
+Nothing in a certificate can make a wrong answer: axes and values say how a box is halved (both halves
+are examined whatever they are), weights say which combination of the rows is bounded (any weights that
+are at least 0 are sound). All bounds are computed here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from repairsolver.certificate.arithmetic import above, down, gamma, times
+from repairsolver.certificate.bounds import (
+    Boxes,
+    Interval,
+    contract,
+    minimum,
+    pull,
+    reach_of,
+    root_bounds,
+    tighten,
+)
+from repairsolver.certificate.format import CertificateError, read_certificate
+from repairsolver.certificate.layers import layers_of
+from repairsolver.network.graph import Network
+from repairsolver.network.load import load_network
+from repairsolver.network.operators import Softmax
+from repairsolver.property import check_fits, load_property, write_property
+from repairsolver.property.specification import Conjunction, Property
+from repairsolver.results import Array, Certificate
+
+# Boxes examined at once.
+BATCH = 128
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """What the checker found.
+
+    Args:
+        valid: the certificate proves that no input violates the property.
+        reason: what is proved, or why nothing is.
+        boxes: number of boxes whose bounds were computed.
+        arithmetic: what the claim is about.
+    """
+
+    valid: bool
+    reason: str
+    boxes: int = 0
+    seconds: float = 0.0
+    arithmetic: str = "real"
+
+    def __bool__(self) -> bool:
+        raise TypeError("a CheckResult has no truth value: use result.valid")
+
+
+class _Invalid(Exception):
+    """Why a certificate proves nothing."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Part:
+    """Boxes to examine: their node in the tree, their query, what is known from the boxes around them."""
+
+    node: NDArray[np.int64]
+    query: NDArray[np.int64]
+    boxes: Boxes
+
+    def __len__(self) -> int:
+        return len(self.node)
+
+    def __getitem__(self, index: NDArray[np.bool_] | slice) -> _Part:
+        b = self.boxes
+        known = {k: (low[index], high[index]) for k, (low, high) in b.known.items()}
+        boxes = Boxes(b.lower[index], b.upper[index], known, b.slope[index], b.shift[index])
+        return _Part(self.node[index], self.query[index], boxes)
+
+
+def check(
+    certificate: Certificate | str | Path,
+    *,
+    network: Network | str | Path,
+    property: Property | str | Path,  # noqa: A002
+) -> CheckResult:
+    """Does a certificate prove that the network has the property?
+
+    Args:
+        certificate: as `verify` returned it, or a file.
+        network, property: the same as in `verify`; they must be those that the certificate names by hash.
+
+    Raises:
+        NetworkError, PropertyError: a file is malformed, or network and property do not fit.
+        OSError: a file cannot be opened.
+    """
+    started = time.monotonic()
+    net = network if isinstance(network, Network) else load_network(network)
+    prop = property if isinstance(property, Property) else load_property(property)
+    check_fits(prop, net)
+    boxes = 0
+    try:
+        found = certificate if isinstance(certificate, Certificate) else read_certificate(certificate)
+        _identify(found, net, prop)
+        checker = Checker(_logits(net, prop), prop, found)
+        with np.errstate(all="ignore"):
+            boxes = checker.run()
+    except (_Invalid, CertificateError) as problem:
+        return CheckResult(False, str(problem), boxes, time.monotonic() - started)
+    reason = (
+        f"No input of the property's regions violates it: proved anew on {boxes} boxes, in "
+        f"{found.arithmetic} arithmetic on the weights as stored. Rounding inside a runtime is not covered."
+    )
+    return CheckResult(True, reason, boxes, time.monotonic() - started, found.arithmetic)
+
+
+def _identify(found: Certificate, network: Network, prop: Property) -> None:
+    text = prop.text or write_property(prop)
+    for what, stated, actual in (
+        ("network", found.network, network.sha256),
+        ("property", found.property, hashlib.sha256(text.encode()).hexdigest()),
+    ):
+        if stated != actual:
+            raise _Invalid(
+                f"The certificate is about another {what}: it names SHA-256 {stated}, the {what} given has "
+                f"{actual}."
+            )
+    if found.arithmetic != "real":
+        raise _Invalid(f"The certificate claims {found.arithmetic!r} arithmetic; only 'real' is checked.")
+
+
+def _logits(network: Network, prop: Property) -> Network:
+    """The network without a final softmax, if all rows only compare two outputs: a (Y_i - Y_j) <= 0."""
+    last = network.output
+    if not isinstance(last.operator, Softmax):
+        return network
+    if last.size != last.shape[last.operator.axis]:
+        raise _Invalid(f"The final softmax has several groups (shape {last.shape}); that cannot be checked.")
+    for conjunction in (c for region in prop.regions for c in region.unsafe):
+        for row, inputs, bound in zip(conjunction.output, conjunction.input, conjunction.bound, strict=True):
+            used = row[row != 0]
+            compares = len(used) == 2 and used[0] == -used[1] and bound == 0 and not inputs.any()
+            if len(used) and not compares:
+                raise _Invalid("Behind a softmax only rows of the form Y_i <= Y_j can be checked.")
+    return replace(network, nodes=network.nodes[:-1])
+
+
+class Checker:
+    """One certificate under examination."""
+
+    def __init__(self, network: Network, prop: Property, certificate: Certificate):
+        self.layers = layers_of(network)
+        if not self.layers:
+            raise _Invalid("The network has no layers.")
+        pairs = [(region, conjunction) for region in prop.regions for conjunction in region.unsafe]
+        self.lower = np.array([region.lower for region, _ in pairs]).reshape(-1, prop.input_size)
+        self.upper = np.array([region.upper for region, _ in pairs]).reshape(-1, prop.input_size)
+        self.rows = _stacked([conjunction for _, conjunction in pairs], prop)
+        self._adopt(certificate, len(pairs))
+
+    def _adopt(self, certificate: Certificate, roots: int) -> None:
+        """The tree: its splits must be as many as its nodes need, at existing axes and finite values."""
+        axis, value = certificate.axis.astype(np.int64), certificate.value
+        split = axis >= 0
+        nodes, count = len(axis), int(split.sum())
+        if nodes != roots + 2 * count or len(value) != count or not np.isfinite(value).all():
+            raise _Invalid(
+                f"The tree is broken: {nodes} nodes, {roots} roots, {count} splits, {len(value)} values."
+            )
+        if certificate.weights.shape != (nodes, self.rows[2].shape[1]) or (axis < -1).any():
+            raise _Invalid(f"The tree's arrays do not fit the property: weights {certificate.weights.shape}.")
+        if nodes and axis.max() >= self.lower.shape[1]:
+            raise _Invalid(f"The tree splits input {axis.max()}, but there are {self.lower.shape[1]} inputs.")
+        self.axis, self.weights = axis, certificate.weights.astype(np.float64)
+        self.value, self.child = np.zeros(nodes), np.zeros(nodes, dtype=np.int64)
+        self.value[split] = value
+        # Level by level, the children of the k-th split are nodes roots + 2 k and roots + 2 k + 1.
+        self.child[split] = roots + 2 * np.arange(count)
+
+    def run(self) -> int:
+        """Examine the whole forest, depth first; returns the number of boxes, or raises at a wrong leaf."""
+        roots = np.arange(len(self.lower))
+        known = root_bounds(self.layers, self.lower, self.upper)
+        nothing = np.zeros_like(self.lower), np.zeros((len(roots), 1))
+        stack = [_Part(roots, roots, Boxes(self.lower, self.upper, known, *nothing))]
+        examined = 0
+        while stack:
+            part = stack.pop()
+            while stack and len(part) + len(stack[-1]) <= BATCH:
+                part = _joined(part, stack.pop())
+            if len(part) > BATCH:
+                stack.append(part[BATCH:])
+                part = part[:BATCH]
+            if len(part):
+                examined += len(part)
+                stack.append(self._examine(part))
+        return examined
+
+    def _examine(self, part: _Part) -> _Part:
+        """Prove what can be proved; the halves of the boxes that are left."""
+        tighten(self.layers, part.boxes)
+        slope, shift = self._rows(part)
+        proved = (minimum(part.boxes, slope[:, -1:], shift[:, -1:]) > 0)[:, 0]
+        lower, upper = self._hull(part, slope, shift)
+        alive = ~(proved | (lower > upper).any(axis=1))
+        wrong = part.node[alive & (self.axis[part.node] < 0)]
+        if wrong.size:
+            raise _Invalid(
+                f"Leaf {wrong[0]} is not proved: the linear bound of its combined rows is not positive."
+            )
+        boxes = Boxes(lower, upper, part.boxes.known, slope[:, -1], shift[:, -1:])
+        return self._halves(_Part(part.node, part.query, boxes)[alive])
+
+    def _rows(self, part: _Part) -> tuple[Array, Array]:
+        """Linear bounds of every row g_r(x) = C y + D x - d, and last of their weighted sum."""
+        output, inputs, bound = (rows[part.query] for rows in self.rows)
+        weight = self.weights[part.node][:, None]
+        last, shift = len(self.layers), -bound
+        if output.shape[1] > 1:
+            share = gamma(output.shape[1])
+            # The rounding of the sum, at the largest outputs and inputs.
+            boxes = part.boxes
+            pull_reach = reach_of(self.layers, boxes, last)
+            lost = times(weight @ np.abs(output), pull_reach[last]) + times(
+                weight @ np.abs(inputs), pull_reach[0]
+            )
+            lost = above(share * (lost + (weight @ np.abs(bound)[:, :, None])[:, :, 0]))
+            mixed = -(weight @ bound[:, :, None])[:, :, 0]
+            shift = np.concatenate([shift, down(down(mixed) - lost)], axis=1)
+            output = np.concatenate([output, weight @ output], axis=1)
+            inputs = np.concatenate([inputs, weight @ inputs], axis=1)
+        return pull(self.layers, part.boxes, {last: output, 0: inputs}, shift)
+
+    def _hull(self, part: _Part, slope: Array, shift: Array) -> Interval:
+        """The box contracted by all rows and by the half-space of the box around it."""
+        boxes = part.boxes
+        slopes = np.concatenate([slope, boxes.slope[:, None]], axis=1)
+        return contract(boxes, slopes, np.concatenate([shift, boxes.shift], axis=1))
+
+    def _halves(self, part: _Part) -> _Part:
+        axis, value = self.axis[part.node][:, None], self.value[part.node][:, None]
+        first, second = self.child[part.node], self.child[part.node] + 1
+        boxes = part.boxes
+        here = np.arange(boxes.lower.shape[1]) == axis
+        upper = np.where(here, np.minimum(boxes.upper, value), boxes.upper)
+        lower = np.where(here, np.maximum(boxes.lower, value), boxes.lower)
+        below = replace(part, node=first, boxes=replace(boxes, upper=upper))
+        beyond = replace(part, node=second, boxes=replace(boxes, lower=lower))
+        both = _joined(below, beyond)
+        # A value outside the box leaves one half empty: nothing is to be proved there.
+        return both[np.all(both.boxes.lower <= both.boxes.upper, axis=1)]
+
+
+def _joined(first: _Part, second: _Part) -> _Part:
+    a, b = first.boxes, second.boxes
+
+    known = {k: (_both(low, b.known[k][0]), _both(high, b.known[k][1])) for k, (low, high) in a.known.items()}
+    corners = _both(a.lower, b.lower), _both(a.upper, b.upper)
+    boxes = Boxes(*corners, known, _both(a.slope, b.slope), _both(a.shift, b.shift))
+    node, query = (np.concatenate(pair) for pair in ((first.node, second.node), (first.query, second.query)))
+    return _Part(node, query, boxes)
+
+
+def _both(x: Array, y: Array) -> Array:
+    return np.concatenate([x, y])
+
+
+def _stacked(conjunctions: list[Conjunction], prop: Property) -> tuple[Array, Array, Array]:
+    """C [q, r, m], D [q, r, n], d [q, r]; shorter conjunctions repeat their last row."""
+    if any(len(c.bound) == 0 for c in conjunctions):
+        raise _Invalid("A conjunction without half-spaces is violated by every input.")
+    height = max((len(c.bound) for c in conjunctions), default=1)
+
+    def padded(name: str, *shape: int) -> Array:
+        arrays = [getattr(c, name) for c in conjunctions]
+        chosen = [a[np.minimum(np.arange(height), len(a) - 1)] for a in arrays]
+        return np.array(chosen, dtype=np.float64).reshape(-1, height, *shape)
+
+    return padded("output", prop.output_size), padded("input", prop.input_size), padded("bound")

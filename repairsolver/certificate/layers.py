@@ -1,0 +1,106 @@
+"""A network as the checker sees it: affine maps with explicit matrices, and activations ("bends")."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from math import prod
+
+import numpy as np
+from scipy import sparse
+
+from repairsolver.network import operators as ops
+from repairsolver.network.forward import apply
+from repairsolver.network.graph import Network, Node
+from repairsolver.results import Array
+
+Matrix = Array | sparse.csr_array
+# Matrices with at most so many entries are held dense, which is faster; columns are made so many at once.
+DENSE, COLUMNS = 2**20, 256
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Affine:
+    """y = sum_k M_k x_k + c.
+
+    Args:
+        magnitudes: the |M_k|, transposed.
+        terms: the longest sum in a product with the matrices or their transposes.
+    """
+
+    inputs: tuple[int, ...]
+    matrices: tuple[Matrix, ...]
+    magnitudes: tuple[Matrix, ...]
+    constant: Array
+    terms: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bend:
+    """An activation or a max-pool of one tensor.
+
+    Args:
+        alone: its input is the output of an affine layer that nothing else reads.
+    """
+
+    inputs: tuple[int, ...]
+    operator: ops.Activation | ops.MaxPool
+    alone: bool
+
+
+Layer = Affine | Bend
+
+
+def layers_of(network: Network) -> list[Layer]:
+    """Every node; a tensor is named by its position, 0 for the input and k + 1 for node k."""
+    positions = {network.input_name: 0} | {node.name: k for k, node in enumerate(network.nodes, start=1)}
+    shapes = [network.input_shape, *(node.shape for node in network.nodes)]
+    readers = Counter(name for node in network.nodes for name in node.inputs)
+    layers: list[Layer] = []
+    for node in network.nodes:
+        inputs = tuple(positions[name] for name in node.inputs)
+        if isinstance(node.operator, ops.Linear):
+            layers.append(_affine(node, inputs, [shapes[k] for k in inputs]))
+        elif isinstance(node.operator, ops.Softmax):
+            raise TypeError(f"{node.name}: a softmax is removed before")
+        else:
+            source = inputs[0]
+            alone = source > 0 and readers[node.inputs[0]] == 1 and isinstance(layers[source - 1], Affine)
+            layers.append(Bend(inputs, node.operator, alone))
+    return layers
+
+
+def _affine(node: Node, inputs: tuple[int, ...], shapes: list[tuple[int, ...]]) -> Affine:
+    """The matrices column by column: the node, without its constant, applied to unit vectors (exactly)."""
+    linear = replace(node, operator=_without_constant(node.operator))
+    matrices = [_matrix(linear, k, shapes) for k in range(len(inputs))]
+    terms = max(
+        max(np.diff(m.indptr).max(initial=0), np.bincount(m.indices).max(initial=0)) for m in matrices
+    )
+    kept = tuple(m.toarray() if prod(m.shape) <= DENSE else m for m in matrices)
+    magnitudes = tuple(np.abs(m).T if isinstance(m, np.ndarray) else abs(m).T.tocsr() for m in kept)
+    constant = apply(node, [np.zeros((1, prod(shape))) for shape in shapes], shapes[0])[0]
+    return Affine(inputs, kept, magnitudes, constant, int(terms) * len(inputs))
+
+
+def _without_constant(operator: ops.Operator) -> ops.Operator:
+    match operator:
+        case ops.Dense() | ops.Conv():
+            return replace(operator, bias=np.zeros_like(operator.bias))
+        case ops.Scale():
+            return replace(operator, shift=np.zeros_like(operator.shift))
+        case ops.Select():
+            return replace(operator, fill=np.zeros_like(operator.fill))
+        case _:
+            return operator
+
+
+def _matrix(node: Node, which: int, shapes: list[tuple[int, ...]]) -> sparse.csr_array:
+    """The matrix of a linear node for one of its inputs, the others being zero."""
+    size, columns = prod(shapes[which]), []
+    for start in range(0, size, COLUMNS):
+        count = min(COLUMNS, size - start)
+        arguments = [np.zeros((count, prod(shape))) for shape in shapes]
+        arguments[which][np.arange(count), start + np.arange(count)] = 1.0
+        columns.append(sparse.csc_array(apply(node, arguments, shapes[0]).T))
+    return sparse.csr_array(sparse.hstack(columns))
