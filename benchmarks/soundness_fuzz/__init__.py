@@ -1,0 +1,1 @@
+"""Verdicts of random small networks against exact arithmetic."""
