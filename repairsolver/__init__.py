@@ -10,6 +10,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from repairsolver.api import repair as repair
     from repairsolver.api import verify as verify
+    from repairsolver.certificate import CheckResult as CheckResult
+    from repairsolver.certificate import check as check
+    from repairsolver.certificate import read_certificate as read_certificate
+    from repairsolver.certificate import write_certificate as write_certificate
     from repairsolver.errors import RepairSolverError as RepairSolverError
     from repairsolver.errors import SoundnessError as SoundnessError
     from repairsolver.metrics import Fidelity as Fidelity
@@ -29,6 +33,7 @@ if TYPE_CHECKING:
     from repairsolver.property import output_range as output_range
     from repairsolver.property import save_property as save_property
     from repairsolver.repairing.result import Repair as Repair
+    from repairsolver.results import Certificate as Certificate
     from repairsolver.results import Counterexample as Counterexample
     from repairsolver.results import Event as Event
     from repairsolver.results import Limits as Limits
@@ -42,6 +47,10 @@ __version__ = "0.1.0"
 _HOME = {
     "repair": "repairsolver.api",
     "verify": "repairsolver.api",
+    "CheckResult": "repairsolver.certificate",
+    "check": "repairsolver.certificate",
+    "read_certificate": "repairsolver.certificate",
+    "write_certificate": "repairsolver.certificate",
     "RepairSolverError": "repairsolver.errors",
     "SoundnessError": "repairsolver.errors",
     "Fidelity": "repairsolver.metrics",
@@ -61,6 +70,7 @@ _HOME = {
     "output_range": "repairsolver.property",
     "save_property": "repairsolver.property",
     "Repair": "repairsolver.repairing.result",
+    "Certificate": "repairsolver.results",
     "Counterexample": "repairsolver.results",
     "Event": "repairsolver.results",
     "Limits": "repairsolver.results",

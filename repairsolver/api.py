@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from repairsolver.errors import SoundnessError
 from repairsolver.network import Network, load_network
 from repairsolver.property import PointSet, Property, load_points, load_property
 from repairsolver.property.files import check_fits
-from repairsolver.results import Limits, OnEvent, Verdict
+from repairsolver.results import Limits, OnEvent, Verdict, VerifyStatus
 
 if TYPE_CHECKING:
     from repairsolver.repairing.result import Repair
@@ -22,6 +24,7 @@ def verify(
     seed: int = 0,
     on_event: OnEvent | None = None,
     device: str = "cpu",
+    certificate: bool = False,
 ) -> Verdict:
     """Decide whether a network has the property on all inputs of its regions.
 
@@ -36,6 +39,7 @@ def verify(
         seed: the same seed gives the same answer, time limits aside.
         on_event: called with progress reports.
         device: where bounds are computed: "cpu" or a torch device such as "cuda".
+        certificate: keep the proof, as `verdict.certificate`; None where it rests on exact programs.
 
     Raises:
         NetworkError, PropertyError: a file is malformed, or property and network do not fit.
@@ -45,7 +49,15 @@ def verify(
     prop = _property(property, net)
     from repairsolver.verification.engine import verify_property
 
-    return verify_property(net, prop, limits=limits or Limits(), seed=seed, on_event=on_event, device=device)
+    return verify_property(
+        net,
+        prop,
+        limits=limits or Limits(),
+        seed=seed,
+        on_event=on_event,
+        device=device,
+        record=certificate,
+    )
 
 
 def repair(
@@ -63,6 +75,7 @@ def repair(
     limits: Limits | None = None,
     seed: int = 0,
     on_event: OnEvent | None = None,
+    certificate: bool = False,
 ) -> Repair:
     """Change a network as little as possible so that it has the property, proved.
 
@@ -83,6 +96,7 @@ def repair(
         limits: what the call may spend.
         seed: the same seed gives the same answer, time limits aside.
         on_event: called with progress reports.
+        certificate: prove the repaired network once more and keep that proof, as `verdict.certificate`.
 
     Raises:
         NetworkError, PropertyError, PointSetError: a file is malformed, or things do not fit.
@@ -94,7 +108,7 @@ def repair(
     prop = _property(property, net)
     from repairsolver.repairing.engine import repair_property
 
-    return repair_property(
+    fix = repair_property(
         net,
         prop,
         method=method,
@@ -109,6 +123,20 @@ def repair(
         seed=seed,
         on_event=on_event,
     )
+    return _certified(fix, prop, limits, on_event) if certificate else fix
+
+
+def _certified(fix: Repair, prop: Property, limits: Limits | None, on_event: OnEvent | None) -> Repair:
+    """A proved repair with a proof that is kept, if there is one that can be and time is left for it."""
+    if not fix.proved or fix.network is None:
+        return fix
+    left = limits or Limits()
+    if left.seconds is not None:
+        left = replace(left, seconds=max(left.seconds - fix.seconds, 1.0))
+    verdict = verify(fix.network, prop, limits=left, seed=fix.seed, on_event=on_event, certificate=True)
+    if verdict.status is VerifyStatus.VIOLATED:
+        raise SoundnessError("the repaired network was proved, but a counterexample was found: report this")
+    return replace(fix, verdict=verdict) if verdict.status is VerifyStatus.HOLDS else fix
 
 
 def _network(source: Network | str | Path) -> Network:

@@ -28,6 +28,10 @@ class PointSetError(RepairSolverError, ValueError):
     """A file of points cannot be read, or does not fit its network."""
 
 
+class CertificateError(RepairSolverError, ValueError):
+    """A certificate is malformed, or there is none to write."""
+
+
 class EditError(RepairSolverError, ValueError):
     """A requested edit names a layer or parameter that does not exist or cannot be edited."""
 

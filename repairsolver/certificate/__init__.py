@@ -2,6 +2,5 @@
 
 from repairsolver.certificate.checker import CheckResult as CheckResult
 from repairsolver.certificate.checker import check as check
-from repairsolver.certificate.format import CertificateError as CertificateError
 from repairsolver.certificate.format import read_certificate as read_certificate
 from repairsolver.certificate.format import write_certificate as write_certificate

@@ -26,8 +26,9 @@ from repairsolver.certificate.bounds import (
     root_bounds,
     tighten,
 )
-from repairsolver.certificate.format import CertificateError, read_certificate
+from repairsolver.certificate.format import read_certificate
 from repairsolver.certificate.layers import layers_of
+from repairsolver.errors import CertificateError
 from repairsolver.network.graph import Network
 from repairsolver.network.load import load_network
 from repairsolver.network.operators import Softmax

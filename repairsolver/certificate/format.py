@@ -15,17 +15,13 @@ from typing import Any
 import numpy as np
 
 from repairsolver import __version__
-from repairsolver.errors import RepairSolverError
+from repairsolver.errors import CertificateError
 from repairsolver.results import Certificate
 
 FORMAT, SCHEMA = "repairsolver certificate", 1
 MAX_HEAD, MAX_BYTES = 2**16, 2**30
 # zlib packs at most 1032 bytes into one.
 MOST_PACKED = 1032
-
-
-class CertificateError(RepairSolverError, ValueError):
-    """A certificate file is malformed."""
 
 
 def write_certificate(certificate: Certificate, path: str | Path) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from repairsolver import __version__
+from repairsolver.cli.check import check
 from repairsolver.cli.demo import demo
 from repairsolver.cli.repair import repair
 from repairsolver.cli.solvers import solvers
@@ -19,7 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (verify, repair, solvers, demo):
+for command in (verify, repair, check, solvers, demo):
     app.command()(command)
 
 

@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from repairsolver.cli.options import Debug, Json, Quiet, Seed, Timeout
+from repairsolver.cli.options import CertificateFile, Debug, Json, Quiet, Seed, Timeout
 from repairsolver.cli.running import running
+from repairsolver.cli.writing import write_proof
 
 
 class Method(StrEnum):
@@ -56,6 +57,7 @@ def repair(
     ] = Decision.MAX,
     timeout: Timeout = None,
     seed: Seed = 0,
+    certificate: CertificateFile = None,
     as_json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -84,13 +86,17 @@ def repair(
             limits=rs.Limits(seconds=timeout),
             seed=seed,
             on_event=on_event,
+            certificate=certificate is not None,
         )
         written = files.write_repair(fix, out)
     if as_json:
         paths = {"files": [str(path) for path in written]}
         typer.echo(records.dump(records.repair_record(fix, net, prop) | paths))
-        return
-    typer.echo(fix.status.value)
-    typer.echo(sentences.explain_repair(fix))
-    for path in written:
-        typer.echo(f"Written: {path}")
+    else:
+        typer.echo(fix.status.value)
+        typer.echo(sentences.explain_repair(fix))
+        for path in written:
+            typer.echo(f"Written: {path}")
+    if certificate is not None:
+        with running(quiet=True, debug=debug):
+            write_proof(fix.verdict, certificate)

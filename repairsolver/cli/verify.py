@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from repairsolver.cli.options import Debug, Json, Quiet, Seed, Timeout
+from repairsolver.cli.options import CertificateFile, Debug, Json, Quiet, Seed, Timeout
 from repairsolver.cli.running import running
+from repairsolver.cli.writing import write_proof
 
 
 def verify(
@@ -25,6 +26,7 @@ def verify(
     timeout: Timeout = None,
     seed: Seed = 0,
     device: Annotated[str, typer.Option(help="Where bounds are computed: cpu or a torch device.")] = "cpu",
+    certificate: CertificateFile = None,
     as_json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -41,14 +43,25 @@ def verify(
         net = rs.load_network(net_path)
         prop = rs.load_property(prop_path, network=net)
         limits = rs.Limits(seconds=timeout)
-        verdict = rs.verify(net, prop, limits=limits, seed=seed, on_event=on_event, device=device)
+        verdict = rs.verify(
+            net,
+            prop,
+            limits=limits,
+            seed=seed,
+            on_event=on_event,
+            device=device,
+            certificate=certificate is not None,
+        )
     if as_json:
         typer.echo(records.dump(records.verdict_record(verdict, net, prop)))
-        return
-    typer.echo(verdict.status.word)
-    if verdict.counterexample is not None:
-        typer.echo(sentences.assignment(verdict.counterexample))
-    typer.echo(sentences.explain_verdict(verdict))
+    else:
+        typer.echo(verdict.status.word)
+        if verdict.counterexample is not None:
+            typer.echo(sentences.assignment(verdict.counterexample))
+        typer.echo(sentences.explain_verdict(verdict))
+    if certificate is not None:
+        with running(quiet=True, debug=debug):
+            write_proof(verdict, certificate)
 
 
 def _files(first: Path, second: Path | None, network: str | None) -> tuple[Path, Path]:

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from layerwise.norm import NORMS
-from repairsolver.errors import EditError
+from repairsolver.certificate import write_certificate
+from repairsolver.errors import CertificateError, EditError
 from repairsolver.network import replace_parameters, save_network
 from repairsolver.network.graph import Network
-from repairsolver.results import Array, RepairStatus, Verdict, VerifyStatus
+from repairsolver.results import Array, Certificate, RepairStatus, Verdict, VerifyStatus
 
 if TYPE_CHECKING:
     from repairsolver.metrics import Fidelity
@@ -222,14 +223,26 @@ class Repair:
     def proved(self) -> bool:
         return self.verdict is not None and self.verdict.status is VerifyStatus.HOLDS
 
-    def save(self, path: str | Path) -> None:
-        """Write the network as ONNX.
+    @property
+    def certificate(self) -> Certificate | None:
+        """The proof about the repaired network, where it was asked for and can be checked."""
+        return None if self.verdict is None else self.verdict.certificate
+
+    def save(self, path: str | Path, *, certificate: str | Path | None = None) -> None:
+        """Write the network as ONNX, and its certificate where a path is given.
 
         Raises:
             EditError: there is no network.
+            CertificateError: there is no certificate.
         """
         if self.network is None:
             raise EditError(f"there is no network to save: {self.status} ({self.message})")
+        if certificate is not None:
+            if self.certificate is None:
+                raise CertificateError(
+                    "there is no certificate: ask for it with repair(..., certificate=True)"
+                )
+            write_certificate(self.certificate, certificate)
         save_network(self.network, path)
 
     def __repr__(self) -> str:

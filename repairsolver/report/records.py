@@ -12,7 +12,7 @@ import numpy as np
 
 from repairsolver import __version__
 from repairsolver.metrics import Share
-from repairsolver.results import Verdict
+from repairsolver.results import Certificate, Verdict
 
 if TYPE_CHECKING:
     from repairsolver.network.graph import Network
@@ -69,6 +69,8 @@ def plain(value: object) -> Any:
             return [plain(item) for item in value]
         case dict():
             return {str(key): plain(item) for key, item in value.items()}
+        case Certificate():
+            return {"nodes": len(value.axis), "splits": len(value.value), "arithmetic": value.arithmetic}
         case _ if is_dataclass(value):
             return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
         case _:

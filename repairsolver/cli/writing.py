@@ -1,0 +1,36 @@
+"""Certificates that `verify` and `repair` were asked to write."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from repairsolver.errors import CertificateError
+
+if TYPE_CHECKING:
+    from repairsolver.results import Verdict
+
+
+def write_proof(verdict: Verdict | None, path: Path) -> None:
+    """Write a verdict's certificate; say so on stderr, as stdout is the verdict's.
+
+    Without a proof there is nothing to write, which is said.
+
+    Raises:
+        CertificateError: there is a proof, but none that the checker can check.
+    """
+    if verdict is None or verdict.status.value != "holds":
+        typer.echo(f"No certificate was written to {path}: nothing is proved.", err=True)
+        return
+    if verdict.certificate is None:
+        tried = ", ".join(verdict.methods)
+        raise CertificateError(
+            f"{path}: no certificate was written. The property holds, but the proof rests on more than input "
+            f"splitting with linear bounds (methods: {tried}), which certificates do not cover"
+        )
+    from repairsolver.certificate import write_certificate
+
+    write_certificate(verdict.certificate, path)
+    typer.echo(f"Certificate: {path}, {len(verdict.certificate.axis)} boxes", err=True)
