@@ -44,6 +44,8 @@ def up(x: Array) -> Array:
 def above(x: Array) -> Array:
     """At least the exact value of an expression without subtractions, of numbers that are at least 0.
 
+    Made for magnitudes that are multiplied by a rounding: it is loose.
+
     Fewer than 2^30 roundings lower it by a factor of at least 1 - 2^-22.
     """
     return np.asarray(x * (1 + 2.0**-20) + TINY)
@@ -52,7 +54,7 @@ def above(x: Array) -> Array:
 def ball(lower: Array, upper: Array) -> tuple[Array, Array]:
     """Centre and radius of a box that contains [lower, upper]."""
     centre = lower / 2 + upper / 2
-    return centre, above(np.maximum(up(upper - centre), up(centre - lower)))
+    return centre, np.maximum(up(upper - centre), up(centre - lower))
 
 
 def times(rows: Array, vectors: Array) -> Array:

@@ -1,4 +1,4 @@
-r"""Rigorous linear bounds of a network over batches of boxes: intervals, then backward bounds.
+r"""Rigorous linear bounds of a network over batches of boxes.
 
 Everything speaks of the *relevant* points of a box: those at which the conjunction asked about holds. A
 bound of a neuron, a half-space (`cut`) or a smaller box is valid if no relevant point contradicts it.
@@ -37,8 +37,8 @@ Interval = tuple[Array, Array]
 class Boxes:
     """Boxes [b, n], bounds of pre-activations by position, and a half-space a x + k <= 0 for each.
 
-    The half-space is a [b, n] and k [b, 1], zero for none. By position, `reach` holds the largest
-    magnitudes, [b, size], `slip` the rounding of a step and `relaxed` the lines.
+    The half-space is a [b, n] and k [b, 1], zero for none. By position, `hull` holds interval bounds,
+    `reach` the largest magnitudes, [b, size], `slip` the rounding of a step and `relaxed` the lines.
     """
 
     lower: Array
@@ -46,29 +46,16 @@ class Boxes:
     known: dict[int, Interval]
     slope: Array
     shift: Array
+    hull: list[Interval] = field(default_factory=list)
     reach: list[Array] = field(default_factory=list)
     slip: list[Array] = field(default_factory=list)
     relaxed: dict[int, Lines] = field(default_factory=dict)
 
 
-def root_bounds(layers: list[Layer], lower: Array, upper: Array) -> dict[int, Interval]:
-    """Interval bounds of every pre-activation over boxes [b, n], by position."""
-    found: list[Interval] = [(lower, upper)]
-    for layer in layers:
-        parts = [found[k] for k in layer.inputs]
-        found.append(_affine_interval(layer, parts) if isinstance(layer, Affine) else _bent(layer, *parts[0]))
-    return {layer.inputs[0]: found[layer.inputs[0]] for layer in layers if isinstance(layer, Bend)}
-
-
-def _affine_interval(layer: Affine, parts: list[Interval]) -> Interval:
-    centre, spread, size = layer.constant[None], np.zeros(1), np.abs(layer.constant[None])
-    for matrix, magnitude, (lower, upper) in zip(layer.matrices, layer.magnitudes, parts, strict=True):
-        middle, radius = ball(lower, upper)
-        centre = centre + middle @ matrix.T
-        spread = spread + radius @ magnitude
-        size = size + np.abs(middle) @ magnitude
-    loss = above(spread + gamma(2 * layer.terms) * (size + spread))
-    return down(centre - loss), up(centre + loss)
+def unknown(layers: list[Layer], count: int) -> dict[int, Interval]:
+    """Nothing is known yet about the pre-activations of so many boxes."""
+    sizes = {layer.inputs[0]: layer.size for layer in layers if isinstance(layer, Bend)}
+    return {k: (np.full((count, size), -np.inf), np.full((count, size), np.inf)) for k, size in sizes.items()}
 
 
 def _bent(layer: Bend, lower: Array, upper: Array) -> Interval:
@@ -89,23 +76,26 @@ def tighten(layers: list[Layer], boxes: Boxes) -> None:
         if isinstance(layer, Affine):
             continue
         source = layer.inputs[0]
-        lower, upper = boxes.known[source]
+        widest = max(reach.shape[1] for reach in reach_of(layers, boxes, source))
+        lower, upper = _narrowed(boxes.known[source], boxes.hull[source])
         loose = unstable(layer.operator, lower, upper)
         count = int(loose.sum(axis=1).max(initial=0))
         # Every loose entry of a box comes first, the rest fills the rows of boxes that have fewer.
         order = np.argsort(~loose, axis=1, kind="stable")[:, :count]
-        step = max(
-            1, int(MEMORY / (64 * len(lower) * max(r.shape[1] for r in reach_of(layers, boxes, source))))
-        )
+        step = max(1, int(MEMORY / (64 * len(lower) * widest)))
         for start in range(0, count, step):
             index = order[:, start : start + step]
-            low, high = _two_sided(layers, boxes, source, index)
-            low = np.fmax(low, np.take_along_axis(lower, index, 1))
-            high = np.maximum(np.fmin(high, np.take_along_axis(upper, index, 1)), low)
-            lower, upper = lower.copy(), upper.copy()
+            old = np.take_along_axis(lower, index, 1), np.take_along_axis(upper, index, 1)
+            low, high = _narrowed(old, _two_sided(layers, boxes, source, index))
             np.put_along_axis(lower, index, low, 1)
             np.put_along_axis(upper, index, high, 1)
         boxes.known[source] = lower, upper
+
+
+def _narrowed(old: Interval, new: Interval) -> Interval:
+    """What both say; where they contradict each other no point is relevant, and any interval is right."""
+    lower = np.fmax(old[0], new[0])
+    return lower, np.maximum(np.fmin(old[1], new[1]), lower)
 
 
 def _two_sided(layers: list[Layer], boxes: Boxes, source: int, index: NDArray[np.int64]) -> Interval:
@@ -215,23 +205,36 @@ def _through_pool(
 
 
 def reach_of(layers: list[Layer], boxes: Boxes, last: int) -> list[Array]:
-    """Magnitudes of the tensors up to position `last`; extends what is there."""
+    """Magnitudes of the tensors up to position `last`; extends what is there, by interval arithmetic."""
     if not boxes.reach:
+        boxes.hull.append((boxes.lower, boxes.upper))
         boxes.reach.append(np.maximum(np.abs(boxes.lower), np.abs(boxes.upper)))
         boxes.slip.append(np.zeros(0))
     for layer in layers[len(boxes.reach) - 1 : last]:
         if isinstance(layer, Affine):
-            parts = [boxes.reach[k] @ m for k, m in zip(layer.inputs, layer.magnitudes, strict=True)]
-            linear, constant = above(np.sum(parts, axis=0)), np.abs(layer.constant)
-            size = above(linear + constant)
-            slip = gamma(layer.terms) * linear + gamma(len(constant)) * constant + 4 * UNIT * size
-            boxes.slip.append(above(slip))
+            hull, size, slip = _affine_hull(layer, [boxes.hull[k] for k in layer.inputs])
         else:
-            low, high = _bent(layer, *boxes.known[layer.inputs[0]])
-            size = above(np.maximum(np.abs(low), np.abs(high)))
-            boxes.slip.append(np.zeros(0))
+            hull, slip = _bent(layer, *boxes.known[layer.inputs[0]]), np.zeros(0)
+            size = above(np.maximum(np.abs(hull[0]), np.abs(hull[1])))
+        boxes.hull.append(hull)
+        boxes.slip.append(slip)
         boxes.reach.append(size)
     return boxes.reach
+
+
+def _affine_hull(layer: Affine, parts: list[Interval]) -> tuple[Interval, Array, Array]:
+    """Bounds of an affine layer, its magnitude |M| |x| + |c|, and the rounding of a step through it."""
+    centre, spread, size = layer.constant[None], np.zeros(1), np.zeros(1)
+    for matrix, magnitude, (lower, upper) in zip(layer.matrices, layer.magnitudes, parts, strict=True):
+        middle, radius = ball(lower, upper)
+        centre = centre + middle @ matrix.T
+        spread = spread + radius @ magnitude
+        size = size + np.abs(middle) @ magnitude
+    linear, constant = above(size + spread), np.abs(layer.constant)
+    loss = up(spread + above(gamma(2 * layer.terms) * (linear + constant)))
+    whole = above(linear + constant)
+    slip = gamma(layer.terms) * linear + gamma(len(constant)) * constant + 4 * UNIT * whole
+    return (down(centre - loss), up(centre + loss)), whole, above(slip)
 
 
 def minimum(boxes: Boxes, slope: Array, shift: Array) -> Array:

@@ -23,8 +23,8 @@ from repairsolver.certificate.bounds import (
     minimum,
     pull,
     reach_of,
-    root_bounds,
     tighten,
+    unknown,
 )
 from repairsolver.certificate.format import read_certificate
 from repairsolver.certificate.layers import layers_of
@@ -185,7 +185,7 @@ class Checker:
     def run(self) -> int:
         """Examine the whole forest, depth first; returns the number of boxes, or raises at a wrong leaf."""
         roots = np.arange(len(self.lower))
-        known = root_bounds(self.layers, self.lower, self.upper)
+        known = unknown(self.layers, len(roots))
         nothing = np.zeros_like(self.lower), np.zeros((len(roots), 1))
         stack = [_Part(roots, roots, Boxes(self.lower, self.upper, known, *nothing))]
         examined = 0

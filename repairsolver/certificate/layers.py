@@ -40,11 +40,13 @@ class Bend:
     """An activation or a max-pool of one tensor.
 
     Args:
+        size: of its input.
         alone: its input is the output of an affine layer that nothing else reads.
     """
 
     inputs: tuple[int, ...]
     operator: ops.Activation | ops.MaxPool
+    size: int
     alone: bool
 
 
@@ -66,7 +68,7 @@ def layers_of(network: Network) -> list[Layer]:
         else:
             source = inputs[0]
             alone = source > 0 and readers[node.inputs[0]] == 1 and isinstance(layers[source - 1], Affine)
-            layers.append(Bend(inputs, node.operator, alone))
+            layers.append(Bend(inputs, node.operator, prod(shapes[source]), alone))
     return layers
 
 
