@@ -6,8 +6,8 @@ covers processors that flush small numbers to zero). A sum of n products evaluat
 without fused operations, errs by at most $\gamma_n \sum |a_i| |b_i|$ with $\gamma_n = n u / (1 - n u)$,
 plus n underflows. Matrix products are sums of products (no Strassen-like scheme, as in all common BLAS).
 
-An overflow gives an infinity, of which no operation here makes a finite number again: `down` and `up`
-turn it into NaN. Who uses a result asks for a finite one.
+An overflow gives an infinity, of which no operation here makes a finite number again: `down` turns
++inf, which would be wrong as a lower bound, into NaN, and `up` -inf. Who uses a result asks for a finite one.
 
 Source: Higham 2002, "Accuracy and Stability of Numerical Algorithms", 2nd edition, sections 2.2, 3.1 and
 3.5; Rump 2010, "Verification methods: Rigorous results using floating-point arithmetic", section 2.
@@ -20,7 +20,7 @@ import numpy as np
 from repairsolver.results import Array
 
 UNIT = 2.0**-53
-# Far above 2^22 underflows, far below any other error.
+# Far above 2^20 underflows, far below any other error.
 TINY = 2.0**-1000
 # What a library's exp and tanh may err, relative: 128 units in the last place, where 1 to 4 are usual.
 ELEMENTARY = 2.0**-46
@@ -32,12 +32,12 @@ def gamma(terms: int) -> float:
 
 
 def down(x: Array) -> Array:
-    """Below x by at least one rounding of the operation that gave x; NaN for an infinity."""
+    """Below x by at least one rounding of the operation that gave x; NaN for +inf."""
     return np.asarray(x - (np.abs(x) * (2 * UNIT) + TINY))
 
 
 def up(x: Array) -> Array:
-    """Above x by at least one rounding of the operation that gave x; NaN for an infinity."""
+    """Above x by at least one rounding of the operation that gave x; NaN for -inf."""
     return np.asarray(x + (np.abs(x) * (2 * UNIT) + TINY))
 
 

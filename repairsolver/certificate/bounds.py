@@ -89,7 +89,9 @@ def tighten(layers: list[Layer], boxes: Boxes) -> None:
             low, high = _narrowed(old, _two_sided(layers, boxes, source, index))
             np.put_along_axis(lower, index, low, 1)
             np.put_along_axis(upper, index, high, 1)
-        boxes.known[source] = lower, upper
+        # What overflowed must spoil everything behind it.
+        sound = np.isfinite(lower) & np.isfinite(upper)
+        boxes.known[source] = np.where(sound, lower, np.nan), np.where(sound, upper, np.nan)
 
 
 def _narrowed(old: Interval, new: Interval) -> Interval:

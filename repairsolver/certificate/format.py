@@ -17,6 +17,7 @@ import numpy as np
 from repairsolver import __version__
 from repairsolver.errors import CertificateError
 from repairsolver.results import Certificate
+from repairsolver.targets import file_target
 
 FORMAT, SCHEMA = "repairsolver certificate", 1
 MAX_HEAD, MAX_BYTES = 2**16, 2**30
@@ -26,7 +27,7 @@ MOST_PACKED = 1032
 
 def write_certificate(certificate: Certificate, path: str | Path) -> None:
     """Write a certificate file; replaced as a whole or not at all."""
-    target = Path(path)
+    target = file_target(path)
     fresh = target.with_name(target.name + ".part")
     fresh.write_bytes(to_bytes(certificate))
     fresh.replace(target)

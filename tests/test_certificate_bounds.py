@@ -1,0 +1,209 @@
+"""The checker's linear bounds, lines and contraction against exact rational evaluation."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from exact_oracle import linear_parts
+from random_networks import dense_network, random_box, random_network, sample, single_activation
+from test_certificate_arithmetic import true_sigmoid, true_tanh
+
+from repairsolver.certificate import bounds
+from repairsolver.certificate.layers import Affine, layers_of
+from repairsolver.certificate.relaxation import interval, lines
+from repairsolver.network import Network, activations
+from repairsolver.network import operators as ops
+
+Vector = list[Fraction]
+
+
+def fractions(values: np.ndarray) -> Vector:
+    return [Fraction(float(v)) for v in values]
+
+
+def dot(row: np.ndarray, x: Vector) -> Fraction:
+    return sum((Fraction(float(a)) * b for a, b in zip(row, x, strict=True) if a), Fraction(0))
+
+
+def exact_tensors(network: Network, point: np.ndarray) -> list[Vector]:
+    """Every tensor of a piecewise-linear network at a point, without rounding, by position."""
+    names = {network.input_name: fractions(point)}
+    shapes = {network.input_name: network.input_shape} | {n.name: n.shape for n in network.nodes}
+    for node in network.nodes:
+        x = [names[name] for name in node.inputs]
+        match node.operator:
+            case ops.Relu():
+                value = [max(v, Fraction(0)) for v in x[0]]
+            case ops.LeakyRelu(slope):
+                value = [v if v >= 0 else Fraction(float(s)) * v for v, s in zip(x[0], slope, strict=True)]
+            case ops.Clip(low, high):
+                floor = x[0] if np.isinf(low) else [max(v, Fraction(low)) for v in x[0]]
+                value = floor if np.isinf(high) else [min(v, Fraction(high)) for v in floor]
+            case ops.MaxPool(windows):
+                value = [max(x[0][j] for j in window if j >= 0) for window in windows]
+            case _:
+                matrices, constant = linear_parts(node, [shapes[name] for name in node.inputs])
+                value = [
+                    Fraction(float(c)) + sum(dot(m[i], v) for m, v in zip(matrices, x, strict=True))
+                    for i, c in enumerate(constant)
+                ]
+        names[node.name] = value
+    return list(names.values())
+
+
+def whole(network: Network, lower: np.ndarray, upper: np.ndarray) -> tuple[list[object], bounds.Boxes]:
+    layers = layers_of(network)
+    zero = np.zeros_like(lower[None])
+    boxes = bounds.Boxes(lower[None], upper[None], bounds.unknown(layers, 1), zero, np.zeros((1, 1)))
+    with np.errstate(all="ignore"):
+        bounds.tighten(layers, boxes)
+    return layers, boxes
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_bounds_hold_without_rounding(seed: int) -> None:
+    """Rows pulled back from the output: A x + c is at most R y(x), exactly, at points of the box."""
+    rng = np.random.default_rng([seed, 5])
+    network = random_network(seed, smooth=False)
+    lower, upper = random_box(rng, network)
+    layers, boxes = whole(network, lower, upper)
+    rows = rng.normal(size=(1, 3, network.output_size)) * 2.0 ** rng.integers(-20, 20, (1, 3, 1))
+    slope, shift = bounds.pull(layers, boxes, {len(layers): rows.copy()}, np.zeros((1, 3)))
+    least = bounds.minimum(boxes, slope, shift)[0]
+    assert np.isfinite(least).all()
+    for point in sample(rng, lower, upper, 6):
+        tensors = exact_tensors(network, point)
+        for k, (low, high) in boxes.known.items():
+            assert all(
+                Fraction(a) <= v <= Fraction(b) for a, v, b in zip(low[0], tensors[k], high[0], strict=True)
+            )
+        for r in range(3):
+            bound = dot(slope[0, r], tensors[0]) + Fraction(float(shift[0, r]))
+            value = dot(rows[0, r], tensors[-1])
+            assert bound <= value
+            assert Fraction(float(least[r])) <= value
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_bounds_are_as_sharp_as_rounding_allows(seed: int) -> None:
+    """Where nothing is unstable (a box of one point), the bound is the value up to a few roundings."""
+    rng = np.random.default_rng([seed, 6])
+    network = random_network(seed, smooth=False)
+    point = random_box(rng, network)[0]
+    layers, boxes = whole(network, point, point)
+    rows = rng.normal(size=(1, 1, network.output_size))
+    slope, shift = bounds.pull(layers, boxes, {len(layers): rows.copy()}, np.zeros((1, 1)))
+    value = dot(rows[0, 0], exact_tensors(network, point)[-1])
+    size = 1 + max(float(np.abs(v).max()) for v in activations(network, point[None]).values())
+    assert 0 <= float(value - Fraction(float(bounds.minimum(boxes, slope, shift)[0, 0]))) <= 1e-11 * size
+
+
+def test_cancellation_is_bounded() -> None:
+    """Two layers whose products cancel to nearly nothing: the float64 value is all noise."""
+    rng = np.random.default_rng(0)
+    for seed in range(10):
+        network = dense_network(seed, [3, 8, 8, 2])
+        weight = network.nodes[-1].operator
+        assert isinstance(weight, ops.Dense)
+        lower = rng.normal(size=3) * 1e3
+        layers, boxes = whole(network, lower, lower + 2.0**-20)
+        last = layers[-1]
+        assert isinstance(last, Affine)
+        # Rows (1, -1) times nearly equal rows of the last weights.
+        last.matrices[0][1] = last.matrices[0][0] * (1 + 2.0**-50)
+        last.constant[1] = last.constant[0]
+        rows = np.array([[[1.0, -1.0]]]) * 2.0**30
+        slope, shift = bounds.pull(layers, boxes, {len(layers): rows.copy()}, np.zeros((1, 1)))
+        least = Fraction(float(bounds.minimum(boxes, slope, shift)[0, 0]))
+        for point in (lower, lower + 2.0**-20):
+            hidden = exact_tensors(network, point)[-2]
+            outputs = [
+                dot(row, hidden) + Fraction(float(c))
+                for row, c in zip(last.matrices[0], last.constant, strict=True)
+            ]
+            assert least <= 2**30 * (outputs[0] - outputs[1])
+
+
+@pytest.mark.parametrize("name", ["Relu", "LeakyRelu", "PRelu", "Clip", "HardSigmoid"])
+def test_lines_enclose_piecewise_activations(name: str) -> None:
+    rng = np.random.default_rng(len(name))
+    for seed in range(12):
+        network = single_activation(name, 4, seed)
+        lower = rng.normal(size=4) * 2.0 ** rng.integers(-12, 6, 4)
+        upper = lower + np.abs(rng.normal(size=4)) * 2.0 ** rng.integers(-12, 6, 4) * (rng.random(4) < 0.9)
+        for node in network.nodes:
+            if isinstance(node.operator, ops.Linear):
+                continue
+            found = lines(node.operator, lower[None], upper[None])
+            ends = interval(node.operator, lower[None], upper[None])
+            piece = Network((node,), node.inputs[0], (1, 4), network.element, b"")
+            inner = [np.clip(c, lower, upper) for c in (-0.5, 0.0, 0.25, 0.5, 1.0, 6.0)]
+            for point in [lower, upper, *inner, *sample(rng, lower, upper, 10)]:
+                values = exact_tensors(piece, point)[-1]
+                for i, (x, y) in enumerate(zip(fractions(point), values, strict=True)):
+                    floor = found.lower_shift[0, i] if found.lower_shift is not None else 0.0
+                    assert Fraction(found.lower_slope[0, i]) * x + Fraction(floor) <= y
+                    assert y <= Fraction(found.upper_slope[0, i]) * x + Fraction(found.upper_shift[0, i])
+                    assert Fraction(float(ends[0][0, i])) <= y <= Fraction(float(ends[1][0, i]))
+
+
+@pytest.mark.parametrize(("operator", "truth"), [(ops.Sigmoid(), true_sigmoid), (ops.Tanh(), true_tanh)])
+def test_lines_enclose_smooth_activations(operator: ops.Sigmoid | ops.Tanh, truth: object) -> None:
+    rng = np.random.default_rng(8)
+    lower = rng.normal(size=150) * 2.0 ** rng.integers(-6, 4, 150)
+    upper = lower + np.abs(rng.normal(size=150)) * 2.0 ** rng.integers(-30, 4, 150)
+    lower[:40], upper[:40] = np.abs(lower[:40]), np.abs(lower[:40]) + upper[:40] - lower[:40]
+    found = lines(operator, lower[None], upper[None])
+    assert found.lower_shift is not None
+    for share in (0.0, 1e-9, 0.01, 0.3, 0.5, 0.77, 0.999, 1.0):
+        points = np.clip(lower + share * (upper - lower), lower, upper)
+        for i, x in enumerate(points):
+            value = Fraction(truth(float(x)))  # type: ignore[operator]
+            floor = Fraction(found.lower_slope[0, i]) * Fraction(x) + Fraction(found.lower_shift[0, i])
+            ceiling = Fraction(found.upper_slope[0, i]) * Fraction(x) + Fraction(found.upper_shift[0, i])
+            # `truth` has 28 digits.
+            assert floor - Fraction(1, 10**25) <= value <= ceiling + Fraction(1, 10**25)
+
+
+def random_rows(rng: np.random.Generator, n: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    slope = (
+        rng.normal(size=(1, count, n))
+        * 2.0 ** rng.integers(-8, 8, (1, count, n))
+        * (rng.random((1, count, n)) < 0.9)
+    )
+    return slope, rng.normal(size=(1, count))
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_contraction_keeps_every_relevant_point(seed: int) -> None:
+    rng = np.random.default_rng([seed, 9])
+    lower = rng.normal(size=3)
+    upper = lower + rng.random(3)
+    slope, shift = random_rows(rng, 3, 2)
+    boxes = bounds.Boxes(lower[None], upper[None], {}, np.zeros((1, 3)), np.zeros((1, 1)))
+    low, high = bounds.contract(boxes, slope, shift)
+    assert (low >= lower).all()
+    assert (high <= upper).all()
+    for point in sample(rng, lower, upper, 60):
+        x = fractions(point)
+        if all(dot(slope[0, r], x) + Fraction(shift[0, r]) <= 0 for r in range(2)):
+            assert all(Fraction(a) <= v <= Fraction(b) for a, v, b in zip(low[0], x, high[0], strict=True))
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_the_minimum_with_a_half_space_is_below_every_point_of_it(seed: int) -> None:
+    rng = np.random.default_rng([seed, 10])
+    lower = rng.normal(size=3)
+    upper = lower + rng.random(3)
+    (slope, shift), (a, k) = random_rows(rng, 3, 4), random_rows(rng, 3, 1)
+    boxes = bounds.Boxes(lower[None], upper[None], {}, a[:, 0], k)
+    plain = bounds.Boxes(lower[None], upper[None], {}, 0 * a[:, 0], 0 * k)
+    least = bounds.minimum(boxes, slope, shift)[0]
+    assert (least >= bounds.minimum(plain, slope, shift)[0]).all()
+    for point in sample(rng, lower, upper, 60):
+        x = fractions(point)
+        if dot(a[0, 0], x) + Fraction(k[0, 0]) <= 0:
+            for r in range(4):
+                assert Fraction(least[r]) <= dot(slope[0, r], x) + Fraction(shift[0, r])
