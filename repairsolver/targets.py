@@ -1,0 +1,28 @@
+"""Where a file may be written: looked at before long work, and again before writing."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def file_target(path: str | Path) -> Path:
+    """The file that a path means, links followed.
+
+    Files appear whole by taking the place of whatever has their name, so that only an ordinary file, or
+    nothing, may be there: replacing a device such as `/dev/null` would destroy it for everybody.
+
+    Raises:
+        OSError: the path is a folder, a device or a pipe, or lies in no folder that can be written to.
+    """
+    target = Path(path).resolve()
+    if target.is_dir():
+        raise IsADirectoryError(f"{path}: is a folder; name a file in it")
+    if target.exists() and not target.is_file():
+        raise FileExistsError(f"{path}: is a device or a pipe, which is not replaced; name an ordinary file")
+    folder = next(parent for parent in target.parents if parent.exists())
+    if not folder.is_dir():
+        raise NotADirectoryError(f"{path}: {folder} is not a folder; choose another place")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(f"{path}: the folder {folder} cannot be written to; choose another place")
+    return target
