@@ -15,6 +15,9 @@ from repairsolver.results import Limits, OnEvent, Verdict, VerifyStatus
 if TYPE_CHECKING:
     from repairsolver.repairing.result import Repair
 
+LARGEST_SEED = 2**63
+"""Of the generators of numpy and torch together, with room for one seed per round."""
+
 
 def verify(
     network: Network | str | Path,
@@ -45,6 +48,7 @@ def verify(
         NetworkError, PropertyError: a file is malformed, or property and network do not fit.
         SoundnessError: a check contradicts a result.
     """
+    _check_seed(seed)
     net = _network(network)
     prop = _property(property, net)
     from repairsolver.verification.engine import verify_property
@@ -104,6 +108,7 @@ def repair(
         SolverUnavailableError, LicenseError, SolverError: of the solver.
         SoundnessError: a check contradicts a result.
     """
+    _check_seed(seed)
     net = _network(network)
     prop = _property(property, net)
     from repairsolver.repairing.engine import repair_property
@@ -137,6 +142,11 @@ def _certified(fix: Repair, prop: Property, limits: Limits | None, on_event: OnE
     if verdict.status is VerifyStatus.VIOLATED:
         raise SoundnessError("the repaired network was proved, but a counterexample was found: report this")
     return replace(fix, verdict=verdict) if verdict.status is VerifyStatus.HOLDS else fix
+
+
+def _check_seed(seed: int) -> None:
+    if not 0 <= seed < LARGEST_SEED:
+        raise ValueError(f"seed must be a whole number from 0 to {LARGEST_SEED - 1}, got {seed}")
 
 
 def _network(source: Network | str | Path) -> Network:

@@ -69,7 +69,11 @@ def repair(
     with running(quiet=quiet, debug=debug) as on_event:
         import repairsolver as rs
         from repairsolver.report import files, records, sentences
+        from repairsolver.targets import file_target
 
+        if certificate is not None:
+            file_target(certificate)
+        files.check_output(out, network, property_, *filter(None, (points, keep)))
         net = rs.load_network(network)
         prop = rs.load_property(property_, network=net)
         fix = rs.repair(

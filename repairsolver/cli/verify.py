@@ -39,7 +39,10 @@ def verify(
     with running(quiet=quiet, debug=debug) as on_event:
         import repairsolver as rs
         from repairsolver.report import records, sentences
+        from repairsolver.targets import file_target
 
+        if certificate is not None:
+            file_target(certificate)
         net = rs.load_network(net_path)
         prop = rs.load_property(prop_path, network=net)
         limits = rs.Limits(seconds=timeout)

@@ -16,15 +16,16 @@ from repairsolver.network.agreement import check_agreement
 from repairsolver.network.graph import Network
 from repairsolver.network.onnx_file import parse, serialise
 from repairsolver.network.onnx_in import import_model
+from repairsolver.targets import file_target
 
 
 def save_network(network: Network, path: str | Path) -> None:
     """Write the ONNX file of a network; the target appears complete or not at all.
 
     Raises:
-        OSError: the folder does not exist or cannot be written to.
+        OSError: the folder does not exist or cannot be written to, or the path is a folder or a device.
     """
-    target = Path(path)
+    target = file_target(path)
     handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
         with os.fdopen(handle, "wb") as file:

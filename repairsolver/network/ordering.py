@@ -17,7 +17,11 @@ def in_order(graph: GraphProto, input_name: str, name: str) -> list[NodeProto]:
     Raises:
         NetworkError: a tensor has two origins or none, or the graph has a cycle.
     """
-    known = {input_name, *(tensor.name for tensor in graph.initializer)}
+    stored = Counter(tensor.name for tensor in graph.initializer)
+    several = sorted(tensor for tensor, n in stored.items() if n > 1)
+    if several:
+        raise NetworkError(f"{name}: tensors {several} are stored more than once; export the network again")
+    known = {input_name, *stored}
     makers = origins(graph, name)
     twice = sorted(known & makers.keys())
     if twice:

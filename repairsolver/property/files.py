@@ -6,6 +6,8 @@ import gzip
 import zlib
 from pathlib import Path
 
+import numpy as np
+
 from repairsolver.errors import PropertyError
 from repairsolver.network.graph import Network
 from repairsolver.property.reader import Form, Source, head, read_forms, show
@@ -67,10 +69,11 @@ def _version(forms: tuple[Form, ...], source: Source) -> int:
 
 
 def check_fits(prop: Property, network: Network) -> None:
-    """Refuse a property whose numbers of inputs and outputs differ from the network's.
+    """Refuse a property of other sizes than the network, or with bounds beyond the range of its numbers.
 
     Raises:
-        PropertyError: naming both sizes of both.
+        PropertyError: naming both sizes of both; or the inputs whose bounds the network's element type
+            cannot hold, so that no network of this type could be run there.
     """
     expected = (network.input_size, network.output_size)
     if (prop.input_size, prop.output_size) != expected:
@@ -78,6 +81,16 @@ def check_fits(prop: Property, network: Network) -> None:
             f"{prop.name} is about {prop.input_size} inputs and {prop.output_size} outputs, but network "
             f"{network.name} has {expected[0]} inputs and {expected[1]} outputs: choose the property of "
             "this network"
+        )
+    largest = float(np.finfo(network.element).max)
+    corners = [corner for region in prop.regions for corner in (region.lower, region.upper)]
+    beyond = np.flatnonzero(np.any([np.abs(corner) > largest for corner in corners], axis=0))
+    if beyond.size:
+        names = ", ".join(f"X_{index}" for index in beyond[:20])
+        raise PropertyError(
+            f"{prop.name}: {beyond.size} inputs have bounds beyond {largest:.4g}, the largest "
+            f"{network.element} number, where network {network.name} cannot be run: {names}; choose "
+            "bounds within it"
         )
 
 

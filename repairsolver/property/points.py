@@ -97,6 +97,22 @@ def _check_network(points: PointSet, network: Network) -> None:
             f"{points.name}: the largest label is {points.labels.max()}, but network {network.name} has "
             f"outputs 0 to {network.output_size - 1}"
         )
+    check_range(points, network)
+
+
+def check_range(points: PointSet, network: Network) -> None:
+    """Refuse points that the network's element type cannot hold.
+
+    Raises:
+        PointSetError: listing them.
+    """
+    largest = float(np.finfo(network.element).max)
+    bad = np.flatnonzero((np.abs(points.inputs) > largest).any(axis=1))
+    if bad.size:
+        raise PointSetError(
+            f"{points.name}: points {_some(bad.tolist())} have numbers beyond {largest:.4g}, the largest "
+            f"{network.element} number, where network {network.name} cannot be run: leave them out"
+        )
 
 
 def _read_npz(file: Path, network: Network | None) -> PointSet:

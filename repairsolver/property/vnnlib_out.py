@@ -9,6 +9,7 @@ import numpy as np
 
 from repairsolver.errors import PropertyError
 from repairsolver.property.specification import Conjunction, Property, Region
+from repairsolver.targets import file_target
 
 
 def save_property(prop: Property, path: str | Path) -> None:
@@ -23,6 +24,10 @@ def save_property(prop: Property, path: str | Path) -> None:
     target = Path(path)
     if target.suffix == ".gz":
         raise PropertyError(f"{target}: properties are saved as plain text; leave out .gz")
+    try:
+        target = file_target(path)
+    except OSError as error:
+        raise PropertyError(f"cannot save the property: {error}") from error
     temporary = target.with_name(f"{target.name}.part{os.getpid()}")
     try:
         temporary.write_text(prop.text or write_property(prop), encoding="utf-8", newline="")

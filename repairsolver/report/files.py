@@ -4,10 +4,34 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from repairsolver.errors import SoundnessError
+from repairsolver.errors import EditError, SoundnessError
 from repairsolver.network import load_network
 from repairsolver.repairing.result import Repair
 from repairsolver.results import RepairStatus
+from repairsolver.targets import file_target
+
+
+def check_output(out: Path, *inputs: Path) -> None:
+    """Refuse, before the work, a path to which the repaired network could not be written.
+
+    Args:
+        inputs: files that must stay: the change beside the repaired network is of the original one.
+
+    Raises:
+        EditError: the path does not end in .onnx, or is one of the inputs.
+        OSError: it, or the path of its change, is a folder or device, or cannot be written to.
+    """
+    if out.suffix.lower() != ".onnx":
+        raise EditError(f"{out}: the repaired network is written as ONNX; choose a name that ends in .onnx")
+    for target in (file_target(out), file_target(change_of(out))):
+        taken = [path for path in inputs if path.exists() and target == path.resolve()]
+        if taken:
+            raise EditError(f"{out}: would overwrite {taken[0]}, which is an input; choose another name")
+
+
+def change_of(out: Path) -> Path:
+    """Where the change of a repaired network is written."""
+    return out.with_suffix(".delta.json")
 
 
 def write_repair(fix: Repair, out: Path) -> tuple[Path, ...]:
@@ -27,6 +51,6 @@ def write_repair(fix: Repair, out: Path) -> tuple[Path, ...]:
         raise SoundnessError(
             f"{out}: the file has SHA-256 {saved.sha256}, the network that was proved {fix.network.sha256}"
         )
-    change = out.with_suffix(".delta.json")
+    change = change_of(out)
     change.write_text(fix.edit.to_json() + "\n", encoding="utf-8")
     return out, change

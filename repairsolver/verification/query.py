@@ -79,7 +79,10 @@ def queries(prop: Property, device: str | torch.device, dtype: torch.dtype = tor
     """
     pairs = [(region, conjunction) for region in prop.regions for conjunction in region.unsafe]
     if any(len(conjunction.bound) == 0 for _, conjunction in pairs):
-        raise PropertyError(f"{prop.name}: a conjunction without half-spaces is violated by every input")
+        raise PropertyError(
+            f"{prop.name}: it asks nothing of the outputs (a conjunction without half-spaces), so that every "
+            "input violates it: assert what the outputs must not do"
+        )
     height = max(len(conjunction.bound) for _, conjunction in pairs)
 
     def stacked(name: str) -> Tensor:

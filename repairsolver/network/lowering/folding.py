@@ -101,7 +101,7 @@ def fold(node: NodeProto, inputs: Sequence[Constant | None], opset: int) -> list
 
 def stored(node: NodeProto, attributes: dict[str, Any]) -> Constant:
     """The value of a Constant node, from whichever attribute holds it."""
-    if "value" in attributes:
+    if isinstance(attributes.get("value"), TensorProto):
         return constant_of(attributes["value"], node.output[0])
     for name, kind in (("value_float", np.float32), ("value_floats", np.float32)):
         if name in attributes:

@@ -21,6 +21,7 @@ import numpy as np
 
 from repairsolver.errors import SoundnessError
 from repairsolver.network.graph import Network
+from repairsolver.network.operators import Softmax
 from repairsolver.property.specification import Property
 from repairsolver.repairing.delta.branching import Optimum, optimise
 from repairsolver.repairing.delta.candidate import Candidate, make_candidate, tightened
@@ -240,7 +241,9 @@ def search(session: Session, network: Network, margin: float, seconds: float) ->
     known = session.requirements.inputs()
     inputs = pursue(network, session.prop, known, least=-margin, seed=seed, seconds=seconds)
     if not len(inputs):
-        nearly = tightened(session.prop, margin) if margin > 0 else session.prop
+        # Behind a softmax only comparisons of outputs can be attacked, none with a margin.
+        plain = margin <= 0 or isinstance(network.output.operator, Softmax)
+        nearly = session.prop if plain else tightened(session.prop, margin)
         effort = Effort(**EFFORT)
         with single_threaded():
             found = attack(network, nearly, seed=seed, seconds=seconds, effort=effort, worst=True)

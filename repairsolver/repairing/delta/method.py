@@ -25,6 +25,11 @@ FIRST_ATTACK_SECONDS = 3.0
 TIE_SHARE = 0.5
 """The share of the gap that may be spent on choosing among almost equal changes."""
 
+NO_MARGIN = (
+    "no candidate met every point found so far with a margin; there is none where a property or a label can "
+    "at best be met with equality, which violates it"
+)
+
 
 def repair_delta(
     network: Network,
@@ -112,6 +117,8 @@ def _result(session: Session, decision: str, points: PointSet | None, keep: Poin
         late = session.remaining <= 0
         status = RepairStatus.TIMEOUT if late else RepairStatus.UNKNOWN
         message = "the best candidate meets every point found so far, but is not proved"
+        if chosen is None:
+            message = "the time was up before there was a candidate" if late else NO_MARGIN
     kept = None
     if chosen is not None and session.prop.regions:
         kept = fidelity(

@@ -8,6 +8,7 @@ from repairsolver.errors import PointSetError
 from repairsolver.network.graph import Network
 from repairsolver.network.replay import replay
 from repairsolver.property import PointSet
+from repairsolver.property.points import check_range
 from repairsolver.property.specification import Property
 from repairsolver.repairing.delta.requirements import Ids, Requirements
 from repairsolver.results import Array
@@ -59,6 +60,7 @@ def _fitting(network: Network, points: PointSet, purpose: str) -> Array:
                 f"{points.name}: labels of points {wrong[:20].tolist()} lie outside "
                 f"0..{network.output_size - 1}: labels count the network's outputs from 0"
             )
+    check_range(points, network)
     return points.inputs.astype(network.element).astype(np.float64)
 
 

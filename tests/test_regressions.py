@@ -1,0 +1,43 @@
+"""Cases that once went wrong."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from onnx import helper
+from onnx_models import model
+
+import repairsolver as rs
+
+WEIGHT = np.array([[1.0, -1.0], [0.5, 2.0]], np.float32)
+BIAS = np.array([0.1, -0.2], np.float32)
+
+
+def dense(*tail: str) -> rs.Network:
+    names = [f"t{i}" for i in range(len(tail))] + ["y"]
+    nodes = [helper.make_node("Gemm", ["x", "W", "b"], [names[0]])]
+    nodes += [helper.make_node(op, [names[i]], [names[i + 1]]) for i, op in enumerate(tail)]
+    return rs.load_network(model(nodes, (1, 2), {"W": WEIGHT, "b": BIAS}).SerializeToString())
+
+
+def test_an_order_behind_a_softmax_is_repaired() -> None:
+    """The attack with a margin asked for more than comparisons, which a softmax does not allow."""
+    prop = rs.output_order([0, 0], [1, 1], 1, 0, 2)
+    fix = rs.repair(dense("Softmax"), prop, limits=rs.Limits(seconds=60))
+    assert fix.status is rs.RepairStatus.REPAIRED
+    assert fix.network is not None
+    points = np.random.default_rng(0).uniform(0, 1, (1000, 2))
+    found = rs.replay(fix.network, points)
+    assert (found[:, 1] < found[:, 0]).all()
+
+
+@pytest.mark.parametrize("norm", ["l1", "l2", "linf"])
+def test_what_only_equality_meets_is_no_candidate(norm: str) -> None:
+    """The message once praised a best candidate although there was none."""
+    box = "".join(f"(assert (>= X_{i} 0))(assert (<= X_{i} 1))" for i in (0, 1))
+    names = "".join(f"(declare-const {v}_{i} Real)" for v in "XY" for i in (0, 1))
+    prop = rs.property.parse_property(f"{names}{box}(assert (or (<= Y_0 1) (>= Y_0 1)))")
+    fix = rs.repair(dense(), prop, norm=norm, limits=rs.Limits(seconds=60))  # type: ignore[arg-type]
+    assert fix.status is rs.RepairStatus.UNKNOWN
+    assert fix.network is None
+    assert "no candidate" in fix.message
