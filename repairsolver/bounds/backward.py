@@ -93,7 +93,14 @@ class LinearBound:
 ROUNDING = 1e-12
 
 
-def pull_back(graph: TensorGraph, boxes: Boxes, start: dict[int, Tensor]) -> LinearBound:
+def pull_back(
+    graph: TensorGraph,
+    boxes: Boxes,
+    start: dict[int, Tensor],
+    *,
+    guide: bool = False,
+    seen: dict[int, Tensor] | None = None,
+) -> LinearBound:
     """Bound functionals of some tensors from below by linear functions of the input.
 
     Every step loses at most `ROUNDING` of the absolute terms that it sums (which may cancel), |R| (|M| |x|
@@ -101,6 +108,8 @@ def pull_back(graph: TensorGraph, boxes: Boxes, start: dict[int, Tensor]) -> Lin
 
     Args:
         start: rows R [b, s, size] by the position of the tensor they apply to; their sum is bounded.
+        guide: leave the rounding out: such a bound may guide a search and proves nothing.
+        seen: filled with the rows that arrived at every nonlinear node, by its position.
 
     Returns:
         The bound, s rows for each box.
@@ -108,17 +117,20 @@ def pull_back(graph: TensorGraph, boxes: Boxes, start: dict[int, Tensor]) -> Lin
     rows = dict(start)
     batch, count = next(iter(rows.values())).shape[:2]
     shift = boxes.lower.new_zeros(batch, count)
-    _extend_magnitudes(graph, boxes, max(rows))
+    if not guide:
+        extend_magnitudes(graph, boxes, max(rows))
     for position in range(len(graph.nodes), 0, -1):
         if position not in rows:
             continue
         here = rows.pop(position)
         node = graph.nodes[position - 1]
-        if not isinstance(node.operator, ops.Relu | ops.Select | ops.Concat):
+        if seen is not None and not isinstance(node.operator, ops.Linear):
+            seen[position] = here
+        if not guide and not isinstance(node.operator, ops.Relu | ops.Select | ops.Concat):
             shift -= ROUNDING * (here.abs() @ boxes.magnitude[position].unsqueeze(2)).squeeze(2)
         pulled, constant = _step(graph, boxes, position, node, here)
         if constant is not None:
-            shift += constant
+            shift = shift + constant
         for source, part in zip(node.inputs, pulled, strict=True):
             rows[source] = rows[source] + part if source in rows else part
     slope = rows.get(0)
@@ -139,15 +151,19 @@ def _step(
     lines = boxes.lines[position]
     # rows * (upper line where negative, else lower line), in as few passes over memory as possible.
     negative = rows.clamp(max=0)
-    difference = (lines.upper_slope - lines.lower_slope).unsqueeze(1)
-    pulled = torch.addcmul(rows * lines.lower_slope.unsqueeze(1), negative, difference)
+    lower_slope, upper_slope = _by_row(lines.lower_slope), _by_row(lines.upper_slope)
+    pulled = torch.addcmul(rows * lower_slope, negative, upper_slope - lower_slope)
     constant = negative @ (lines.upper_shift - lines.lower_shift).unsqueeze(2)
     if not isinstance(node.operator, ops.Relu):
         constant = constant + rows @ lines.lower_shift.unsqueeze(2)
     return [pulled], constant.squeeze(2)
 
 
-def _extend_magnitudes(graph: TensorGraph, boxes: Boxes, last: int) -> None:
+def _by_row(slope: Tensor) -> Tensor:
+    return slope if slope.dim() == 3 else slope.unsqueeze(1)
+
+
+def extend_magnitudes(graph: TensorGraph, boxes: Boxes, last: int) -> None:
     if not boxes.magnitude:
         boxes.magnitude.append(torch.maximum(boxes.lower.abs(), boxes.upper.abs()))
     for position in range(len(boxes.magnitude), last + 1):

@@ -24,8 +24,13 @@ def interval_bounds(graph: TensorGraph, lower: Tensor, upper: Tensor) -> list[In
     found: list[Interval] = [(lower, upper)]
     for node in graph.nodes:
         arguments = [found[k] for k in node.inputs]
-        found.append(_widen(*_node_interval(node, arguments, graph.shape(node.inputs[0]))))
+        found.append(node_interval(node, arguments, graph.shape(node.inputs[0])))
     return found
+
+
+def node_interval(node: TensorNode, arguments: list[Interval], shape: tuple[int, ...]) -> Interval:
+    """Bounds of one node's entries from those of its inputs; `shape` is that of the first input."""
+    return _widen(*_node_interval(node, arguments, shape))
 
 
 def _widen(lower: Tensor, upper: Tensor) -> Interval:

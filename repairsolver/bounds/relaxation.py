@@ -5,7 +5,7 @@ For every entry $\alpha x + \beta \le \phi(x) \le \gamma x + \delta$ for all $x 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from repairsolver.network import operators as ops
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lines:
-    """The two lines of a relaxation, each tensor [b, size]."""
+    """The two lines of a relaxation, each tensor [b, size]; slopes may differ by row, [b, s, size]."""
 
     lower_slope: Tensor
     lower_shift: Tensor
@@ -42,6 +42,37 @@ def relax(node: TensorNode, lower: Tensor, upper: Tensor) -> Lines:
             return _s_shaped(node, lower, upper)
         case _:
             raise TypeError(f"{node.name}: {type(node.operator).__name__} is not elementwise")
+
+
+def relax_with(node: TensorNode, lines: Lines, bent: Tensor, share: Tensor) -> Lines:
+    """Lines of a ReLU or leaky ReLU whose touching line is turned about the kink.
+
+    On an interval around 0, every line through 0 with a slope between the two of the function touches
+    it from below where it is convex, from above where it is concave: the slope is `share` of the way
+    from the left one to the right one. Other activations keep their lines.
+
+    Args:
+        lines: what `relax` found, [b, size].
+        bent: which entries have 0 inside their interval, [b, size] of bool.
+        share: between 0 and 1, [b, size] or one for each row, [b, s, size].
+
+    Source: Xu et al. 2021 (alpha-CROWN), section 3.1.
+    """
+    if not isinstance(node.operator, ops.Relu | ops.LeakyRelu):
+        return lines
+    lower, upper = lines.lower_slope, lines.upper_slope
+    if share.dim() == 3:
+        bent, lower, upper = bent.unsqueeze(1), lower.unsqueeze(1), upper.unsqueeze(1)
+    if isinstance(node.operator, ops.Relu):
+        return replace(lines, lower_slope=torch.where(bent, share, lower))
+    alpha = node.parameters["slope"]
+    turned = alpha + (1 - alpha) * share
+    convex = alpha <= 1
+    return replace(
+        lines,
+        lower_slope=torch.where(bent & convex, turned, lower),
+        upper_slope=torch.where(bent & ~convex, turned, upper),
+    )
 
 
 def unstable(node: TensorNode, lower: Tensor, upper: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from repairsolver.bounds.backward import ROUNDING, Boxes, pull_back
-from repairsolver.bounds.interval import Interval, interval_bounds
+from repairsolver.bounds.interval import Interval, interval_bounds, node_interval
 from repairsolver.bounds.relaxation import unstable
 from repairsolver.bounds.tensors import TensorGraph
 from repairsolver.network import operators as ops
@@ -40,6 +40,10 @@ def tighten(graph: TensorGraph, boxes: Boxes, *, memory: float = 2.5e8, until: f
     """
     for position, source in pre_activations(graph):
         lower, upper = boxes.known[source]
+        if (found := image(graph, boxes.known, source)) is not None:
+            lower = torch.maximum(lower, found[0])
+            boxes.known[source] = lower, torch.maximum(torch.minimum(upper, found[1]), lower)
+            continue
         node = graph.nodes[position - 1]
         pooled = isinstance(node.operator, ops.MaxPool)
         loose = torch.ones_like(lower, dtype=torch.bool) if pooled else unstable(node, lower, upper)
@@ -65,7 +69,7 @@ def _tighten_one(graph: TensorGraph, boxes: Boxes, source: int, loose: Tensor, m
 
 
 def _two_sided(graph: TensorGraph, boxes: Boxes, source: int, index: Tensor) -> Interval:
-    rows = _unit_rows(graph, source, index, boxes.lower.dtype)
+    rows = unit_rows(graph, source, index, boxes.lower.dtype)
     bound = pull_back(graph, boxes, {k: torch.cat([r, -r], dim=1) for k, r in rows[0].items()})
     least = bound.minimum(boxes.lower, boxes.upper, boxes.cut)
     offset, count = rows[1], index.shape[1]
@@ -73,10 +77,26 @@ def _two_sided(graph: TensorGraph, boxes: Boxes, source: int, index: Tensor) -> 
     return least[:, :count] + offset - rounding, -least[:, count:] + offset + rounding
 
 
-def _unit_rows(
+def image(graph: TensorGraph, known: dict[int, Interval], position: int) -> Interval | None:
+    """Bounds of a tensor that is made entry by entry from bounded ones, or None if it is not.
+
+    Behind activations, rearrangements and scalings alone, no linear bound is tighter than the interval.
+    """
+    node = graph.nodes[position - 1] if position else None
+    if node is None or isinstance(node.operator, ops.Dense | ops.Conv | ops.Sum | ops.Concat | ops.MaxPool):
+        return None
+    source = node.inputs[0]
+    below = image(graph, known, source) if isinstance(node.operator, ops.Linear) else known.get(source)
+    return None if below is None else node_interval(node, [below], graph.shape(source))
+
+
+def unit_rows(
     graph: TensorGraph, source: int, index: Tensor, dtype: torch.dtype
 ) -> tuple[dict[int, Tensor], Tensor]:
-    """Rows that pick entries of a tensor; a flat dense layer is stepped over by taking its weights' rows."""
+    """Rows that pick entries of a tensor, [b, k] or [1, k], and what is to be added to their bounds.
+
+    A flat dense layer is stepped over by taking its weights' rows.
+    """
     node = graph.nodes[source - 1] if source else None
     if node is not None and isinstance(node.operator, ops.Dense):
         weight, bias = node.parameters["weight"], node.parameters["bias"]

@@ -13,6 +13,7 @@ from repairsolver.bounds.tensors import TensorGraph, tensor_graph
 from repairsolver.results import Array, Verdict, VerifyStatus
 from repairsolver.verification.attack import Effort, ascend, attack
 from repairsolver.verification.exact import Rows, largest_violation
+from repairsolver.verification.phase_search import split_phases
 from repairsolver.verification.query import Queries
 from repairsolver.verification.replay import replayed
 from repairsolver.verification.run import Run
@@ -21,15 +22,14 @@ from repairsolver.verification.split import InputSplitting, Open, Step
 BATCH = 256
 # A local ascent starts from the most suspicious centres of a round: so many points, so many steps.
 LOCAL_POINTS, LOCAL_STEPS = 8, 10
-# Ever harder attacks with fresh samples while the search goes on: after so many seconds each.
+# Ever harder attacks with fresh samples while the search goes on: after so many boxes each, which, other
+# than seconds, are the same in every run.
 LADDER = (
-    (0.25, Effort(samples=8192, restarts=64, steps=40)),
-    (1.5, Effort(samples=65536, restarts=256, steps=60)),
-    (5.0, Effort(samples=131072, restarts=512, steps=80)),
-    (20.0, Effort(samples=262144, restarts=1024, steps=100)),
+    (500, Effort(samples=8192, restarts=64, steps=40)),
+    (4_000, Effort(samples=65536, restarts=256, steps=60)),
+    (16_000, Effort(samples=131072, restarts=512, steps=80)),
+    (64_000, Effort(samples=262144, restarts=1024, steps=100)),
 )
-# Many inputs: random samples are useless, gradients from many starts are not.
-MANY_INPUTS = Effort(samples=256, restarts=128, steps=100)
 
 
 def thread_count() -> int:
@@ -55,7 +55,7 @@ def split_boxes(run: Run) -> Verdict:
         steps = search.round()
         run.boxes = search.examined
         hottest = _inspect(run, graph, steps, hottest)
-        if not run.found and ladder and run.elapsed > ladder[0][0]:
+        if not run.found and ladder and search.examined > ladder[0][0]:
             effort = ladder.pop(0)[1]
             run.found += attack(run.network, run.prop, seed=run.seed + len(ladder) + 1, effort=effort)
         if run.found:
@@ -114,11 +114,12 @@ def solve_boxes(run: Run) -> Verdict:
     if left is None:
         return _proved(run, search)
     run.say("bound", f"{len(left)} of {len(run.queries)} cases left", bound=float(left.bound.min()))
-    seconds = None if math.isinf(run.left) else run.left / 4
-    run.found += attack(run.network, run.prop, seed=run.seed + 1, seconds=seconds, effort=MANY_INPUTS)
+    rest = split_phases(run, graph, left)
     if run.found:
         return run.verdict(VerifyStatus.VIOLATED)
-    return _solve(run, graph, left, search.open_volume())
+    if rest is None:
+        return run.verdict(VerifyStatus.HOLDS, bound=0.0, volume=1.0)
+    return _solve(run, graph, rest, len(rest.query.unique()) / len(run.queries))
 
 
 def _solve(run: Run, graph: TensorGraph, left: Open, volume: float) -> Verdict:
