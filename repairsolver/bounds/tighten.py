@@ -42,8 +42,9 @@ def tighten(graph: TensorGraph, boxes: Boxes, *, memory: float = 2.5e8, until: f
         lower, upper = boxes.known[source]
         if (found := image(graph, boxes.known, source)) is not None:
             lower = torch.maximum(lower, found[0])
-            boxes.known[source] = lower, torch.maximum(torch.minimum(upper, found[1]), lower)
-            continue
+            upper = torch.maximum(torch.minimum(upper, found[1]), lower)
+            boxes.known[source] = lower, upper
+            # Not the end of it: what lies below may be inherited and, being stable, as wide as ever.
         node = graph.nodes[position - 1]
         pooled = isinstance(node.operator, ops.MaxPool)
         loose = torch.ones_like(lower, dtype=torch.bool) if pooled else unstable(node, lower, upper)
