@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 from random_networks import random_network, random_property, sample
-from test_certificate_bounds import dot, exact_tensors
+from rational import dot, exact_tensors
 
 from repairsolver.certificate.format import to_bytes
 from repairsolver.network import Network, replace_parameters

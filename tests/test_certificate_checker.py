@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from certificate_mutants import Statement, statements
 from random_networks import dense_network, random_network, random_property
-from test_certificate_bounds import exact_tensors
+from rational import exact_tensors
 from typer.testing import CliRunner
 
 import repairsolver as rs

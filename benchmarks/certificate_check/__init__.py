@@ -1,0 +1,1 @@
+"""Certificates of ACAS Xu properties: size, and the time of checking against that of proving."""
