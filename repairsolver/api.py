@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from repairsolver.errors import SoundnessError
+from repairsolver.errors import DeviceError, SoundnessError
 from repairsolver.network import Network, load_network
 from repairsolver.property import PointSet, Property, load_points, load_property
 from repairsolver.property.files import check_fits
@@ -46,11 +46,13 @@ def verify(
 
     Raises:
         NetworkError, PropertyError: a file is malformed, or property and network do not fit.
+        DeviceError: torch cannot use the device.
         SoundnessError: a check contradicts a result.
     """
     _check_seed(seed)
     net = _network(network)
     prop = _property(property, net)
+    _check_device(device)
     from repairsolver.verification.engine import verify_property
 
     return verify_property(
@@ -92,12 +94,13 @@ def repair(
         method: how to repair; "delta" changes weights and biases.
         layers: the layers that may change: "last", or a layer's name.
         norm: what is least: the L1, L2 or Linf norm of the change of the weights.
-        gap: stop when cost <= (1 + gap) * proved lower bound.
+        gap: stop when cost - proved lower bound <= gap * cost.
         solver: name of the solver, see `available_solvers`.
         points: points that must get their label (or satisfy the property) after the repair.
         keep: points whose decision must stay.
         decision: whether the largest or the smallest output is the chosen one; for labels and fidelity.
-        limits: what the call may spend.
+        limits: what the call may spend. Without a limit of time the search for a smaller change ends when
+            three margins in all have failed after the first proof, or none is left to try.
         seed: the same seed gives the same answer, time limits aside.
         on_event: called with progress reports.
         certificate: prove the repaired network once more and keep that proof, as `verdict.certificate`.
@@ -147,6 +150,18 @@ def _certified(fix: Repair, prop: Property, limits: Limits | None, on_event: OnE
 def _check_seed(seed: int) -> None:
     if not 0 <= seed < LARGEST_SEED:
         raise ValueError(f"seed must be a whole number from 0 to {LARGEST_SEED - 1}, got {seed}")
+
+
+def _check_device(device: str) -> None:
+    if device == "cpu":
+        return
+    import torch
+
+    try:
+        torch.zeros(1, device=device, dtype=torch.float64)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise DeviceError(f"device {device!r} cannot be used here: {reason}; use 'cpu'") from error
 
 
 def _network(source: Network | str | Path) -> Network:

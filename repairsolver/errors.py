@@ -36,6 +36,10 @@ class EditError(RepairSolverError, ValueError):
     """A requested edit names a layer or parameter that does not exist or cannot be edited."""
 
 
+class DeviceError(RepairSolverError, ValueError):
+    """A device that torch does not know, or cannot use here."""
+
+
 class SolverUnavailableError(RepairSolverError, ImportError):
     """A solver was asked for by name but is not installed or not known."""
 

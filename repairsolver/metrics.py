@@ -7,6 +7,7 @@ alone. A network with a single output decides nothing: its shares are None, its 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from repairsolver.property.specification import Property
 
 Decision = Literal["max", "min"]
+ONE_REGION = "the property's region"
+FIRST_BATCH = 100  # samples compared whatever the time
 ENTRIES_PER_BATCH = 20_000_000  # float64 entries of all tensors of one batch, about 160 MB
 
 
@@ -115,12 +118,14 @@ def fidelity(
     keep: PointSet | None = None,
     points: PointSet | None = None,
     unseen: PointSet | None = None,
+    seconds: float | None = None,
 ) -> Fidelity:
     """Compare a repaired network with the original, in float64.
 
     Args:
         lower, upper: the domain, a box [n]; without it the bounding box of the property's regions.
         samples: uniform draws from the domain, and as many from the regions.
+        seconds: time for the samples; fewer are drawn where it does not suffice, but at least 100 of each.
         prop: for the agreement in its regions, and to judge unlabelled points.
         keep, points, unseen: for the drawdown, the efficacy and the generalisation.
 
@@ -139,11 +144,14 @@ def fidelity(
     low, high, domain = _domain(original, lower, upper, prop)
     rng = np.random.default_rng(seed)
     pair = _Pair(original, repaired, decision)
-    same, differences = pair.compare(_draw(original, low[None], high[None], samples, rng))
-    inside = None
-    if prop is not None and prop.regions:
-        corners = [np.stack([getattr(region, end) for region in prop.regions]) for end in ("lower", "upper")]
-        inside = pair.compare(_draw(original, corners[0], corners[1], samples, rng))[0]
+    end = np.inf if seconds is None else time.perf_counter() + seconds
+    middle = end if seconds is None else end - seconds / 2
+    same, differences = pair.compare(_draw(original, low[None], high[None], samples, rng), middle)
+    inside = same if domain == ONE_REGION else None
+    if prop is not None and prop.regions and inside is None:
+        regions = prop.regions
+        corners = np.stack([r.lower for r in regions]), np.stack([r.upper for r in regions])
+        inside = pair.compare(_draw(original, corners[0], corners[1], samples, rng), end)[0]
     return Fidelity(
         lower=low,
         upper=high,
@@ -211,7 +219,7 @@ def _domain(
     elif prop is not None and prop.regions:
         low = np.min([region.lower for region in prop.regions], axis=0)
         high = np.max([region.upper for region in prop.regions], axis=0)
-        name = "the bounding box of the property's regions"
+        name = ONE_REGION if len(prop.regions) == 1 else "the bounding box of the property's regions"
     else:
         raise PropertyError("no domain to sample: give lower and upper, or a property with regions")
     expected = (network.input_size,)
@@ -237,14 +245,23 @@ class _Pair:
     repaired: Network
     decision: Decision
 
-    def compare(self, points: Array) -> tuple[Share | None, Array]:
-        """The share of points with the same decision, and |y - y'|_inf for each, [b]."""
-        before, after = evaluate(self.original, points), evaluate(self.repaired, points)
-        differences = np.abs(after - before).max(axis=1)
-        if self.original.output_size == 1:
-            return None, differences
-        chosen = decisions(before, self.decision) == decisions(after, self.decision)
-        return Share(int(chosen.all(axis=1).sum()), len(points)), differences
+    def compare(self, points: Array, deadline: float) -> tuple[Share | None, Array]:
+        """The share of points with the same decision, and |y - y'|_inf for each, [b].
+
+        Leaves out the last points if they would take longer than the deadline of `time.perf_counter()`.
+        """
+        differences, hits, done, size = [], 0, 0, FIRST_BATCH
+        while done < len(points):
+            started, batch = time.perf_counter(), points[done : done + size]
+            before, after = evaluate(self.original, batch), evaluate(self.repaired, batch)
+            differences.append(np.abs(after - before).max(axis=1))
+            chosen = decisions(before, self.decision) == decisions(after, self.decision)
+            hits, done = hits + int(chosen.all(axis=1).sum()), done + len(batch)
+            now, size = time.perf_counter(), min(2 * size, 4096)
+            if now + (now - started) * size / len(batch) > deadline:
+                break
+        same = None if self.original.output_size == 1 else Share(hits, done)
+        return same, np.concatenate(differences)
 
     def drawdown(self, keep: PointSet) -> Share | None:
         self._check(keep)

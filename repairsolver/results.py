@@ -12,6 +12,11 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """The number with its noun: `1 box`, `2 boxes`."""
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"
+
+
 class VerifyStatus(StrEnum):
     """The four answers of a verification."""
 
@@ -112,6 +117,10 @@ class Certificate:
     arithmetic: str = "real"
     names: tuple[str, str] = ("network", "property")
 
+    def __repr__(self) -> str:
+        network, prop = self.names
+        return f"<Certificate: {network} has {prop}; {counted(len(self.axis), 'box', 'boxes')}>"
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Verdict:
@@ -146,3 +155,15 @@ class Verdict:
 
     def __bool__(self) -> bool:
         raise TypeError("a Verdict has no truth value: compare verdict.status with VerifyStatus.HOLDS")
+
+    def __repr__(self) -> str:
+        tried = ", ".join(self.methods) or "nothing"
+        spent = f"tried {tried}; {counted(self.boxes, 'box', 'boxes')}, {self.seconds:.1f} s"
+        if self.counterexample is not None:
+            return (
+                f"<Verdict {self.status}: by {self.counterexample.violation:.4g} in the weakest constraint; "
+                f"{counted(len(self.counterexamples), 'counterexample')}; {spent}>"
+            )
+        if self.status is VerifyStatus.HOLDS:
+            return f"<Verdict {self.status}: proved for every input of the property; {spent}>"
+        return f"<Verdict {self.status}: proved on {self.proved_volume:.2%} of the input volume; {spent}>"

@@ -82,8 +82,8 @@ def test_a_repair_is_printed_and_written(engine: Any, tmp_path: Path) -> None:
     done = invoke(NET, PROP, "-o", str(out))
     lines = done.stdout.splitlines()
     assert (done.exit_code, lines[0], done.stderr) == (0, "repaired", "")
-    assert "1 numbers changed, the l1 norm of the change is 0.5" in lines[1]
-    assert "no repair of the same layers has less than 0.4987" in lines[1]
+    assert "1 number changed, the l1 norm of the change is 0.5" in lines[1]
+    assert "no repair of the same layer has less than 0.4987" in lines[1]
     assert any("holds for every input" in line for line in lines)
     assert any("Same decision on" in line for line in lines)
     assert lines[-2:] == [f"Written: {out}", f"Written: {out.with_suffix('.delta.json')}"]

@@ -92,9 +92,9 @@ def test_json_is_one_strict_object(engine: Any) -> None:
 
 def test_options_reach_the_engine(engine: Any) -> None:
     seen = engine(lambda **_: HOLDS)
-    invoke(NET, PROP, "--timeout", "2.5", "--seed", "7", "--device", "cuda")
+    invoke(NET, PROP, "--timeout", "2.5", "--seed", "7", "--device", "meta")
     assert seen["limits"] == rs.Limits(seconds=2.5)
-    assert (seen["seed"], seen["device"]) == (7, "cuda")
+    assert (seen["seed"], seen["device"]) == (7, "meta")
 
 
 def test_the_form_of_vnnlib_2(engine: Any) -> None:
@@ -102,6 +102,26 @@ def test_the_form_of_vnnlib_2(engine: Any) -> None:
     done = invoke(PROP, "--network", f"N={NET}")
     assert done.stdout.splitlines()[0] == "unsat"
     assert seen["network"].sha256 == rs.load_network(NET).sha256
+
+
+def test_a_network_of_another_name_than_declared_is_refused(engine: Any, tmp_path: Path) -> None:
+    engine(lambda **_: HOLDS)
+    prop = tmp_path / "p.vnnlib"
+    bounds = "".join(f"(assert (and (>= X[0,{i}] 0.0) (<= X[0,{i}] 1.0)))" for i in range(4))
+    prop.write_text(
+        "(vnnlib-version <2.0>)(declare-network N (declare-input X float32 [1,4])"
+        f"(declare-output Y float32 [1,5])){bounds}(assert (<= Y[0,0] 0.0))"
+    )
+    assert invoke(str(prop), "--network", f"N={NET}").stdout.startswith("unsat")
+    done = invoke(str(prop), "--network", f"M={NET}")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "called N, but --network gives one called M" in done.stderr
+
+
+def test_a_device_that_is_not_there_is_an_error() -> None:
+    done = invoke(NET, PROP, "--device", "abacus")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "device 'abacus' cannot be used here" in done.stderr
 
 
 @pytest.mark.parametrize(

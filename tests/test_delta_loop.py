@@ -14,7 +14,11 @@ from repairsolver.network import Network, load_network, replay
 from repairsolver.property import PointSet, load_property, output_order
 from repairsolver.property.specification import Conjunction, Property, Region
 from repairsolver.repairing import Repair, repair_property
+from repairsolver.repairing.delta import loop
+from repairsolver.repairing.delta.candidate import Candidate
+from repairsolver.repairing.delta.layer import find_layer
 from repairsolver.repairing.delta.margin import Margins
+from repairsolver.repairing.delta.requirements import Requirements
 from repairsolver.results import Event, Limits, RepairStatus, VerifyStatus
 from repairsolver.verification.engine import verify_property
 
@@ -164,6 +168,35 @@ def test_misuse_is_refused(name: str) -> None:
 def test_property_of_another_size_is_refused() -> None:
     with pytest.raises(PropertyError):
         repair_property(NETWORK, not_largest(dense_network(0, (3, 4, 2)), 0))
+
+
+def test_without_a_limit_a_few_failures_after_a_proof_end_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[tuple[float, float]] = []
+
+    def try_margin(session: loop.Session, margin: float, seconds: float, *, shared: bool) -> loop.Outcome:
+        tried.append((margin, seconds))
+        if len(tried) != 3:
+            return loop.Outcome.UNPROVED
+        session.best = Candidate(NETWORK, np.ones(1), 1.0, margin, None)
+        return loop.Outcome.PROVED
+
+    monkeypatch.setattr(loop, "try_margin", try_margin)
+    monkeypatch.setattr(loop, "update_bound", lambda session: None)
+    monkeypatch.setattr(loop.Margins, "next", lambda self: 1.0)
+    prop = violated_property(NETWORK)
+    layer = find_layer(NETWORK, "last")
+    requirements = Requirements(NETWORK, layer)
+    session = loop.Session(NETWORK, prop, layer, requirements, "l1", 0.01, "highs", Limits(), 0, None)
+    loop.search_margins(session, 1.0, shared=True)
+    assert [seconds for _, seconds in tried] == [20.0, 40.0, 80.0, 80.0, 80.0, 80.0]
+
+
+def test_the_end_has_its_time_within_the_limit() -> None:
+    layer = find_layer(NETWORK, "last")
+    prop, requirements = violated_property(NETWORK), Requirements(NETWORK, layer)
+    limits = Limits(seconds=50.0)
+    session = loop.Session(NETWORK, prop, layer, requirements, "l1", 0.01, "highs", limits, 0, None)
+    assert session.left - session.remaining == pytest.approx(5.0, abs=0.1)
 
 
 def test_margins_fall_after_proofs_and_are_bisected_after_failures() -> None:

@@ -85,7 +85,11 @@ def test_same_seed_same_answer() -> None:
 
 def test_domain_defaults_to_the_bounding_box_of_the_regions() -> None:
     result = fidelity(THRESHOLD, SHIFTED, prop=below(0.0), samples=20_000)
-    assert result.domain == "the bounding box of the property's regions"
+    assert result.domain == "the property's region"
+    assert result.region_agreement is result.agreement
+    one, other = below(0.0).regions[0], below(0.25).regions[0]
+    both = fidelity(THRESHOLD, SHIFTED, prop=Property((one, other), 1, 2), samples=100)
+    assert both.domain == "the bounding box of the property's regions"
     assert result.lower.tolist() == [0.0]
     assert result.agreement is not None
     assert result.agreement.value == pytest.approx(0.5, abs=0.02)
@@ -180,3 +184,11 @@ def test_misuse_is_named() -> None:
 def test_unfit_points_are_named(points: Points, message: str) -> None:
     with pytest.raises(PointSetError, match=message):
         fidelity(THRESHOLD, SHIFTED, *BOX, samples=10, points=points)
+
+
+def test_time_that_is_short_leaves_samples_out() -> None:
+    result = fidelity(THRESHOLD, SHIFTED, *BOX, prop=below(0.0), samples=1_000_000, seconds=0.001)
+    assert result.agreement is not None
+    assert result.region_agreement is not None
+    assert 100 <= result.agreement.total < 1_000_000
+    assert 100 <= result.region_agreement.total < 1_000_000

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from onnx_models import random_points, run
 
-from repairsolver.errors import NetworkError
+from repairsolver.errors import NetworkError, PropertyError
 from repairsolver.network import load_network, replace_parameters
 from repairsolver.network.operators import Dense, Relu, Scale
+from repairsolver.property import check_fits, output_range
 
 TEXT = """// a comment
 // another one
@@ -93,6 +94,13 @@ def test_broken_files_name_the_line_and_what_was_expected(
     path.write_text(TEXT.replace(before, after), encoding="latin-1")
     with pytest.raises(NetworkError, match=message):
         load_network(path)
+
+
+def test_a_property_in_other_units_is_refused(path: Path) -> None:
+    prop = output_range([2.0, 0.0], [3.0, 1.0], output=0, outputs=1, at_most=1.0)
+    with pytest.raises(PropertyError, match=r"X_0 in \[2, 3\], but the NNet file small is for \[-1, 1\]"):
+        check_fits(prop, load_network(path))
+    check_fits(prop, load_network(path, normalise=False))
 
 
 @pytest.mark.data

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from repairsolver.cli.options import Debug, Json
+from repairsolver.cli.options import Debug, Json, Normalise
 from repairsolver.cli.running import running
 
 
@@ -17,6 +17,7 @@ def check(
     property_: Annotated[
         Path, typer.Option("--property", metavar="PROP", help="Property: VNN-LIB 1.0 or 2.0 (also .gz).")
     ],
+    normalise: Normalise = True,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -28,7 +29,7 @@ def check(
         import repairsolver as rs
         from repairsolver.report.records import dump, plain
 
-        net = rs.load_network(network)
+        net = rs.load_network(network, normalise=normalise)
         prop = rs.load_property(property_, network=net)
         found = rs.check(certificate, network=net, property=prop)
     word = "valid" if found.valid else "invalid"

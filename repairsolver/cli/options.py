@@ -10,6 +10,14 @@ import typer
 Timeout = Annotated[
     float | None, typer.Option("--timeout", metavar="SECONDS", min=0.001, help="Stop after so many seconds.")
 ]
+Normalise = Annotated[
+    bool,
+    typer.Option(
+        "--normalise/--no-normalise",
+        help="For NNet files: whether their scaling belongs to the network, so that inputs are in the "
+        "file's units.",
+    ),
+]
 CertificateFile = Annotated[
     Path | None,
     typer.Option(
@@ -17,7 +25,7 @@ CertificateFile = Annotated[
     ),
 ]
 Seed = Annotated[
-    int, typer.Option("--seed", min=0, max=2**63 - 1, help="The same seed gives the same answer.")
+    int, typer.Option("--seed", min=0, max=2**63 - 1, help="Same seed, same answer, time limits aside.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout instead of text.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]

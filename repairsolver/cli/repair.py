@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from repairsolver.cli.options import CertificateFile, Debug, Json, Quiet, Seed, Timeout
+from repairsolver.cli.options import CertificateFile, Debug, Json, Normalise, Quiet, Seed, Timeout
 from repairsolver.cli.running import running
 from repairsolver.cli.writing import write_proof
 
@@ -57,6 +57,7 @@ def repair(
     ] = Decision.MAX,
     timeout: Timeout = None,
     seed: Seed = 0,
+    normalise: Normalise = True,
     certificate: CertificateFile = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -74,7 +75,7 @@ def repair(
         if certificate is not None:
             file_target(certificate)
         files.check_output(out, network, property_, *filter(None, (points, keep)))
-        net = rs.load_network(network)
+        net = rs.load_network(network, normalise=normalise)
         prop = rs.load_property(property_, network=net)
         fix = rs.repair(
             net,

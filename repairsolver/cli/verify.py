@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from repairsolver.cli.options import CertificateFile, Debug, Json, Quiet, Seed, Timeout
+from repairsolver.cli.options import CertificateFile, Debug, Json, Normalise, Quiet, Seed, Timeout
 from repairsolver.cli.running import running
 from repairsolver.cli.writing import write_proof
+from repairsolver.errors import PropertyError
 
 
 def verify(
@@ -26,6 +27,7 @@ def verify(
     timeout: Timeout = None,
     seed: Seed = 0,
     device: Annotated[str, typer.Option(help="Where bounds are computed: cpu or a torch device.")] = "cpu",
+    normalise: Normalise = True,
     certificate: CertificateFile = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -35,7 +37,7 @@ def verify(
 
     Prints **unsat** (the property holds), **sat** (violated; an input follows), **unknown** or **timeout**.
     """
-    net_path, prop_path = _files(first, second, network)
+    net_path, prop_path, title = _files(first, second, network)
     with running(quiet=quiet, debug=debug) as on_event:
         import repairsolver as rs
         from repairsolver.report import records, sentences
@@ -43,8 +45,13 @@ def verify(
 
         if certificate is not None:
             file_target(certificate)
-        net = rs.load_network(net_path)
+        net = rs.load_network(net_path, normalise=normalise)
         prop = rs.load_property(prop_path, network=net)
+        if title and prop.network and title != prop.network:
+            raise PropertyError(
+                f"{prop_path} is about a network called {prop.network}, but --network gives one "
+                f"called {title}: write --network {prop.network}={net_path} if that is the network meant"
+            )
         limits = rs.Limits(seconds=timeout)
         verdict = rs.verify(
             net,
@@ -67,10 +74,10 @@ def verify(
             write_proof(verdict, certificate)
 
 
-def _files(first: Path, second: Path | None, network: str | None) -> tuple[Path, Path]:
-    """Network and property of either form of the command line."""
+def _files(first: Path, second: Path | None, network: str | None) -> tuple[Path, Path, str]:
+    """Network, property and the network's name, if one is given, of either form of the command line."""
     if network is None and second is not None:
-        return first, second
+        return first, second, ""
     if network is None:
         raise typer.BadParameter("expected NET PROP, or PROP --network NAME=NET")
     if second is not None:
@@ -78,4 +85,4 @@ def _files(first: Path, second: Path | None, network: str | None) -> tuple[Path,
     name, separator, path = network.partition("=")
     if not (name and separator and path):
         raise typer.BadParameter(f"--network {network}: expected NAME=NET, such as N=net.onnx")
-    return Path(path), first
+    return Path(path), first, name

@@ -20,7 +20,7 @@ from repairsolver.repairing.result import Repair
 from repairsolver.report.files import write_repair
 from repairsolver.report.sentences import fidelity_lines, proof
 from repairsolver.report.slice import Axis, Slice, draw_slices
-from repairsolver.results import Counterexample, OnEvent, RepairStatus, Verdict, VerifyStatus
+from repairsolver.results import Counterexample, OnEvent, RepairStatus, Verdict, VerifyStatus, counted
 
 HERE = Path(__file__).parent
 NETWORK, PROPERTY = "controller.onnx", "head_on.vnnlib"
@@ -88,9 +88,8 @@ def _repaired(say: Console, fix: Repair, out: Path) -> Path:
     say.rule("[bold]2. Repair")
     if fix.status is not RepairStatus.REPAIRED or fix.edit is None or fix.cost is None:
         raise SoundnessError(f"demo: the bundled network must be repairable, got {fix.status}: {fix.message}")
-    say.print(
-        f"[bold green]repaired[/bold green] in {fix.seconds:.2f} s, {fix.rounds} rounds. In the last layer:"
-    )
+    spent = f"{fix.seconds:.2f} s, {counted(fix.rounds, 'round')}"
+    say.print(f"[bold green]repaired[/bold green] in {spent}. In the last layer:")
     say.print(fix.edit.describe(entries=8), markup=False)
     say.print(
         f"{fix.norm} norm of the change: {fix.cost:.5f}; no repair of this layer has less than "
@@ -105,7 +104,7 @@ def _proof(say: Console, verdict: Verdict, file: Path) -> None:
         raise SoundnessError(f"demo: {file} must be proved, got {verdict.status}")
     say.print(
         f"[bold green]unsat[/bold green]: {file.name} has the property for every input of the box, proved in "
-        f"{verdict.seconds:.2f} s by {proof(verdict)} on {verdict.boxes} boxes."
+        f"{verdict.seconds:.2f} s by {proof(verdict)} on {counted(verdict.boxes, 'box', 'boxes')}."
     )
 
 

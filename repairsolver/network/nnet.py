@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,12 +15,16 @@ from repairsolver.errors import NetworkError
 
 Floats = NDArray[np.float32]
 LARGEST_LAYER = 2**20
+LIMITS = ("nnet_least_inputs", "nnet_largest_inputs")
+"""Metadata of the ONNX model: between which inputs the file says that it is meant to be used."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Layers:
-    """What an NNet file holds: input means and ranges, those of the output, and ReLU layers."""
+    """What an NNet file holds: limits, means and ranges of the inputs, those of the output, ReLU layers."""
 
+    least: Floats
+    largest: Floats
     input_mean: Floats
     input_range: Floats
     output_mean: Floats
@@ -78,8 +83,8 @@ def parse_nnet(text: str, name: str) -> Layers:
     sizes = [int(size) for size in lines.numbers(layers + 1, "the layer sizes")]
     if (sizes[0], sizes[-1]) != (inputs, outputs) or not all(0 < size <= LARGEST_LAYER for size in sizes):
         raise NetworkError(f"{name}: layer sizes {sizes} do not go from {inputs} inputs to {outputs} outputs")
-    for unused in ("the flag", "the least inputs", "the largest inputs"):
-        lines.numbers(None, unused)
+    lines.numbers(None, "the flag")
+    least, largest = (lines.numbers(inputs, f"the {end} inputs") for end in ("least", "largest"))
     means, ranges = lines.numbers(inputs + 1, "the means"), lines.numbers(inputs + 1, "the ranges")
     if not ranges.all():
         raise NetworkError(f"{name}: a range of the normalisation is 0, got {ranges.tolist()}")
@@ -89,7 +94,8 @@ def parse_nnet(text: str, name: str) -> Layers:
         raise NetworkError(f"{name}, line {left[0]}: expected the end of the file after the last bias")
     mean, spread = means.astype(np.float32), ranges.astype(np.float32)
     weights, biases = zip(*parts, strict=True)
-    return Layers(mean[:-1], spread[:-1], mean[-1:], spread[-1:], weights, biases)
+    limits = least.astype(np.float32), largest.astype(np.float32)
+    return Layers(*limits, mean[:-1], spread[:-1], mean[-1:], spread[-1:], weights, biases)
 
 
 def onnx_from_nnet(data: bytes, name: str, *, normalise: bool) -> bytes:
@@ -97,7 +103,7 @@ def onnx_from_nnet(data: bytes, name: str, *, normalise: bool) -> bytes:
 
     With `normalise` it maps physical units to physical units:
     y = f((x - mean_in) / range_in) * range_out + mean_out. Inputs are not clipped to the file's
-    limits. Without it the model is f, the bare layers.
+    limits, which are kept as metadata (`LIMITS`). Without it the model is f, the bare layers.
     """
     try:
         layers = parse_nnet(data.decode("ascii"), name)
@@ -125,6 +131,11 @@ def onnx_from_nnet(data: bytes, name: str, *, normalise: bool) -> bytes:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
     model.producer_name = "repairsolver"
+    if normalise:
+        limits = (layers.least, layers.largest)
+        helper.set_model_props(
+            model, {key: json.dumps(v.tolist()) for key, v in zip(LIMITS, limits, strict=True)}
+        )
     return bytes(model.SerializeToString(deterministic=True))
 
 

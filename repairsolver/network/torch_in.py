@@ -37,7 +37,10 @@ def onnx_from_module(module: torch.nn.Module, input_shape: Sequence[int] | None)
         NetworkError: there is no input shape, or torch cannot export the module.
     """
     if not input_shape:
-        raise NetworkError(f"{type(module).__name__}: give input_shape=(...), the shape of one input")
+        raise NetworkError(
+            f"{type(module).__name__}: load it with load_network(module, input_shape=(...)), "
+            "the shape of one input"
+        )
     entry = sample(module, tuple(input_shape))
     with inference(module), tempfile.TemporaryDirectory() as folder, recorded() as warned:
         path = Path(folder) / "module.onnx"

@@ -23,7 +23,7 @@ def local_robustness(
     center: ArrayLike,
     radius: ArrayLike,
     label: int,
-    classes: int,
+    outputs: int,
     *,
     lower: ArrayLike | None = None,
     upper: ArrayLike | None = None,
@@ -39,8 +39,8 @@ def local_robustness(
     Args:
         center: the input, any shape; flattened in C order to [n].
         radius: not negative; one number, or one for each input.
-        label: the class that must be chosen, 0 <= label < classes.
-        classes: number of outputs m.
+        label: the class that must be chosen, 0 <= label < outputs.
+        outputs: their number m.
         lower, upper: the domain of the inputs, one number or one for each input; None: unbounded.
 
     Raises:
@@ -48,7 +48,7 @@ def local_robustness(
     """
     if decision not in ("max", "min"):
         raise PropertyError(f"{name}: decision is {decision!r}, expected 'max' or 'min'")
-    _check_output(label, classes, name, "label")
+    _check_output(label, outputs, name, "label")
     middle = _vector(center, None, f"{name}: center")
     radii = _vector(radius, middle.size, f"{name}: radius")
     if (radii < 0).any():
@@ -60,9 +60,9 @@ def local_robustness(
         high = np.minimum(high, _vector(upper, middle.size, f"{name}: upper"))
     sign = 1.0 if decision == "max" else -1.0
     unsafe = [
-        _difference(label, other, classes, middle.size, sign) for other in range(classes) if other != label
+        _difference(label, other, outputs, middle.size, sign) for other in range(outputs) if other != label
     ]
-    return _property(low, high, unsafe, classes, name)
+    return _property(low, high, unsafe, outputs, name)
 
 
 def output_order(

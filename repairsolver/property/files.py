@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import zlib
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from repairsolver.errors import PropertyError
 from repairsolver.network.graph import Network
+from repairsolver.network.nnet import LIMITS
 from repairsolver.property.reader import Form, Source, head, read_forms, show
 from repairsolver.property.specification import Property
 from repairsolver.property.vnnlib1 import read_version1
@@ -92,6 +94,22 @@ def check_fits(prop: Property, network: Network) -> None:
             f"{network.element} number, where network {network.name} cannot be run: {names}; choose "
             "bounds within it"
         )
+    _check_units(prop, network)
+
+
+def _check_units(prop: Property, network: Network) -> None:
+    """Refuse regions wholly outside the limits of an NNet file: most likely they are in other units."""
+    if not all(key in network.metadata for key in LIMITS):
+        return
+    least, largest = (np.array(json.loads(network.metadata[key])) for key in LIMITS)
+    for index, region in enumerate(prop.regions):
+        for i in np.flatnonzero((region.upper < least) | (region.lower > largest)):
+            raise PropertyError(
+                f"{prop.name}: region {index} has X_{i} in [{region.lower[i]:.6g}, {region.upper[i]:.6g}], "
+                f"but the NNet file {network.name} is for [{least[i]:.6g}, {largest[i]:.6g}]: state the "
+                "property in the units of the file, or, if it is in normalised units, leave the file's "
+                "normalisation out (normalise=False, --no-normalise)"
+            )
 
 
 def _read_text(file: Path) -> str:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from repairsolver.errors import PointSetError
 from repairsolver.network.graph import Network
-from repairsolver.results import Array
+from repairsolver.results import Array, counted
 
 INPUT_NAMES = ("inputs", "x", "points")
 LABEL_NAMES = ("label", "labels")
@@ -60,6 +60,11 @@ class PointSet:
 
     def __len__(self) -> int:
         return len(self.inputs)
+
+    def __repr__(self) -> str:
+        labels = "no labels" if self.labels is None else "labelled"
+        count = counted(len(self), "point")
+        return f"<PointSet {self.name}: {count} of {counted(self.inputs.shape[1], 'number')}, {labels}>"
 
 
 def load_points(path: str | Path, network: Network | None = None) -> PointSet:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from repairsolver.errors import PropertyError
-from repairsolver.results import Array
+from repairsolver.results import Array, counted
 
 
 def _frozen(values: NDArray[np.floating]) -> Array:
@@ -113,6 +113,7 @@ class Property:
         input_size, output_size: n and m.
         text: the VNN-LIB text the property was read from (or written as); hashed for certificates.
         name: for messages.
+        network: the name that the text declares its network by; VNN-LIB 1.0 declares none.
 
     Raises:
         PropertyError: a region of another size.
@@ -123,6 +124,7 @@ class Property:
     output_size: int
     text: str = field(default="", repr=False)
     name: str = "property"
+    network: str = ""
 
     def __post_init__(self) -> None:
         for region in self.regions:
@@ -137,6 +139,13 @@ class Property:
                         f"{self.name}: a region has (inputs of box, inputs, outputs) = {got}, expected "
                         f"({self.input_size}, {self.input_size}, {self.output_size})"
                     )
+
+    def __repr__(self) -> str:
+        conjunctions = sum(len(region.unsafe) for region in self.regions)
+        return (
+            f"<Property {self.name}: {self.input_size} -> {self.output_size}; "
+            f"{counted(len(self.regions), 'region')}, {counted(conjunctions, 'unsafe conjunction')}>"
+        )
 
     @property
     def sha256(self) -> str:

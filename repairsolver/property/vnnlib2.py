@@ -81,7 +81,9 @@ def read_version2(forms: tuple[Form, ...], source: Source) -> Property:
     formula = read_formula(asserted, source, _resolver(inputs, outputs, source))
     variables = Variables(inputs.size, outputs.size, inputs.element)
     found = regions(formula, source, variables)
-    return Property(found, inputs.size, outputs.size, source.text, source.name)
+    declared = networks[0].items[1]
+    title = declared.text if isinstance(declared, Atom) else ""
+    return Property(found, inputs.size, outputs.size, source.text, source.name, title)
 
 
 def _network(form: Form, source: Source) -> tuple[_Tensor, _Tensor]:

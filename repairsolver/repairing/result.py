@@ -15,7 +15,7 @@ from repairsolver.certificate import write_certificate
 from repairsolver.errors import CertificateError, EditError
 from repairsolver.network import replace_parameters, save_network
 from repairsolver.network.graph import Network
-from repairsolver.results import Array, Certificate, RepairStatus, Verdict, VerifyStatus
+from repairsolver.results import Array, Certificate, RepairStatus, Verdict, VerifyStatus, counted
 
 if TYPE_CHECKING:
     from repairsolver.metrics import Fidelity
@@ -84,6 +84,10 @@ class Delta:
         if name not in NORMS:
             raise EditError(f"unknown norm {name!r}: known are {', '.join(NORMS)}")
         return NORMS[name].value(self.vector)
+
+    def __repr__(self) -> str:
+        tensors = ", ".join(change.tensor for change in self.changes) or "nothing"
+        return f"<Delta of {tensors}: {counted(self.count, 'entry', 'entries')} changed>"
 
     def apply(self, network: Network) -> Network:
         """The network with the new values.
@@ -249,10 +253,10 @@ class Repair:
         guarantee = "proved for every input of the property" if self.proved else "NOT proved"
         if self.network is None or self.edit is None:
             return f"<Repair {self.status}: {self.message}>"
+        least = f"at least {self.lower_bound:.6g} for any repair of this layer; " if self.lower_bound else ""
         return (
-            f"<Repair {self.status}: {guarantee}; {self.edit.count} entries changed, {self.norm} norm "
-            f"{self.cost:.6g}, at least {self.lower_bound:.6g} for any repair of this layer; "
-            f"{self.rounds} rounds, {self.seconds:.1f} s>"
+            f"<Repair {self.status}: {guarantee}; {counted(self.edit.count, 'entry', 'entries')} changed, "
+            f"{self.norm} norm {self.cost:.6g}; {least}{counted(self.rounds, 'round')}, {self.seconds:.1f} s>"
         )
 
     def _repr_html_(self) -> str:

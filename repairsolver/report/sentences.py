@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, assert_never
 
 from repairsolver.metrics import Fidelity, Share
-from repairsolver.results import Counterexample, RepairStatus, Verdict, VerifyStatus
+from repairsolver.results import Counterexample, RepairStatus, Verdict, VerifyStatus, counted
 
 if TYPE_CHECKING:
     from repairsolver.repairing.result import Repair
@@ -22,6 +22,7 @@ def assignment(found: Counterexample) -> str:
 def explain_verdict(verdict: Verdict) -> str:
     """What a verdict means and rests on, in one or two sentences."""
     tried = ", ".join(verdict.methods) or "nothing"
+    boxes = counted(verdict.boxes, "box", "boxes")
     match verdict.status:
         case VerifyStatus.VIOLATED:
             return (
@@ -32,13 +33,13 @@ def explain_verdict(verdict: Verdict) -> str:
         case VerifyStatus.HOLDS:
             return (
                 f"The property holds for every input of its regions: proved by {proof(verdict)} on "
-                f"{verdict.boxes} boxes in {verdict.seconds:.2f} s, in {verdict.arithmetic} arithmetic "
+                f"{boxes} in {verdict.seconds:.2f} s, in {verdict.arithmetic} arithmetic "
                 f"on the weights as stored. Rounding inside a runtime is not covered."
             )
         case VerifyStatus.UNKNOWN | VerifyStatus.TIMEOUT:
             return (
-                f"Neither proved nor refuted in {verdict.seconds:.2f} s: tried {tried} on {verdict.boxes} "
-                f"boxes; proved on {verdict.proved_volume:.2%} of the input volume{_bound(verdict)}."
+                f"Neither proved nor refuted in {verdict.seconds:.2f} s: tried {tried} on {boxes}; "
+                f"proved on {verdict.proved_volume:.2%} of the input volume{_bound(verdict)}."
             )
         case _ as unreachable:
             assert_never(unreachable)
@@ -65,14 +66,18 @@ def explain_repair(repair: Repair) -> str:
 
 
 def _repair_lines(repair: Repair) -> Iterator[str]:
-    spent = f"{repair.rounds} rounds, {repair.seconds:.2f} s, solver {repair.solver}"
+    spent = f"{counted(repair.rounds, 'round')}, {repair.seconds:.2f} s, solver {repair.solver}"
     match repair.status:
+        case RepairStatus.REPAIRED if repair.cost == 0:
+            yield f"The network has the property already; nothing was changed; {spent}."
+            if repair.verdict is not None:
+                yield explain_verdict(repair.verdict)
         case RepairStatus.REPAIRED:
             yield f"The repaired network has the property; {_change(repair)}; {spent}."
             if repair.verdict is not None:
                 yield explain_verdict(repair.verdict)
         case RepairStatus.INFEASIBLE:
-            yield f"No change of the chosen layers repairs the network: {repair.message} ({spent})."
+            yield f"The network cannot be repaired in this layer: {repair.message} ({spent})."
         case RepairStatus.UNKNOWN | RepairStatus.TIMEOUT:
             yield f"No repair was proved: {repair.message} ({spent})."
         case _ as unreachable:
@@ -83,9 +88,12 @@ def _repair_lines(repair: Repair) -> Iterator[str]:
 
 def _change(repair: Repair) -> str:
     entries = 0 if repair.edit is None else repair.edit.count
+    least = f"no repair of the same layer has less than {repair.lower_bound:.6g}"
+    if repair.lower_bound <= 0:
+        least = f"no lower bound is known: {repair.solver} proved none"
     return (
-        f"{entries} numbers changed, the {repair.norm} norm of the change is {repair.cost or 0.0:.6g}, and "
-        f"no repair of the same layers has less than {repair.lower_bound:.6g}"
+        f"{counted(entries, 'number')} changed, the {repair.norm} norm of the change is "
+        f"{repair.cost or 0.0:.6g}; {least}"
     )
 
 
@@ -93,7 +101,7 @@ def fidelity_lines(kept: Fidelity) -> Iterator[str]:
     """What a repair kept, one sentence per line."""
     if kept.agreement is not None:
         yield f"Same decision on {share(kept.agreement)} random inputs of {kept.domain}."
-    if kept.region_agreement is not None:
+    if kept.region_agreement is not None and kept.region_agreement is not kept.agreement:
         yield f"Same decision on {share(kept.region_agreement)} random inputs of the property's regions."
     yield (
         f"Largest output difference on random inputs of {kept.domain}: mean {kept.mean_difference:.4g}, "

@@ -74,8 +74,8 @@ def _solve(flat: Matrices, deadline: float | None) -> Answer:
     linear = int((flat.quadratic <= 0).sum())
     if linear:
         raise SolverCapabilityError(
-            f"solver 'projection' needs every column in the sum of squares, {linear} of "
-            f"{len(flat.quadratic)} are not: use 'highs' or 'gurobi'"
+            f"solver 'projection' minimises sums of squares over all columns (norm l2), {linear} of "
+            f"{len(flat.quadratic)} columns have no square: use 'highs' or 'gurobi'"
         )
     rows = _Polyhedron.of(flat)
     active = _Active.empty(len(flat.cost))

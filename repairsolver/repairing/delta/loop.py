@@ -46,7 +46,10 @@ EFFORT = {"samples": 2048, "restarts": 128, "steps": 40, "keep": 64}
 """How hard each conjunction is attacked: wider than for a mere answer, since every point helps."""
 
 FIRST_TRIAL = 20.0
-"""Seconds for one margin if there is no time limit."""
+"""Seconds for one margin if there is no time limit; doubled with every failure until there is a proof."""
+
+MOST_UNPROVED = 3
+"""Margins that may fail after the first proof if there is no time limit: then the search ends."""
 
 TRIAL_SHARE = 0.15
 """The share of the remaining time for one margin."""
@@ -56,6 +59,9 @@ WORTH = 0.5
 
 BOUND_SECONDS = 10.0
 """Longest search for one lower bound."""
+
+END_SHARE, END_SECONDS = 0.1, 10.0
+"""The share of the time limit, and the most of it, that is kept for the last lower bound and the fidelity."""
 
 
 @dataclass(slots=True, eq=False)
@@ -91,8 +97,14 @@ class Session:
         return time.perf_counter() - self.started
 
     @property
-    def remaining(self) -> float:
+    def left(self) -> float:
+        """Seconds until the limit."""
         return np.inf if self.limits.seconds is None else self.limits.seconds - self.seconds
+
+    @property
+    def remaining(self) -> float:
+        """Seconds until the search has to end, so that what follows it stays within the limit."""
+        return self.left - min(END_SHARE * (self.limits.seconds or 0.0), END_SECONDS)
 
     @property
     def finished(self) -> bool:
@@ -139,9 +151,14 @@ class Outcome(StrEnum):
 
 
 def search_margins(session: Session, start: float, *, shared: bool) -> None:
-    """Try margins until the gap is closed, the time is up, or none is left to try."""
+    """Try margins until the gap is closed, the time is up, or none is left to try.
+
+    Without a time limit a margin may take the longer the more have failed, until one is proved; from then
+    on a few failures end the search.
+    """
     margins = Margins(start)
-    trial = FIRST_TRIAL if np.isinf(session.remaining) else TRIAL_SHARE * session.remaining
+    unlimited = np.isinf(session.remaining)
+    trial, unproved = FIRST_TRIAL if unlimited else TRIAL_SHARE * session.remaining, 0
     while not session.finished and (margin := margins.next()) is not None:
         outcome = try_margin(session, margin, min(trial, session.remaining), shared=shared)
         session.emit("margin", f"margin {margin:.3g}: {outcome}", margin=margin)
@@ -151,7 +168,13 @@ def search_margins(session: Session, start: float, *, shared: bool) -> None:
         margins.report(margin, proved=outcome is Outcome.PROVED)
         if outcome is Outcome.PROVED:
             update_bound(session)
-        elif session.best is not None:
+        elif session.best is None:
+            trial *= 2.0 if unlimited else 1.0
+        elif unlimited:
+            unproved += 1
+            if unproved == MOST_UNPROVED:
+                return
+        else:
             trial *= 2.0
 
 
@@ -214,7 +237,7 @@ def learn(session: Session, verdict: Verdict) -> None:
 def update_bound(session: Session) -> None:
     """Raise the lower bound by the points that there are now."""
     known = np.inf if session.best is None else session.best.cost
-    seconds = min(BOUND_SECONDS, max(session.remaining, 1.0))
+    seconds = min(BOUND_SECONDS, max(session.remaining, session.left / 2))
     problem = session.problem(0.0, seconds, limit=known * (1 + 1e-6))
     optimum = optimise(problem, shared=False, gap=0.1 * session.gap, known=known)
     session.lower = max(session.lower, min(optimum.bound, known))

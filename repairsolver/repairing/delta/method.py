@@ -76,7 +76,7 @@ def find_violations(session: Session) -> Verdict | None:
     if len(found):
         session.requirements.forbid(session.prop, found)
         return None
-    verdict = verify(session, session.network, session.remaining)
+    verdict = verify(session, session.network, session.left)
     if verdict.status is VerifyStatus.VIOLATED:
         learn(session, verdict)
     return verdict
@@ -129,6 +129,7 @@ def _result(session: Session, decision: str, points: PointSet | None, keep: Poin
             prop=session.prop,
             points=points,
             keep=keep,
+            seconds=None if np.isinf(session.left) else session.left,
         )
     return _repair(session, status, chosen, session.lower, kept, message)
 
