@@ -62,6 +62,11 @@ class ProgressReport:
             self._printed = now
             self._line(event)
 
+    @property
+    def started(self) -> bool:
+        """Whether there was any event."""
+        return bool(self._last)
+
     def summary(self) -> None:
         """What was reached: the last event of every stage, in order of first appearance."""
         for event in self._last.values():

@@ -27,7 +27,8 @@ def running(*, quiet: bool = False, debug: bool = False) -> Iterator[ProgressRep
         with progress:
             yield progress
     except KeyboardInterrupt:
-        console.print("[bold]interrupted[/bold]; reached:")
+        reached = "; reached:" if progress.started else " before anything was reached"
+        console.print(f"[bold]interrupted[/bold]{reached}")
         progress.summary()
         raise typer.Exit(INTERRUPTED) from None
     except SoundnessError as error:

@@ -67,6 +67,7 @@ def repair_property(
     Args:
         layers: "last", or the name of the last affine layer.
         norm: l1, l2 or linf.
+        solver: by name; for l2, "highs" stands for "projection", which is what the result then says.
         gap: relative gap between cost and lower bound at which to stop looking for a smaller change.
         points: inputs that the repaired network must decide by their labels; without labels, at which
             the property must not be violated.

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from layerwise.program import Program
+from repairsolver.errors import SolverError
 from repairsolver.network.graph import Network
 from repairsolver.results import Array
 from repairsolver.solvers import SolutionStatus, get_solver
@@ -42,12 +43,14 @@ class Answer:
         point: an input that the solver believes to violate most, [n], to be replayed; or None.
         bound: a lower bound of max_r g_r (minus the dual bound of t); -inf if there is none.
         finished: False if the time limit ended the search.
+        failure: why the solver gave no answer at all; such a box stays unproved.
     """
 
     impossible: bool
     point: Array | None
     bound: float
     finished: bool
+    failure: str = ""
 
 
 def largest_violation(
@@ -75,7 +78,10 @@ def largest_violation(
         excess = rows.output[r : r + 1] @ y + rows.input[r : r + 1] @ x - rows.bound[r]
         program.rows(excess + t, upper=0.0)
     program.minimise(-t)
-    answer = get_solver(solver).solve(program, seconds=seconds)
+    try:
+        answer = get_solver(solver).solve(program, seconds=seconds)
+    except SolverError as error:
+        return Answer(False, None, -np.inf, True, str(error))
     if answer.status is SolutionStatus.INFEASIBLE:
         # The network has an output for every input: only rounding of the bounds can do this.
         return Answer(False, None, -np.inf, True)

@@ -149,6 +149,8 @@ def _solve_one(run: Run, graph: TensorGraph, box: Open, seconds: float) -> float
     rows = _rows(run.queries, index)
     lower, upper = _arrays(box.lower[0], box.upper[0])
     answer = largest_violation(run.core, lower, upper, rows, known, seconds=seconds)
+    if answer.failure:
+        run.say("milp", f"the solver failed, so the box stays unproved: {answer.failure}")
     if answer.impossible:
         return None
     if answer.point is not None:

@@ -102,12 +102,12 @@ class LeastChange:
                 return Relaxed(SolutionStatus.OPTIMAL, delta, bound)
             for row in fresh:
                 self._active[row] = None
-            solution = self._once(self._allowed(choices, shared), scale)
+            solution, unit = self._once(self._allowed(choices, shared), scale)
             if solution.bound is not None:
-                bound = max(bound, NORMS[self.norm].of_objective(solution.bound) * scale)
+                bound = max(bound, NORMS[self.norm].of_objective(solution.bound) * unit)
             if solution.values is None or solution.status is not SolutionStatus.OPTIMAL:
                 return Relaxed(solution.status, None, bound)
-            moved = solution.values[: len(delta)] * scale
+            moved = solution.values[: len(delta)] * unit
             if np.array_equal(moved, delta):
                 raise SolverError(
                     f"solver {self.solver!r} leaves {len(fresh)} rows violated by more than "
@@ -147,18 +147,25 @@ class LeastChange:
         masks = {name: self._forced(name, group, choices, shared) for name, group in groups.items()}
         return [row for row in self._active if masks[row[0]][row[1], row[2]]]
 
-    def _once(self, rows: Sequence[Row], scale: float) -> Solution:
+    def _once(self, rows: Sequence[Row], scale: float) -> tuple[Solution, float]:
+        """The program of some rows; the change is its solution times the unit that comes with it.
+
+        The unit makes the solution's size about 1 whatever the sizes of the layer's inputs and of what is
+        missing: solvers have absolute tolerances.
+        """
         program = Program()
         size = self.requirements.layer.size
-        reach = self.limit / scale
-        delta = NORMS[self.norm].minimise(program, size, lower=-reach, upper=reach, weights=self.weights)
         matrix = np.stack([self._gradient(row) for row in rows])
+        steepest = float(np.abs(matrix).max(axis=1).min())
+        unit = scale / steepest if steepest > 0 else scale
+        reach = self.limit / unit
+        delta = NORMS[self.norm].minimise(program, size, lower=-reach, upper=reach, weights=self.weights)
         groups = self.requirements.groups
         missing = [groups[n].need(self.margin)[p] - groups[n].slack[p, r] for n, p, r in rows]
-        program.rows(matrix @ delta, lower=np.array(missing) / scale)
+        program.rows((matrix * (unit / scale)) @ delta, lower=np.array(missing) / scale)
         left = None if self.deadline is None else max(self.deadline - time.perf_counter(), 0.05)
         solution = get_solver(self.solver).solve(program, seconds=left, seed=self.seed)
-        return _changes(solution, delta)
+        return _changes(solution, delta), unit
 
     def _gradient(self, row: Row) -> Array:
         if row not in self._rows:
