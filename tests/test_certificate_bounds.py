@@ -11,16 +11,19 @@ from rational import dot, exact_tensors, fractions
 from test_certificate_arithmetic import true_sigmoid, true_tanh
 
 from repairsolver.certificate import bounds
+from repairsolver.certificate.boxes import Boxes, contract, minimum
 from repairsolver.certificate.layers import Affine, layers_of
 from repairsolver.certificate.relaxation import interval, lines
 from repairsolver.network import Network, activations
 from repairsolver.network import operators as ops
 
 
-def whole(network: Network, lower: np.ndarray, upper: np.ndarray) -> tuple[list[object], bounds.Boxes]:
+def whole(network: Network, lower: np.ndarray, upper: np.ndarray) -> tuple[list[object], Boxes]:
     layers = layers_of(network)
     zero = np.zeros_like(lower[None])
-    boxes = bounds.Boxes(lower[None], upper[None], bounds.unknown(layers, 1), zero, np.zeros((1, 1)))
+    boxes = Boxes(
+        lower[None], upper[None], bounds.root_bounds(layers, lower[None], upper[None]), zero, np.zeros((1, 1))
+    )
     with np.errstate(all="ignore"):
         bounds.tighten(layers, boxes)
     return layers, boxes
@@ -35,7 +38,7 @@ def test_bounds_hold_without_rounding(seed: int) -> None:
     layers, boxes = whole(network, lower, upper)
     rows = rng.normal(size=(1, 3, network.output_size)) * 2.0 ** rng.integers(-20, 20, (1, 3, 1))
     slope, shift = bounds.pull(layers, boxes, {len(layers): rows.copy()}, np.zeros((1, 3)))
-    least = bounds.minimum(boxes, slope, shift)[0]
+    least = minimum(boxes, slope, shift)[0]
     assert np.isfinite(least).all()
     for point in sample(rng, lower, upper, 6):
         tensors = exact_tensors(network, point)
@@ -62,7 +65,7 @@ def test_bounds_are_as_sharp_as_rounding_allows(seed: int) -> None:
     slope, shift = bounds.pull(layers, boxes, {len(layers): rows.copy()}, np.zeros((1, 1)))
     value = dot(rows[0, 0], exact_tensors(network, point)[-1])
     size = 1 + max(float(np.abs(v).max()) for v in activations(network, point[None]).values())
-    assert 0 <= float(value - Fraction(float(bounds.minimum(boxes, slope, shift)[0, 0]))) <= 1e-11 * size
+    assert 0 <= float(value - Fraction(float(minimum(boxes, slope, shift)[0, 0]))) <= 1e-11 * size
 
 
 def test_cancellation_is_bounded() -> None:
@@ -81,7 +84,7 @@ def test_cancellation_is_bounded() -> None:
         last.constant[1] = last.constant[0]
         rows = np.array([[[1.0, -1.0]]]) * 2.0**30
         slope, shift = bounds.pull(layers, boxes, {len(layers): rows.copy()}, np.zeros((1, 1)))
-        least = Fraction(float(bounds.minimum(boxes, slope, shift)[0, 0]))
+        least = Fraction(float(minimum(boxes, slope, shift)[0, 0]))
         for point in (lower, lower + 2.0**-20):
             hidden = exact_tensors(network, point)[-2]
             outputs = [
@@ -147,8 +150,8 @@ def test_contraction_keeps_every_relevant_point(seed: int) -> None:
     lower = rng.normal(size=3)
     upper = lower + rng.random(3)
     slope, shift = random_rows(rng, 3, 2)
-    boxes = bounds.Boxes(lower[None], upper[None], {}, np.zeros((1, 3)), np.zeros((1, 1)))
-    low, high = bounds.contract(boxes, slope, shift)
+    boxes = Boxes(lower[None], upper[None], {}, np.zeros((1, 3)), np.zeros((1, 1)))
+    low, high = contract(boxes, slope, shift)
     assert (low >= lower).all()
     assert (high <= upper).all()
     for point in sample(rng, lower, upper, 60):
@@ -163,10 +166,10 @@ def test_the_minimum_with_a_half_space_is_below_every_point_of_it(seed: int) -> 
     lower = rng.normal(size=3)
     upper = lower + rng.random(3)
     (slope, shift), (a, k) = random_rows(rng, 3, 4), random_rows(rng, 3, 1)
-    boxes = bounds.Boxes(lower[None], upper[None], {}, a[:, 0], k)
-    plain = bounds.Boxes(lower[None], upper[None], {}, 0 * a[:, 0], 0 * k)
-    least = bounds.minimum(boxes, slope, shift)[0]
-    assert (least >= bounds.minimum(plain, slope, shift)[0]).all()
+    boxes = Boxes(lower[None], upper[None], {}, a[:, 0], k)
+    plain = Boxes(lower[None], upper[None], {}, 0 * a[:, 0], 0 * k)
+    least = minimum(boxes, slope, shift)[0]
+    assert (least >= minimum(plain, slope, shift)[0]).all()
     for point in sample(rng, lower, upper, 60):
         x = fractions(point)
         if dot(a[0, 0], x) + Fraction(k[0, 0]) <= 0:

@@ -1,7 +1,6 @@
 r"""Rigorous linear bounds of a network over batches of boxes.
 
-Everything speaks of the *relevant* points of a box: those at which the conjunction asked about holds. A
-bound of a neuron, a half-space (`cut`) or a smaller box is valid if no relevant point contradicts it.
+All bounds hold at the relevant points of a box (see `boxes`).
 
 A backward step replaces rows R over a tensor y by rows P over the tensor x that y is made of:
 
@@ -17,12 +16,11 @@ Source: Zhang et al. 2018 (CROWN), theorem 3.2, with the rounding of `arithmetic
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import numpy as np
 from numpy.typing import NDArray
 
 from repairsolver.certificate.arithmetic import TINY, UNIT, above, ball, down, gamma, times, up
+from repairsolver.certificate.boxes import Boxes, Interval, minimum
 from repairsolver.certificate.layers import Affine, Bend, Layer, Matrix
 from repairsolver.certificate.relaxation import Lines, interval, lines, unstable
 from repairsolver.network import operators as ops
@@ -30,32 +28,16 @@ from repairsolver.results import Array
 
 # Bytes that one block of rows may hold.
 MEMORY = 2.0**27
-Interval = tuple[Array, Array]
 
 
-@dataclass(slots=True, eq=False)
-class Boxes:
-    """Boxes [b, n], bounds of pre-activations by position, and a half-space a x + k <= 0 for each.
-
-    The half-space is a [b, n] and k [b, 1], zero for none. By position, `hull` holds interval bounds,
-    `reach` the largest magnitudes, [b, size], `slip` the rounding of a step and `relaxed` the lines.
-    """
-
-    lower: Array
-    upper: Array
-    known: dict[int, Interval]
-    slope: Array
-    shift: Array
-    hull: list[Interval] = field(default_factory=list)
-    reach: list[Array] = field(default_factory=list)
-    slip: list[Array] = field(default_factory=list)
-    relaxed: dict[int, Lines] = field(default_factory=dict)
-
-
-def unknown(layers: list[Layer], count: int) -> dict[int, Interval]:
-    """Nothing is known yet about the pre-activations of so many boxes."""
-    sizes = {layer.inputs[0]: layer.size for layer in layers if isinstance(layer, Bend)}
-    return {k: (np.full((count, size), -np.inf), np.full((count, size), np.inf)) for k, size in sizes.items()}
+def root_bounds(layers: list[Layer], lower: Array, upper: Array) -> dict[int, Interval]:
+    """Interval bounds of every pre-activation over boxes [b, n], by position."""
+    boxes = Boxes(lower, upper, {}, np.zeros_like(lower), np.zeros((len(lower), 1)))
+    for layer in layers:
+        if isinstance(layer, Bend):
+            reach_of(layers, boxes, layer.inputs[0])
+            boxes.known[layer.inputs[0]] = boxes.hull[layer.inputs[0]]
+    return boxes.known
 
 
 def _bent(layer: Bend, lower: Array, upper: Array) -> Interval:
@@ -77,7 +59,10 @@ def tighten(layers: list[Layer], boxes: Boxes) -> None:
             continue
         source = layer.inputs[0]
         widest = max(reach.shape[1] for reach in reach_of(layers, boxes, source))
-        lower, upper = _narrowed(boxes.known[source], boxes.hull[source])
+        lower, upper = boxes.known[source]
+        # Elsewhere an interval is hardly tighter, and a proof may hang on the bounds it was found with.
+        if layer.copied:
+            lower, upper = _narrowed((lower, upper), boxes.hull[source])
         loose = unstable(layer.operator, lower, upper)
         count = int(loose.sum(axis=1).max(initial=0))
         # Every loose entry of a box comes first, the rest fills the rows of boxes that have fewer.
@@ -87,6 +72,7 @@ def tighten(layers: list[Layer], boxes: Boxes) -> None:
             index = order[:, start : start + step]
             old = np.take_along_axis(lower, index, 1), np.take_along_axis(upper, index, 1)
             low, high = _narrowed(old, _two_sided(layers, boxes, source, index))
+            lower, upper = lower.copy(), upper.copy()
             np.put_along_axis(lower, index, low, 1)
             np.put_along_axis(upper, index, high, 1)
         # What overflowed must spoil everything behind it.
@@ -237,54 +223,3 @@ def _affine_hull(layer: Affine, parts: list[Interval]) -> tuple[Interval, Array,
     whole = above(linear + constant)
     slip = gamma(layer.terms) * linear + gamma(len(constant)) * constant + 4 * UNIT * whole
     return (down(centre - loss), up(centre + loss)), whole, above(slip)
-
-
-def minimum(boxes: Boxes, slope: Array, shift: Array) -> Array:
-    r"""A lower bound of A x + c over the relevant points of each box: [b, s]; -inf for no finite one.
-
-    For every $\mu \ge 0$ it is at least $\min_{x \in box} A x + c + \mu (a x + k)$ (weak duality); the
-    best mu is 0 or one at which an entry of A + mu a vanishes.
-    """
-    n = slope.shape[2]
-    share, (centre, radius) = 2 * gamma(2 * n + 8), ball(boxes.lower, boxes.upper)
-    reach = above(np.abs(centre) + radius)
-    tiny = TINY * (1 + reach.sum(axis=1, keepdims=True)) * 4
-
-    def measured(rows: Array, constant: Array) -> tuple[Array, Array]:
-        size = times(np.abs(rows), reach) + np.abs(constant)
-        return times(rows, centre) + constant, share * size + tiny
-
-    value, loss = measured(slope, shift)
-    best = down(value - times(np.abs(slope), radius) - loss)
-    best = np.where(best < np.inf, best, -np.inf)
-    if not boxes.slope.any():
-        return best
-    a = boxes.slope[:, None]
-    cut_value, cut_loss = measured(a, boxes.shift)
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        for i in range(n):
-            mu = -slope[:, :, i] / a[:, :, i]
-            mu = np.where((mu > 0) & (mu < np.inf), mu, 0.0)
-            spread = times(np.abs(slope + mu[:, :, None] * a), radius)
-            trial = down(value + mu * (cut_value - cut_loss) - spread - loss)
-            best = np.where((trial > best) & (trial < np.inf), trial, best)
-    return best
-
-
-def contract(boxes: Boxes, slope: Array, shift: Array) -> Interval:
-    """The hull of the points of each box [b, n] where every row A x + c may be at most 0.
-
-    A_i x_i <= -c - sum over j != i of min(A_j x_j); empty hulls come out with lower above upper.
-    """
-    lower, upper = boxes.lower, boxes.upper
-    share = 2 * gamma(2 * lower.shape[1] + 8)
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        for a, c in zip(slope.swapaxes(0, 1), shift.T[:, :, None], strict=True):
-            least = np.minimum(a * lower, a * upper)
-            size = np.abs(c) + np.abs(least).sum(axis=1, keepdims=True)
-            room = least - c - least.sum(axis=1, keepdims=True)
-            limit = up(room + (share * size + TINY)) / a
-            # A limit that is not a number is none: fmin and fmax pass over it.
-            upper = np.where(a > 0, np.fmin(upper, up(limit)), upper)
-            lower = np.where(a < 0, np.fmax(lower, down(limit)), lower)
-    return lower, upper

@@ -7,7 +7,6 @@ are at least 0 are sound). All bounds are computed here.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,24 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from repairsolver.certificate.arithmetic import above, down, gamma, times
-from repairsolver.certificate.bounds import (
-    Boxes,
-    Interval,
-    contract,
-    minimum,
-    pull,
-    reach_of,
-    tighten,
-    unknown,
-)
+from repairsolver.certificate.bounds import pull, reach_of, root_bounds, tighten
+from repairsolver.certificate.boxes import Boxes, Interval, contract, minimum
 from repairsolver.certificate.format import read_certificate
 from repairsolver.certificate.layers import layers_of
+from repairsolver.certificate.statement import InvalidError, identify, logits, stacked
 from repairsolver.errors import CertificateError
 from repairsolver.network.graph import Network
 from repairsolver.network.load import load_network
-from repairsolver.network.operators import Softmax
-from repairsolver.property import check_fits, load_property, write_property
-from repairsolver.property.specification import Conjunction, Property
+from repairsolver.property import check_fits, load_property
+from repairsolver.property.specification import Property
 from repairsolver.results import Array, Certificate
 
 # Boxes examined at once.
@@ -59,10 +50,6 @@ class CheckResult:
 
     def __bool__(self) -> bool:
         raise TypeError("a CheckResult has no truth value: use result.valid")
-
-
-class _Invalid(Exception):
-    """Why a certificate proves nothing."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,11 +93,11 @@ def check(
     boxes = 0
     try:
         found = certificate if isinstance(certificate, Certificate) else read_certificate(certificate)
-        _identify(found, net, prop)
-        checker = Checker(_logits(net, prop), prop, found)
+        identify(found, net, prop)
+        checker = Checker(logits(net, prop), prop, found)
         with np.errstate(all="ignore"):
             boxes = checker.run()
-    except (_Invalid, CertificateError) as problem:
+    except (InvalidError, CertificateError) as problem:
         return CheckResult(False, str(problem), boxes, time.monotonic() - started)
     reason = (
         f"No input of the property's regions violates it: proved anew on {boxes} boxes, in "
@@ -119,48 +106,17 @@ def check(
     return CheckResult(True, reason, boxes, time.monotonic() - started, found.arithmetic)
 
 
-def _identify(found: Certificate, network: Network, prop: Property) -> None:
-    text = prop.text or write_property(prop)
-    for what, stated, actual in (
-        ("network", found.network, network.sha256),
-        ("property", found.property, hashlib.sha256(text.encode()).hexdigest()),
-    ):
-        if stated != actual:
-            raise _Invalid(
-                f"The certificate is about another {what}: it names SHA-256 {stated}, the {what} given has "
-                f"{actual}."
-            )
-    if found.arithmetic != "real":
-        raise _Invalid(f"The certificate claims {found.arithmetic!r} arithmetic; only 'real' is checked.")
-
-
-def _logits(network: Network, prop: Property) -> Network:
-    """The network without a final softmax, if all rows only compare two outputs: a (Y_i - Y_j) <= 0."""
-    last = network.output
-    if not isinstance(last.operator, Softmax):
-        return network
-    if last.size != last.shape[last.operator.axis]:
-        raise _Invalid(f"The final softmax has several groups (shape {last.shape}); that cannot be checked.")
-    for conjunction in (c for region in prop.regions for c in region.unsafe):
-        for row, inputs, bound in zip(conjunction.output, conjunction.input, conjunction.bound, strict=True):
-            used = row[row != 0]
-            compares = len(used) == 2 and used[0] == -used[1] and bound == 0 and not inputs.any()
-            if len(used) and not compares:
-                raise _Invalid("Behind a softmax only rows of the form Y_i <= Y_j can be checked.")
-    return replace(network, nodes=network.nodes[:-1])
-
-
 class Checker:
     """One certificate under examination."""
 
     def __init__(self, network: Network, prop: Property, certificate: Certificate):
         self.layers = layers_of(network)
         if not self.layers:
-            raise _Invalid("The network has no layers.")
+            raise InvalidError("The network has no layers.")
         pairs = [(region, conjunction) for region in prop.regions for conjunction in region.unsafe]
         self.lower = np.array([region.lower for region, _ in pairs]).reshape(-1, prop.input_size)
         self.upper = np.array([region.upper for region, _ in pairs]).reshape(-1, prop.input_size)
-        self.rows = _stacked([conjunction for _, conjunction in pairs], prop)
+        self.rows = stacked([conjunction for _, conjunction in pairs], prop)
         self._adopt(certificate, len(pairs))
 
     def _adopt(self, certificate: Certificate, roots: int) -> None:
@@ -169,13 +125,17 @@ class Checker:
         split = axis >= 0
         nodes, count = len(axis), int(split.sum())
         if nodes != roots + 2 * count or len(value) != count or not np.isfinite(value).all():
-            raise _Invalid(
+            raise InvalidError(
                 f"The tree is broken: {nodes} nodes, {roots} roots, {count} splits, {len(value)} values."
             )
         if certificate.weights.shape != (nodes, self.rows[2].shape[1]) or (axis < -1).any():
-            raise _Invalid(f"The tree's arrays do not fit the property: weights {certificate.weights.shape}.")
+            raise InvalidError(
+                f"The tree's arrays do not fit the property: weights {certificate.weights.shape}."
+            )
         if nodes and axis.max() >= self.lower.shape[1]:
-            raise _Invalid(f"The tree splits input {axis.max()}, but there are {self.lower.shape[1]} inputs.")
+            raise InvalidError(
+                f"The tree splits input {axis.max()}, but there are {self.lower.shape[1]} inputs."
+            )
         self.axis, self.weights = axis, certificate.weights.astype(np.float64)
         self.value, self.child = np.zeros(nodes), np.zeros(nodes, dtype=np.int64)
         self.value[split] = value
@@ -185,7 +145,7 @@ class Checker:
     def run(self) -> int:
         """Examine the whole forest, depth first; returns the number of boxes, or raises at a wrong leaf."""
         roots = np.arange(len(self.lower))
-        known = unknown(self.layers, len(roots))
+        known = root_bounds(self.layers, self.lower, self.upper)
         nothing = np.zeros_like(self.lower), np.zeros((len(roots), 1))
         stack = [_Part(roots, roots, Boxes(self.lower, self.upper, known, *nothing))]
         examined = 0
@@ -210,7 +170,7 @@ class Checker:
         alive = ~(proved | (lower > upper).any(axis=1))
         wrong = part.node[alive & (self.axis[part.node] < 0)]
         if wrong.size:
-            raise _Invalid(
+            raise InvalidError(
                 f"Leaf {wrong[0]} is not proved: the linear bound of its combined rows is not positive."
             )
         boxes = Boxes(lower, upper, part.boxes.known, slope[:, -1], shift[:, -1:])
@@ -268,17 +228,3 @@ def _joined(first: _Part, second: _Part) -> _Part:
 
 def _both(x: Array, y: Array) -> Array:
     return np.concatenate([x, y])
-
-
-def _stacked(conjunctions: list[Conjunction], prop: Property) -> tuple[Array, Array, Array]:
-    """C [q, r, m], D [q, r, n], d [q, r]; shorter conjunctions repeat their last row."""
-    if any(len(c.bound) == 0 for c in conjunctions):
-        raise _Invalid("A conjunction without half-spaces is violated by every input.")
-    height = max((len(c.bound) for c in conjunctions), default=1)
-
-    def padded(name: str, *shape: int) -> Array:
-        arrays = [getattr(c, name) for c in conjunctions]
-        chosen = [a[np.minimum(np.arange(height), len(a) - 1)] for a in arrays]
-        return np.array(chosen, dtype=np.float64).reshape(-1, height, *shape)
-
-    return padded("output", prop.output_size), padded("input", prop.input_size), padded("bound")

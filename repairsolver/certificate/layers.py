@@ -40,14 +40,14 @@ class Bend:
     """An activation or a max-pool of one tensor.
 
     Args:
-        size: of its input.
         alone: its input is the output of an affine layer that nothing else reads.
+        copied: its input is made entry by entry, by scaling and selection, of the outputs of an activation.
     """
 
     inputs: tuple[int, ...]
     operator: ops.Activation | ops.MaxPool
-    size: int
     alone: bool
+    copied: bool
 
 
 Layer = Affine | Bend
@@ -59,6 +59,7 @@ def layers_of(network: Network) -> list[Layer]:
     shapes = [network.input_shape, *(node.shape for node in network.nodes)]
     readers = Counter(name for node in network.nodes for name in node.inputs)
     layers: list[Layer] = []
+    copies = [False]
     for node in network.nodes:
         inputs = tuple(positions[name] for name in node.inputs)
         if isinstance(node.operator, ops.Linear):
@@ -68,7 +69,9 @@ def layers_of(network: Network) -> list[Layer]:
         else:
             source = inputs[0]
             alone = source > 0 and readers[node.inputs[0]] == 1 and isinstance(layers[source - 1], Affine)
-            layers.append(Bend(inputs, node.operator, prod(shapes[source]), alone))
+            layers.append(Bend(inputs, node.operator, alone, copies[source]))
+        moved = isinstance(node.operator, ops.Scale | ops.Select) and copies[inputs[0]]
+        copies.append(moved or not isinstance(node.operator, ops.Linear | ops.MaxPool))
     return layers
 
 

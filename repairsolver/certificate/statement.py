@@ -1,0 +1,63 @@
+"""What a certificate must be about: the network and property given, and the queries made of them."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+
+import numpy as np
+
+from repairsolver.network.graph import Network
+from repairsolver.network.operators import Softmax
+from repairsolver.property import write_property
+from repairsolver.property.specification import Conjunction, Property
+from repairsolver.results import Array, Certificate
+
+
+class InvalidError(Exception):
+    """Why a certificate proves nothing."""
+
+
+def identify(found: Certificate, network: Network, prop: Property) -> None:
+    text = prop.text or write_property(prop)
+    for what, stated, actual in (
+        ("network", found.network, network.sha256),
+        ("property", found.property, hashlib.sha256(text.encode()).hexdigest()),
+    ):
+        if stated != actual:
+            raise InvalidError(
+                f"The certificate is about another {what}: it names SHA-256 {stated}, the {what} given has "
+                f"{actual}."
+            )
+    if found.arithmetic != "real":
+        raise InvalidError(f"The certificate claims {found.arithmetic!r} arithmetic; only 'real' is checked.")
+
+
+def logits(network: Network, prop: Property) -> Network:
+    """The network without a final softmax, if all rows only compare two outputs: a (Y_i - Y_j) <= 0."""
+    last = network.output
+    if not isinstance(last.operator, Softmax):
+        return network
+    if last.size != last.shape[last.operator.axis]:
+        raise InvalidError(f"The final softmax has several groups (shape {last.shape}): not supported.")
+    for conjunction in (c for region in prop.regions for c in region.unsafe):
+        for row, inputs, bound in zip(conjunction.output, conjunction.input, conjunction.bound, strict=True):
+            used = row[row != 0]
+            compares = len(used) == 2 and used[0] == -used[1] and bound == 0 and not inputs.any()
+            if len(used) and not compares:
+                raise InvalidError("Behind a softmax only rows of the form Y_i <= Y_j can be checked.")
+    return replace(network, nodes=network.nodes[:-1])
+
+
+def stacked(conjunctions: list[Conjunction], prop: Property) -> tuple[Array, Array, Array]:
+    """C [q, r, m], D [q, r, n], d [q, r]; shorter conjunctions repeat their last row."""
+    if any(len(c.bound) == 0 for c in conjunctions):
+        raise InvalidError("A conjunction without half-spaces is violated by every input.")
+    height = max((len(c.bound) for c in conjunctions), default=1)
+
+    def padded(name: str, *shape: int) -> Array:
+        arrays = [getattr(c, name) for c in conjunctions]
+        chosen = [a[np.minimum(np.arange(height), len(a) - 1)] for a in arrays]
+        return np.array(chosen, dtype=np.float64).reshape(-1, height, *shape)
+
+    return padded("output", prop.output_size), padded("input", prop.input_size), padded("bound")
