@@ -45,8 +45,8 @@ class Limits:
     """What a call may spend.
 
     Args:
-        seconds: wall-clock seconds, or None for no limit.
-        rounds: rounds of a counterexample-guided loop.
+        seconds: wall-clock seconds of the call, or None for no limit.
+        rounds: candidates of a repair.
         memory_gb: gigabytes that batched bound propagation may hold at once.
     """
 

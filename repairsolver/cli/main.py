@@ -39,7 +39,8 @@ def program(
     """Verify neural networks, and repair them minimally and with proof.
 
     The first line on stdout is one word, the answer; progress and messages go to stderr.
-    Exit codes: 0 an answer was printed, 1 error of input or solver, 2 wrong usage, 3 soundness alarm.
+    Exit codes: 0 an answer was printed, 1 error of input or solver, 2 wrong usage, 3 soundness alarm,
+    130 interrupted.
     """
 
 

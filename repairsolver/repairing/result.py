@@ -199,7 +199,7 @@ class Repair:
         edit: the change that makes it; None without a network.
         norm: l1, l2 or linf.
         cost: the norm of the change as stored.
-        lower_bound: no correct repair of the same layer has a smaller norm.
+        lower_bound: no correct repair of the same layer has a smaller norm; 0 if none was proved.
         gap: (cost - lower_bound) / cost; 0 for no change.
         fidelity: agreement with the original over the property's boxes, where it was measured.
         verdict: the verification of `network`.
