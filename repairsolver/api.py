@@ -158,7 +158,8 @@ def _check_device(device: str) -> None:
     import torch
 
     try:
-        torch.zeros(1, device=device, dtype=torch.float64)
+        torch.zeros(1, device=device, dtype=torch.float64).item()
+        torch.Generator(device)
     except (RuntimeError, AssertionError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise DeviceError(f"device {device!r} cannot be used here: {reason}; use 'cpu'") from error

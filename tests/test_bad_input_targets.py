@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -101,3 +103,13 @@ def test_certificates_are_refused_before_the_work(
     result = CliRunner().invoke(app, [command, str(net), str(rule), *more, "--certificate", str(tmp_path)])
     assert (result.exit_code, result.stdout) == (1, "")
     assert "is a folder" in result.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the device that is always full")
+def test_a_full_disk_is_one_message() -> None:
+    command = [sys.executable, "-m", "repairsolver.cli.main", "--version"]
+    with Path("/dev/full").open("w") as full:
+        result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: the answer cannot be written to stdout")
+    assert result.stderr.count("\n") == 1

@@ -11,7 +11,13 @@ from typer.testing import CliRunner
 
 import repairsolver as rs
 from repairsolver.cli.main import app
-from repairsolver.errors import NetworkError, PointSetError, PropertyError, UnsupportedOperatorError
+from repairsolver.errors import (
+    DeviceError,
+    NetworkError,
+    PointSetError,
+    PropertyError,
+    UnsupportedOperatorError,
+)
 
 WEIGHT = np.array([[1.0, -1.0], [0.5, 2.0]], np.float32)
 
@@ -78,3 +84,16 @@ def test_a_constant_whose_value_is_no_tensor() -> None:
     broken = model([node, helper.make_node("MatMul", ["x", "W"], ["y"])], (1, 2))
     with pytest.raises(UnsupportedOperatorError, match="expected a tensor or numbers"):
         rs.load_network(broken.SerializeToString())
+
+
+@pytest.mark.parametrize("threads", ["abc", "0", "-1", "1.5", "9" * 30])
+def test_the_number_of_threads(threads: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REPAIRSOLVER_THREADS", threads)
+    with pytest.raises(DeviceError, match=f"REPAIRSOLVER_THREADS is '{threads}', expected a whole number"):
+        rs.verify(network(), rs.output_range([0, 0], [1, 1], 0, 2, at_most=100.0))
+
+
+@pytest.mark.parametrize("device", ["nope", "meta"])
+def test_devices_that_cannot_compute(device: str) -> None:
+    with pytest.raises(DeviceError, match=f"device '{device}' cannot be used here.*use 'cpu'"):
+        rs.verify(network(), rs.output_range([0, 0], [1, 1], 0, 2, at_most=100.0), device=device)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import Annotated
 
 import typer
@@ -10,6 +12,7 @@ from repairsolver import __version__
 from repairsolver.cli.check import check
 from repairsolver.cli.demo import demo
 from repairsolver.cli.repair import repair
+from repairsolver.cli.running import INPUT_ERROR
 from repairsolver.cli.solvers import solvers
 from repairsolver.cli.verify import verify
 
@@ -46,7 +49,13 @@ def program(
 
 def main() -> None:
     """Entry point of the `repairsolver` script."""
-    app()
+    try:
+        app()
+    except OSError as error:
+        typer.echo(f"error: the answer cannot be written to stdout: {error}; free space there", err=True)
+        # What is left in stdout's buffer would fail once more when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(INPUT_ERROR)
 
 
 if __name__ == "__main__":

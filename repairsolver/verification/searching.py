@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from repairsolver.bounds.tensors import TensorGraph, tensor_graph
+from repairsolver.errors import DeviceError
 from repairsolver.results import Array, Verdict, VerifyStatus
 from repairsolver.verification.attack import Effort, ascend, attack
 from repairsolver.verification.exact import Rows, largest_violation
@@ -31,11 +32,24 @@ LADDER = (
     (64_000, Effort(samples=262144, restarts=1024, steps=100)),
 )
 
+MOST_THREADS = 1024
+
 
 def thread_count() -> int:
-    """Batches examined at once: the variable REPAIRSOLVER_THREADS, else the processors available."""
+    """Batches examined at once: the variable REPAIRSOLVER_THREADS, else the processors available.
+
+    Raises:
+        DeviceError: the variable is not a whole number from 1.
+    """
     asked = os.environ.get("REPAIRSOLVER_THREADS")
-    return max(1, int(asked)) if asked else len(os.sched_getaffinity(0))
+    if not asked:
+        return len(os.sched_getaffinity(0))
+    if not (asked.isascii() and asked.isdecimal() and 1 <= int(asked) <= MOST_THREADS):
+        raise DeviceError(
+            f"the variable REPAIRSOLVER_THREADS is {asked!r}, expected a whole number from 1 to "
+            f"{MOST_THREADS}: correct it, or unset it to use every processor"
+        )
+    return int(asked)
 
 
 def split_boxes(run: Run) -> Verdict:
