@@ -122,6 +122,15 @@ def _scaled(operator: object, factor: float) -> object:
     return replace(operator, weight=operator.weight * factor) if hasattr(operator, "weight") else operator  # type: ignore
 
 
+@pytest.mark.parametrize("weight", [-1.0, 256.0, np.nan, np.inf])
+def test_weights_that_no_file_can_hold_are_refused(weight: float) -> None:
+    s = statements(5200, 5270)[0]
+    weights = np.full(s.certificate.weights.shape, weight)
+    found = rs.check(replace(s.certificate, weights=weights), network=s.network, property=s.prop)
+    assert not found.valid
+    assert "weights" in found.reason
+
+
 def test_a_property_of_another_size_is_an_error() -> None:
     s = statements(5200, 5270)[0]
     other = dense_network(0, [9, 3, 2])

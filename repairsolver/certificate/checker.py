@@ -128,15 +128,16 @@ class Checker:
             raise InvalidError(
                 f"The tree is broken: {nodes} nodes, {roots} roots, {count} splits, {len(value)} values."
             )
-        if certificate.weights.shape != (nodes, self.rows[2].shape[1]) or (axis < -1).any():
-            raise InvalidError(
-                f"The tree's arrays do not fit the property: weights {certificate.weights.shape}."
-            )
+        weights = certificate.weights.astype(np.float64)
+        if weights.shape != (nodes, self.rows[2].shape[1]) or (axis < -1).any():
+            raise InvalidError(f"The tree's arrays do not fit the property: weights {weights.shape}.")
+        if not ((weights >= 0) & (weights <= 255)).all():
+            raise InvalidError("The tree has weights outside 0 to 255.")
         if nodes and axis.max() >= self.lower.shape[1]:
             raise InvalidError(
                 f"The tree splits input {axis.max()}, but there are {self.lower.shape[1]} inputs."
             )
-        self.axis, self.weights = axis, certificate.weights.astype(np.float64)
+        self.axis, self.weights = axis, weights
         self.value, self.child = np.zeros(nodes), np.zeros(nodes, dtype=np.int64)
         self.value[split] = value
         # Level by level, the children of the k-th split are nodes roots + 2 k and roots + 2 k + 1.
