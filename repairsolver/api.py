@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 from repairsolver.errors import DeviceError, SoundnessError
 from repairsolver.network import Network, load_network
 from repairsolver.property import PointSet, Property, load_points, load_property
@@ -49,7 +51,7 @@ def verify(
         DeviceError: torch cannot use the device.
         SoundnessError: a check contradicts a result.
     """
-    _check_seed(seed)
+    _check_options(seed, limits)
     net = _network(network)
     prop = _property(property, net)
     _check_device(device)
@@ -111,7 +113,7 @@ def repair(
         SolverUnavailableError, LicenseError, SolverError: of the solver.
         SoundnessError: a check contradicts a result.
     """
-    _check_seed(seed)
+    _check_options(seed, limits)
     net = _network(network)
     prop = _property(property, net)
     from repairsolver.repairing.engine import repair_property
@@ -147,7 +149,11 @@ def _certified(fix: Repair, prop: Property, limits: Limits | None, on_event: OnE
     return replace(fix, verdict=verdict) if verdict.status is VerifyStatus.HOLDS else fix
 
 
-def _check_seed(seed: int) -> None:
+def _check_options(seed: int, limits: Limits | None) -> None:
+    if limits is not None and not isinstance(limits, Limits):
+        raise TypeError(f"limits must be Limits(...), such as Limits(seconds=60), got {limits!r}")
+    if not isinstance(seed, int | np.integer):
+        raise TypeError(f"seed must be a whole number, got {seed!r}")
     if not 0 <= seed < LARGEST_SEED:
         raise ValueError(f"seed must be a whole number from 0 to {LARGEST_SEED - 1}, got {seed}")
 
@@ -177,4 +183,8 @@ def _property(source: Property | str | Path, network: Network) -> Property:
 
 
 def _points(source: PointSet | str | Path | None, network: Network) -> PointSet | None:
-    return source if source is None or isinstance(source, PointSet) else load_points(source, network)
+    if source is None or isinstance(source, PointSet):
+        return source
+    if not isinstance(source, str | Path):
+        raise TypeError(f"points must be PointSet(inputs, labels) or a file, got {type(source).__name__}")
+    return load_points(source, network)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 import pytest
@@ -97,3 +99,16 @@ def test_the_number_of_threads(threads: str, monkeypatch: pytest.MonkeyPatch) ->
 def test_devices_that_cannot_compute(device: str) -> None:
     with pytest.raises(DeviceError, match=f"device '{device}' cannot be used here.*use 'cpu'"):
         rs.verify(network(), rs.output_range([0, 0], [1, 1], 0, 2, at_most=100.0), device=device)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"limits": 5}, r"limits must be Limits\(...\), such as Limits\(seconds=60\), got 5"),
+        ({"seed": 1.5}, "seed must be a whole number, got 1.5"),
+        ({"points": [[1.0, 2.0]]}, r"points must be PointSet\(inputs, labels\) or a file, got list"),
+    ],
+)
+def test_options_of_wrong_types(option: dict[str, Any], message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        rs.repair(network(), rs.output_range([0, 0], [1, 1], 0, 2, at_most=1.0), **option)
