@@ -100,7 +100,8 @@ def repair(
         solver: name of the solver, see `available_solvers`.
         points: points that must get their label (or satisfy the property) after the repair.
         keep: points whose decision must stay.
-        decision: whether the largest or the smallest output is the chosen one; for labels and fidelity.
+        decision: whether the largest or the smallest output is the chosen one; for points, fidelity, and
+            which of equally small changes is preferred.
         limits: what the call may spend. Without a limit of time the search for a smaller change ends when
             three margins in all have failed after the first proof, or none is left to try.
         seed: the same seed gives the same answer, time limits aside.
