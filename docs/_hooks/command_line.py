@@ -52,7 +52,7 @@ def _names(parameter: inspect.Parameter, kind: Any, info: Any) -> str:
     # in Annotated, the first name that is given lands in the place of the default
     declared = [name for name in (info.default, *(info.param_decls or ())) if isinstance(name, str)]
     names = declared or [f"--{parameter.name.replace('_', '-')}"]
-    shown = ", ".join(f"`{name}`" for name in names)
+    shown = ", ".join(f"`{part}`" for name in names for part in name.split("/"))
     return shown if kind is bool else f"{shown} `{info.metavar or _values(kind)}`"
 
 
@@ -68,8 +68,8 @@ def _default(parameter: inspect.Parameter) -> str:
     match parameter.default:
         case inspect.Parameter.empty:
             return "required"
-        case False:
-            return "off"
+        case bool(on):
+            return "on" if on else "off"
         case None:
             return "none"
         case value:
