@@ -174,7 +174,8 @@ def test_bounds_hold_on_the_part_that_signs_cut_out() -> None:
         spent = (beta * sign * beyond).sum(dim=1)
         assert (lines <= values - spent + 1e-9 * (1 + values.abs() + spent.abs()))[inside].all(), seed
         checked += int(inside.sum())
-        low, high = refreshing(box, {}).refresh(lower, upper, torch.zeros(1, dtype=torch.int64))
+        first = torch.zeros(1, dtype=torch.int64)
+        low, high = refreshing(box, {}, rows=math.inf).refresh(lower, upper, first)
         assert torch.equal(low, lower)
         assert torch.equal(high, upper)
     assert checked > 500

@@ -35,6 +35,11 @@ class Refreshing:
     slopes: dict[int, dict[int, Tensor]]
     losses: dict[int, Tensor]
 
+    @property
+    def rows(self) -> int:
+        """How many rows bounding a part anew takes at most."""
+        return 2 * sum(len(self.box.kinks[number].entries) for number in self.slopes)
+
     def passed_on(self, lower: Tensor, upper: Tensor) -> Tensor:
         """What every kink costs a value through bounds behind it, [b, all kinks].
 
@@ -105,9 +110,15 @@ class Refreshing:
         )
 
 
-def refreshing(box: ConstrainedBox, slopes: dict[int, list[RowSlopes]]) -> Refreshing:
-    """Pick the slopes of the kinks from those found on the whole box; kinks without any are left out."""
-    found = {}
+def refreshing(box: ConstrainedBox, slopes: dict[int, list[RowSlopes]], *, rows: float) -> Refreshing:
+    """Pick the slopes of the kinks from those found on the whole box; kinks without any are left out.
+
+    Args:
+        rows: no kinks at all when they need more rows than this for a part.
+    """
+    found: dict[int, dict[int, Tensor]] = {}
+    if 2 * sum(len(k.entries) for k in box.kinks if k.source in slopes) > rows:
+        return Refreshing(box, found, {})
     for number, k in enumerate(box.kinks):
         blocks = slopes.get(k.source, [])
         if not blocks:

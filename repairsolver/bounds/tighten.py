@@ -11,7 +11,7 @@ from torch import Tensor
 from repairsolver.bounds.backward import ROUNDING, Boxes, pull_back
 from repairsolver.bounds.interval import Interval, interval_bounds, node_interval
 from repairsolver.bounds.relaxation import unstable
-from repairsolver.bounds.tensors import TensorGraph
+from repairsolver.bounds.tensors import TensorGraph, TensorNode
 from repairsolver.network import operators as ops
 
 
@@ -45,14 +45,42 @@ def tighten(graph: TensorGraph, boxes: Boxes, *, memory: float = 2.5e8, until: f
             upper = torch.maximum(torch.minimum(upper, found[1]), lower)
             boxes.known[source] = lower, upper
             # Not the end of it: what lies below may be inherited and, being stable, as wide as ever.
+        # On a whole box intervals are exact here; a part has its cut, and bounds that were inherited.
+        if boxes.cut is None and (found is not None or mixings(graph, source) <= 1):
+            continue
         node = graph.nodes[position - 1]
         pooled = isinstance(node.operator, ops.MaxPool)
         loose = torch.ones_like(lower, dtype=torch.bool) if pooled else unstable(node, lower, upper)
         if time.monotonic() < until and bool(loose.any()):
-            boxes.known[source] = _tighten_one(graph, boxes, source, loose, memory)
+            boxes.known[source] = _tighten_one(graph, boxes, source, loose, memory, until)
 
 
-def _tighten_one(graph: TensorGraph, boxes: Boxes, source: int, loose: Tensor, memory: float) -> Interval:
+def mixings(graph: TensorGraph, position: int) -> float:
+    """How many layers that mix entries lie between the input and a tensor; infinite behind activations.
+
+    Behind one of them at most, the interval bounds of a box are exact.
+    """
+    if not position:
+        return 0
+    node = graph.nodes[position - 1]
+    if not isinstance(node.operator, ops.Linear):
+        return math.inf
+    own = isinstance(node.operator, ops.Dense | ops.Conv | ops.Sum | ops.Concat) or _repeats(node)
+    return own + sum(mixings(graph, k) for k in node.inputs)
+
+
+def _repeats(node: TensorNode) -> bool:
+    """Whether a node copies an entry to several places."""
+    if not isinstance(node.operator, ops.Select):
+        return False
+    index = node.parameters["index"]
+    moved = index[index >= 0]
+    return len(moved) > len(moved.unique())
+
+
+def _tighten_one(
+    graph: TensorGraph, boxes: Boxes, source: int, loose: Tensor, memory: float, until: float
+) -> Interval:
     """Bound the loose entries of one tensor from both sides, packed box by box."""
     old_lower, old_upper = boxes.known[source]
     count = int(loose.sum(dim=1).max())
@@ -60,8 +88,15 @@ def _tighten_one(graph: TensorGraph, boxes: Boxes, source: int, loose: Tensor, m
     index = torch.argsort(loose.to(torch.int8), dim=1, descending=True, stable=True)[:, :count]
     widest = max(graph.size(k) for k in range(source + 1))
     chunk = max(1, int(memory / (8 * 4 * len(loose) * widest)))
-    parts = [_two_sided(graph, boxes, source, index[:, k : k + chunk]) for k in range(0, count, chunk)]
+    parts = []
+    for k in range(0, count, chunk):
+        if time.monotonic() > until:
+            break
+        parts.append(_two_sided(graph, boxes, source, index[:, k : k + chunk]))
+    if not parts:
+        return old_lower, old_upper
     lower = torch.cat([low for low, _ in parts], dim=1)
+    index = index[:, : lower.shape[1]]
     upper = torch.cat([high for _, high in parts], dim=1)
     lower = torch.maximum(lower, old_lower.gather(1, index))
     # Rounding may cross bounds of a neuron that is constant on the box.

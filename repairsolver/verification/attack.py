@@ -9,6 +9,7 @@ Source: Madry et al. 2018 (projected gradient descent), with restarts from the m
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 
@@ -24,8 +25,8 @@ from repairsolver.verification.replay import replayed
 
 # Queries attacked in one batch.
 TOGETHER = 16
-# Entries of all samples together: with many inputs, samples are useless and gradients are not.
-MOST_ENTRIES = 2**22
+# Entries of all samples together; with many inputs, samples are useless and gradients are not.
+MOST_ENTRIES, MANY_INPUTS = 2**22, 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ def attack(
     """Search for inputs that violate a property.
 
     Args:
-        seconds: stop starting new queries after this time.
+        seconds: stop after this time, with what was found.
         worst: go on after the first violation, through every query and all steps.
 
     Returns:
@@ -70,7 +71,8 @@ def attack(
     started = time.monotonic()
     for first in range(0, len(found), TOGETHER):
         group = torch.arange(first, min(first + TOGETHER, len(found)), device=device)
-        points, which = _search(graph, found, group, effort, generator, patient=worst)
+        until = math.inf if seconds is None else started + seconds
+        points, which = _search(graph, found, group, effort, generator, patient=worst, until=until)
         for index in group.tolist():
             block = points[which == index].double().cpu().numpy()
             hits += replayed(network, [(regions[index], block)])
@@ -88,10 +90,12 @@ def _search(
     generator: torch.Generator,
     *,
     patient: bool,
+    until: float,
 ) -> tuple[Tensor, Tensor]:
     """Suspicious points of a group of queries, [b, n], and which query each belongs to, [b]."""
     lower, upper = found.lower[group], found.upper[group]
-    affordable = max(effort.restarts, MOST_ENTRIES // (len(group) * lower.shape[1]))
+    entries = len(group) * lower.shape[1] * (16 if lower.shape[1] > MANY_INPUTS else 1)
+    affordable = max(effort.restarts, MOST_ENTRIES // entries)
     shape = (len(group), min(effort.samples, affordable), lower.shape[1])
     uniform = _samples(shape, generator, lower.dtype)
     points = lower.unsqueeze(1) + (upper - lower).unsqueeze(1) * uniform
@@ -112,7 +116,8 @@ def _search(
     half = effort.restarts // 2
     starts = torch.cat([_pick(points, order[:, :half]), points[:, : effort.restarts - half]], dim=1)
     start_query = group.repeat_interleave(starts.shape[1])
-    climbed, _ = ascend(graph, found, start_query, starts.flatten(0, 1), effort.steps, patient=patient)
+    flat_starts = starts.flatten(0, 1)
+    climbed, _ = ascend(graph, found, start_query, flat_starts, effort.steps, patient=patient, until=until)
     return torch.cat([hits, climbed]), torch.cat([hit_query, start_query])
 
 
@@ -132,13 +137,20 @@ def _pick(points: Tensor, order: Tensor) -> Tensor:
 
 
 def ascend(
-    graph: TensorGraph, found: Queries, which: Tensor, points: Tensor, steps: int, *, patient: bool = False
+    graph: TensorGraph,
+    found: Queries,
+    which: Tensor,
+    points: Tensor,
+    steps: int,
+    *,
+    patient: bool = False,
+    until: float = math.inf,
 ) -> tuple[Tensor, Tensor]:
     """Projected sign-gradient ascent of the violation from points [b, n] of queries `which` [b].
 
     Returns:
         The best point of each path [b, n] and its violation [b]. Stops at the first violation unless
-        `patient`.
+        `patient`, and when `time.monotonic()` has passed `until`.
     """
     lower, upper = found.lower[which], found.upper[which]
     best, best_value = points, torch.full_like(points[:, 0], -torch.inf)
@@ -152,7 +164,7 @@ def ascend(
         better = value.detach() > best_value
         best = torch.where(better.unsqueeze(1), points.detach(), best)
         best_value = torch.where(better, value.detach(), best_value)
-        if not patient and bool((best_value >= 0).any()):
+        if time.monotonic() > until or (not patient and bool((best_value >= 0).any())):
             break
         points = torch.clamp(points.detach() + step * gradient.sign(), lower, upper)
         step = step * 0.9

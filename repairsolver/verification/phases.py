@@ -37,8 +37,10 @@ SHARED = 1.0
 # Parts with at most so many kinks left go to the exact program.
 FEW = 4
 MOST_PARTS = 128
-# Multiply-adds of one bound computation of a batch; more would make a round long.
-WORK = {"cpu": 2.5e8, "cuda": 2.5e10}
+# Multiply-adds of a round, and of bounding the neurons of one part anew, on a processor; the devices'
+# speed relative to one.
+WORK, REFRESH = 1e10, 3e8
+SPEED = {"cuda": 100.0}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -117,11 +119,13 @@ class PhaseSplitting:
         kinks = find_kinks(graph, boxes.known)
         self.exact, self.fast = ConstrainedBox(graph, boxes, kinks), ConstrainedBox(fast, boxes, kinks)
         self.scale = torch.ones(1, self.exact.total, dtype=fast.dtype, device=fast.device)
-        self.refreshing = refreshing(self.exact, slopes or {})
+        speed, work = SPEED.get(graph.device.type, 1.0), _work(graph)
+        self.refreshing = refreshing(self.exact, slopes or {}, rows=REFRESH * speed / work)
         self.thresholds = self.exact.thresholds() if kinks else self.scale.new_zeros(0)
         self.examined, self.least_proved = 0, math.inf
         self.leaves: list[Parts] = []
-        self.batch = _batch_size(graph, self.exact.total, memory)
+        row_cost = 6 * steps + 4 * self.refreshing.rows
+        self.batch = _batch_size(graph, self.exact.total, memory, speed * WORK / (work * row_cost))
         self.stack = [self._roots(chosen)]
         self._queries = len(chosen)
 
@@ -349,15 +353,18 @@ class PhaseSplitting:
         return lifts[0] * lifts[1]
 
 
-def _batch_size(graph: TensorGraph, kinks: int, memory: float) -> int:
-    """Parts that are bounded at once, by the work and the memory that one takes."""
-    work, entries = 0, graph.input_size
+def _work(graph: TensorGraph) -> int:
+    """Multiply-adds that pulling one row back through the network takes."""
+    work = 1
     for node in graph.nodes:
-        entries += node.size
         if isinstance(node.operator, ops.Dense | ops.Conv):
             work += node.parameters["weight"].numel() * (node.size // len(node.parameters["bias"]))
+    return work
+
+
+def _batch_size(graph: TensorGraph, kinks: int, memory: float, affordable: float) -> int:
+    """Parts that are split at once, by the work and the memory that their children take."""
+    entries = graph.input_size + sum(node.size for node in graph.nodes)
+    held = 4 * (48 * entries + 32 * kinks)
     most = MOST_PARTS if graph.device.type == "cpu" else 32 * MOST_PARTS
-    held = 4 * (24 * entries + 16 * kinks)
-    return int(
-        min(most, max(1, WORK.get(graph.device.type, 2.5e8) // max(1, work)), max(1, memory / 4 // held))
-    )
+    return int(min(most, max(1, affordable), max(1, memory / 4 // held)))
