@@ -12,7 +12,7 @@ from repairsolver.cli.running import running
 
 
 def check(
-    certificate: Annotated[Path, typer.Argument(metavar="CERT", help="Certificate, as *verify* or *repair* wrote it.")],
+    certificate: Annotated[Path, typer.Argument(metavar="CERT", help="Certificate of *verify* or *repair*.")],
     network: Annotated[Path, typer.Option(metavar="NET", help="Network: ONNX (also .gz) or NNet.")],
     property_: Annotated[
         Path, typer.Option("--property", metavar="PROP", help="Property: VNN-LIB 1.0 or 2.0 (also .gz).")
