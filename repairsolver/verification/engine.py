@@ -41,7 +41,9 @@ def verify_property(
     1. Attack: samples and projected gradients; every hit is replayed on onnxruntime.
     2. Few varying inputs: branch and bound on the inputs with backward linear bounds (float64, over real
        arithmetic on the stored weights, with margins above rounding).
-    3. Many varying inputs, or boxes too narrow to split: the exact program of the box (HiGHS).
+    3. Many varying inputs: slopes of the relaxations optimised, then branch and bound on the phases of
+       activations with multipliers for the split constraints.
+    4. What is left of either (boxes too narrow, hardly a phase open): the exact program (HiGHS).
 
     Args:
         limits: wall-clock seconds and the memory of batched bounds.
