@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from onnx import helper
 from onnx_models import model
@@ -16,7 +18,7 @@ def dense_network(
     rng = np.random.default_rng(seed)
     constants: dict[str, np.ndarray] = {}
     nodes, current = [], "x"
-    for k, (inputs, outputs) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+    for k, (inputs, outputs) in enumerate(pairwise(sizes)):
         weight = rng.normal(size=(outputs, inputs) if not transposed else (inputs, outputs))
         constants[f"W{k}"] = weight.astype(np.float32)
         constants[f"b{k}"] = rng.normal(size=outputs).astype(np.float32) * 0.3
