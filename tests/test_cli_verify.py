@@ -92,9 +92,9 @@ def test_json_is_one_strict_object(engine: Any) -> None:
 
 def test_options_reach_the_engine(engine: Any) -> None:
     seen = engine(lambda **_: HOLDS)
-    invoke(NET, PROP, "--timeout", "2.5", "--seed", "7", "--device", "meta")
+    invoke(NET, PROP, "--timeout", "2.5", "--seed", "7", "--device", "cpu:0")
     assert seen["limits"] == rs.Limits(seconds=2.5)
-    assert (seen["seed"], seen["device"]) == (7, "meta")
+    assert (seen["seed"], seen["device"]) == (7, "cpu:0")
 
 
 def test_the_form_of_vnnlib_2(engine: Any) -> None:

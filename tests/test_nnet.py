@@ -64,6 +64,14 @@ def test_the_normalisation(path: Path) -> None:
     np.testing.assert_allclose(run(network.model, points, (1, 2)), expected, rtol=1e-5)
 
 
+def test_inputs_whose_limits_are_left_out_are_unlimited(path: Path) -> None:
+    path.write_text(TEXT.replace("-1.0,-2.0,\n1.0,2.0,", "-1.0,\n1.0,"))
+    network = load_network(path)
+    check_fits(output_range([0, -100], [1, 100], 0, 1, at_most=1.0), network)
+    with pytest.raises(PropertyError, match="the NNet file small is for"):
+        check_fits(output_range([2, 0], [3, 1], 0, 1, at_most=1.0), network)
+
+
 def test_layers_can_be_edited(path: Path) -> None:
     network = replace_parameters(load_network(path, normalise=False), {"bias2": np.array([1.0])})
     np.testing.assert_allclose(network(np.zeros(2)), by_hand(np.zeros((1, 2)))[0] + 0.875)

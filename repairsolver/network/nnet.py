@@ -57,6 +57,13 @@ class Lines:
             raise NetworkError(f"{self.name}, line {number}: {what} contain NaN or infinite values")
         return values
 
+    def limits(self, inputs: int, which: str, missing: float) -> NDArray[np.float64]:
+        """The least or largest inputs; some files leave the last ones out, which are then unlimited."""
+        given = self.numbers(None, f"the {which} inputs")
+        if len(given) > inputs:
+            raise NetworkError(f"{self.name}: expected at most {inputs} {which} inputs, got {len(given)}")
+        return np.append(given, np.full(inputs - len(given), missing))
+
     def layer(self, k: int, columns: int, rows: int) -> tuple[Floats, Floats]:
         """Weights [rows, columns] and biases [rows] of layer k."""
         weight = [self.numbers(columns, f"row {i} of the weights of layer {k}") for i in range(1, rows + 1)]
@@ -68,8 +75,8 @@ def parse_nnet(text: str, name: str) -> Layers:
     """The content of an NNet file.
 
     The header is: comments (`//`); number of layers, inputs, outputs, largest layer; all layer sizes;
-    an unused flag; least and largest inputs; means and ranges of the inputs and, last, of the output.
-    Then for every layer the rows of its weights and its biases, one a line.
+    an unused flag; least and largest inputs (some may be missing); means and ranges of the inputs
+    and, last, of the output. Then for every layer the rows of its weights and its biases, one a line.
 
     Raises:
         NetworkError: names the line, what was expected and what is there.
@@ -84,7 +91,8 @@ def parse_nnet(text: str, name: str) -> Layers:
     if (sizes[0], sizes[-1]) != (inputs, outputs) or not all(0 < size <= LARGEST_LAYER for size in sizes):
         raise NetworkError(f"{name}: layer sizes {sizes} do not go from {inputs} inputs to {outputs} outputs")
     lines.numbers(None, "the flag")
-    least, largest = (lines.numbers(inputs, f"the {end} inputs") for end in ("least", "largest"))
+    least = lines.limits(inputs, "least", -np.inf)
+    largest = lines.limits(inputs, "largest", np.inf)
     means, ranges = lines.numbers(inputs + 1, "the means"), lines.numbers(inputs + 1, "the ranges")
     if not ranges.all():
         raise NetworkError(f"{name}: a range of the normalisation is 0, got {ranges.tolist()}")
