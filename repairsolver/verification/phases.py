@@ -23,13 +23,13 @@ from repairsolver.bounds.refreshing import refreshing
 from repairsolver.bounds.slopes import Parameter, RowSlopes, climb, least_value
 from repairsolver.bounds.tensors import TensorGraph
 from repairsolver.network import operators as ops
-from repairsolver.verification.branching import estimates
+from repairsolver.verification.branching import estimates, first_multipliers
 from repairsolver.verification.query import Queries, slack
 
 # Gradient steps for a whole box, and for the children of a split.
-ROOT_STEPS, CHILD_STEPS = 40, 12
+ROOT_STEPS, CHILD_STEPS = 40, 25
 # First steps of slopes, of multipliers (relative to the rows they join), of the weights of rows.
-SHARE_RATE, BETA_RATE, MIX_RATE = 0.1, 0.1, 0.2
+SHARE_RATE, BETA_RATE, MIX_RATE = 0.1, 0.3, 0.2
 # Kinks whose children are bounded before one is chosen.
 CANDIDATES = 6
 # The part of a kink's cost through later bounds that splitting it is expected to save.
@@ -290,28 +290,25 @@ class PhaseSplitting:
         rows, beta = self._rows(parts, parts.mix, self.fast), self.scale * parts.beta
         self.fast.bound(boxes, rows, parts.share, sign, beta, guide=True, seen=seen)
         score = estimates(self.fast, boxes, seen, parts.share)
+        multipliers = [side / self.scale for side in first_multipliers(self.fast, seen, parts.share)]
         through = self._through_later_bounds(parts)
         score = score + through
         score = torch.where(self._free(parts), score, -1.0)
         ranked = score.topk(min(CANDIDATES, score.shape[1]), dim=1)
-        gain = torch.stack(
-            [
-                self._gain(
-                    parts,
-                    ranked.indices[:, c],
-                    SHARED * through.gather(1, ranked.indices[:, c : c + 1])[:, 0],
-                )
-                for c in range(ranked.indices.shape[1])
-            ]
-        )
+        gains = []
+        for c in range(ranked.indices.shape[1]):
+            kink = ranked.indices[:, c : c + 1]
+            gains.append(self._gain(parts, multipliers, kink, SHARED * through.gather(1, kink)[:, 0]))
+        gain = torch.stack(gains)
         gain = torch.where(ranked.values.T >= 0, gain, -torch.inf)
         chosen = ranked.indices.gather(1, gain.argmax(dim=0).unsqueeze(1))
-        halves = [self._side(parts, chosen, side) for side in (1, -1)]
+        sides = zip((1, -1), multipliers, strict=True)
+        halves = [self._side(parts, chosen, side, multiplier) for side, multiplier in sides]
         children = joined([replace(half, weight=parts.weight / 2) for half in halves])
         return children, chosen[:, 0].repeat(2)
 
-    def _side(self, parts: Parts, kink: Tensor, side: int) -> Parts:
-        """The parts on one side of a kink each, [b, 1]."""
+    def _side(self, parts: Parts, kink: Tensor, side: int, multiplier: Tensor) -> Parts:
+        """The parts on one side of a kink each, [b, 1], with a first multiplier for it."""
         threshold = self.thresholds[kink]
         lower, upper = parts.lower.gather(1, kink), parts.upper.gather(1, kink)
         if side > 0:
@@ -323,6 +320,7 @@ class PhaseSplitting:
             sign=parts.sign.scatter(1, kink, side),
             lower=parts.lower.scatter(1, kink, lower),
             upper=parts.upper.scatter(1, kink, upper),
+            beta=parts.beta.scatter(1, kink, multiplier.gather(1, kink)),
         )
 
     def _through_later_bounds(self, parts: Parts) -> Tensor:
@@ -338,18 +336,16 @@ class PhaseSplitting:
             gradients = torch.autograd.grad(value, (lower, upper), materialize_grads=True)
         return self.refreshing.passed_on(gradients[0].clamp(min=0), (-gradients[1]).clamp(min=0))
 
-    def _gain(self, parts: Parts, kink: Tensor, more: Tensor) -> Tensor:
-        """How far splitting at a kink [b] lifts the bounds of both children, as a product, [b]."""
-        rows, beta = self._rows(parts, parts.mix, self.fast), self.scale * parts.beta
+    def _gain(self, parts: Parts, multipliers: list[Tensor], kink: Tensor, more: Tensor) -> Tensor:
+        """How far splitting at a kink [b, 1] lifts the bounds of both children, as a product, [b]."""
+        rows, before = self._rows(parts, parts.mix, self.fast), parts.bound.to(self.scale.dtype)
         lifts = []
-        for side in (1, -1):
-            half = self._side(parts, kink.unsqueeze(1), side)
+        for side, multiplier in zip((1, -1), multipliers, strict=True):
+            half = self._side(parts, kink, side, multiplier)
             sign, boxes = half.sign.to(self.scale.dtype), self._fast_part(half)
-            bound = self.fast.bound(boxes, rows, parts.share, sign, beta, guide=True)
-            lift = least_value(bound, boxes.lower, boxes.upper)[:, 0].clamp(max=0) - parts.bound.to(
-                sign.dtype
-            )
-            lifts.append(lift.clamp(min=1e-6))
+            bound = self.fast.bound(boxes, rows, parts.share, sign, self.scale * half.beta, guide=True)
+            value = least_value(bound, boxes.lower, boxes.upper)[:, 0] + more
+            lifts.append((value.clamp(max=0) - before).clamp(min=1e-6))
         return lifts[0] * lifts[1]
 
 
