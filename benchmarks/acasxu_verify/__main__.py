@@ -13,6 +13,7 @@ from pathlib import Path
 from benchmarks.acasxu_verify.instances import Instance, load_instances, verify_instance
 from benchmarks.acasxu_verify.summary import is_wrong, write_summary
 from benchmarks.record import Recorder, data_folder
+from repairsolver.verification.searching import processors
 
 RESULTS = Path(__file__).parent / "results"
 COLUMNS = (
@@ -42,7 +43,7 @@ def main() -> None:
             f"no instance matches {', '.join(arguments.only)}: try N2,9 or prop_8 or 'N2,9 prop_8'"
         )
     out = arguments.out or RESULTS / ("only.csv" if arguments.only else "verdicts.csv")
-    threads = str(max(1, len(os.sched_getaffinity(0)) // arguments.jobs))
+    threads = str(max(1, processors() // arguments.jobs))
     threads = os.environ.setdefault("REPAIRSOLVER_THREADS", threads)
     recorder = Recorder(out, COLUMNS, seed=arguments.seed, resume=arguments.resume)
     facts = {"timeout": arguments.timeout, "jobs": arguments.jobs, "threads": threads}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 import time
 
 import torch
@@ -35,6 +36,13 @@ LADDER = (
 MOST_THREADS = 1024
 
 
+def processors() -> int:
+    """How many this process may use, where the system tells (Linux), else how many there are."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def thread_count() -> int:
     """Batches examined at once: the variable REPAIRSOLVER_THREADS, else the processors available.
 
@@ -43,7 +51,7 @@ def thread_count() -> int:
     """
     asked = os.environ.get("REPAIRSOLVER_THREADS")
     if not asked:
-        return len(os.sched_getaffinity(0))
+        return processors()
     if not (asked.isascii() and asked.isdecimal() and 1 <= int(asked) <= MOST_THREADS):
         raise DeviceError(
             f"the variable REPAIRSOLVER_THREADS is {asked!r}, expected a whole number from 1 to "
