@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -171,6 +174,18 @@ def test_command_line_round_trip(files: tuple[Path, Path, Path]) -> None:
     done = invoke("check", cert, "--network", net, "--property", prop)
     assert (done.exit_code, done.stdout.splitlines()[0]) == (0, "invalid")
     assert "another property" in done.stdout
+
+
+def test_the_proof_is_kept_when_nobody_reads_the_answer(files: tuple[Path, Path, Path]) -> None:
+    net, prop, cert = files
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "repairsolver.cli.main", "verify", str(net), str(prop), "--quiet"]
+    with open(writer, "w") as unread:
+        subprocess.run(
+            [*command, "--certificate", str(cert)], stdout=unread, stderr=subprocess.PIPE, check=False
+        )
+    assert rs.check(cert, network=net, property=prop).valid
 
 
 def test_a_violation_has_no_certificate(files: tuple[Path, Path, Path]) -> None:

@@ -94,14 +94,17 @@ def repair(
             certificate=certificate is not None,
         )
         written = files.write_repair(fix, out)
-    if as_json:
-        paths = {"files": [str(path) for path in written]}
-        typer.echo(records.dump(records.repair_record(fix, net, prop) | paths))
-    else:
-        typer.echo(fix.status.value)
-        typer.echo(sentences.explain_repair(fix))
-        for path in written:
-            typer.echo(f"Written: {path}")
-    if certificate is not None:
-        with running(quiet=True, debug=debug):
-            write_proof(fix.verdict, certificate)
+    # The file comes first: whoever reads stdout may stop after the first line.
+    try:
+        if certificate is not None:
+            with running(quiet=True, debug=debug):
+                write_proof(fix.verdict, certificate)
+    finally:
+        if as_json:
+            paths = {"files": [str(path) for path in written]}
+            typer.echo(records.dump(records.repair_record(fix, net, prop) | paths))
+        else:
+            typer.echo(fix.status.value)
+            typer.echo(sentences.explain_repair(fix))
+            for path in written:
+                typer.echo(f"Written: {path}")

@@ -62,16 +62,19 @@ def verify(
             device=device,
             certificate=certificate is not None,
         )
-    if as_json:
-        typer.echo(records.dump(records.verdict_record(verdict, net, prop)))
-    else:
-        typer.echo(verdict.status.word)
-        if verdict.counterexample is not None:
-            typer.echo(sentences.assignment(verdict.counterexample))
-        typer.echo(sentences.explain_verdict(verdict))
-    if certificate is not None:
-        with running(quiet=True, debug=debug):
-            write_proof(verdict, certificate)
+    # The file comes first: whoever reads stdout may stop after the first line.
+    try:
+        if certificate is not None:
+            with running(quiet=True, debug=debug):
+                write_proof(verdict, certificate)
+    finally:
+        if as_json:
+            typer.echo(records.dump(records.verdict_record(verdict, net, prop)))
+        else:
+            typer.echo(verdict.status.word)
+            if verdict.counterexample is not None:
+                typer.echo(sentences.assignment(verdict.counterexample))
+            typer.echo(sentences.explain_verdict(verdict))
 
 
 def _files(first: Path, second: Path | None, network: str | None) -> tuple[Path, Path, str]:
