@@ -18,6 +18,7 @@ from repairsolver.property import PointSet
 from repairsolver.property.specification import Conjunction, Property, Region
 from repairsolver.repairing.delta.branching import optimise
 from repairsolver.repairing.delta.layer import find_layer
+from repairsolver.repairing.delta.objective import Objective
 from repairsolver.repairing.delta.points import add_points
 from repairsolver.repairing.delta.program import LeastChange
 from repairsolver.repairing.delta.requirements import Requirements
@@ -48,7 +49,7 @@ def requirements_of(network: Network, prop: Property, points: np.ndarray) -> Req
 
 
 def least(requirements: Requirements, norm: str, solver: str, margin: float = 0.0) -> LeastChange:
-    return LeastChange(requirements, margin, norm, solver)
+    return LeastChange(requirements, margin, Objective(norm), solver)
 
 
 def capable(norm: str) -> list[str]:
@@ -139,11 +140,11 @@ def test_a_known_cost_only_prunes(norm: str) -> None:
     prop = not_largest(network, int(network(np.zeros(2)).argmax()))
     requirements = requirements_of(network, prop, violating(network, prop, 6))
     free = optimise(least(requirements, norm, "highs"), shared=False)
-    limited = LeastChange(requirements, 0.0, norm, "highs", limit=1.5 * free.cost)
+    limited = LeastChange(requirements, 0.0, Objective(norm), "highs", limit=1.5 * free.cost)
     again = optimise(limited, shared=False, known=1.5 * free.cost)
     assert again.cost == pytest.approx(free.cost, rel=1e-4)
     assert again.bound == pytest.approx(free.cost, rel=1e-4)
-    none = LeastChange(requirements, 0.0, norm, "highs", limit=0.5 * free.cost)
+    none = LeastChange(requirements, 0.0, Objective(norm), "highs", limit=0.5 * free.cost)
     below = optimise(none, shared=False, known=0.5 * free.cost)
     assert below.delta is None
     assert below.bound == pytest.approx(0.5 * free.cost)

@@ -18,6 +18,7 @@ from repairsolver.repairing.delta import loop
 from repairsolver.repairing.delta.candidate import Candidate
 from repairsolver.repairing.delta.layer import find_layer
 from repairsolver.repairing.delta.margin import Margins
+from repairsolver.repairing.delta.objective import Objective
 from repairsolver.repairing.delta.requirements import Requirements
 from repairsolver.results import Event, Limits, RepairStatus, VerifyStatus
 from repairsolver.verification.engine import verify_property
@@ -145,7 +146,7 @@ def test_events_tell_the_story() -> None:
 
 REFUSED = {
     "method": ({"method": "magic"}, EditError, "unknown method 'magic': choose one of delta"),
-    "norm": ({"norm": "l7"}, EditError, "unknown norm 'l7': choose one of l1, l2, linf"),
+    "norm": ({"norm": "l7"}, EditError, "unknown norm 'l7': choose one of l0, l1, l2, linf"),
     "layer": ({"layers": "layer9"}, EditError, "no layer 'layer9'"),
     "decision": ({"decision": "mean"}, EditError, "unknown decision"),
     "gap": ({"gap": 1.5}, EditError, "gap must lie in"),
@@ -186,7 +187,7 @@ def test_without_a_limit_a_few_failures_after_a_proof_end_the_search(monkeypatch
     prop = violated_property(NETWORK)
     layer = find_layer(NETWORK, "last")
     requirements = Requirements(NETWORK, layer)
-    session = loop.Session(NETWORK, prop, layer, requirements, "l1", 0.01, "highs", Limits(), 0, None)
+    session = loop.Session(NETWORK, prop, layer, requirements, Objective(), 0.01, "highs", Limits(), 0, None)
     loop.search_margins(session, 1.0, shared=True)
     assert [seconds for _, seconds in tried] == [20.0, 40.0, 80.0, 80.0, 80.0, 80.0]
 
@@ -195,7 +196,7 @@ def test_the_end_has_its_time_within_the_limit() -> None:
     layer = find_layer(NETWORK, "last")
     prop, requirements = violated_property(NETWORK), Requirements(NETWORK, layer)
     limits = Limits(seconds=50.0)
-    session = loop.Session(NETWORK, prop, layer, requirements, "l1", 0.01, "highs", limits, 0, None)
+    session = loop.Session(NETWORK, prop, layer, requirements, Objective(), 0.01, "highs", limits, 0, None)
     assert session.left - session.remaining == pytest.approx(5.0, abs=0.1)
 
 

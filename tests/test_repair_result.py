@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from delta_networks import dense_network
 
+from layerwise.norm import NORMS
 from repairsolver.errors import EditError
 from repairsolver.network import load_network
 from repairsolver.repairing.delta.candidate import edit_of, make_candidate
@@ -31,7 +32,7 @@ def edit() -> Delta:
 
 
 def repair_with(status: RepairStatus, verdict: VerifyStatus, *, network: bool = True) -> Repair:
-    candidate = make_candidate(NETWORK, LAYER, some_delta(), "l1", 0.1)
+    candidate = make_candidate(NETWORK, LAYER, some_delta(), NORMS["l1"].value, 0.1)
     return Repair(
         status=status,
         network=candidate.network if network else None,
@@ -62,7 +63,7 @@ def test_norms_are_those_of_what_was_written(edit: Delta) -> None:
 
 
 def test_apply_gives_the_candidate(edit: Delta) -> None:
-    candidate = make_candidate(NETWORK, LAYER, some_delta(), "l1", 0.0)
+    candidate = make_candidate(NETWORK, LAYER, some_delta(), NORMS["l1"].value, 0.0)
     assert edit.apply(NETWORK).sha256 == candidate.network.sha256
     assert candidate.cost == pytest.approx(edit.norm("l1"), abs=0)
 

@@ -125,6 +125,10 @@ class Program:
             raise ProgramError(f"an objective is one expression, got a block of {len(expr)}")
         self._cost = expr
 
+    def add_cost(self, expr: Expr) -> None:
+        """Add one expression (len 1) to the linear part of the objective."""
+        self.minimise(self._cost + expr)
+
     def minimise_squares(self, columns: Expr, weights: ArrayLike = 1.0) -> None:
         """Add 1/2 sum_j w_j v_j^2 over plain columns (each row one column, no constant)."""
         if (np.diff(columns.matrix.indptr) != 1).any() or (columns.matrix.data != 1.0).any():

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import numpy as np
+
 from repairsolver.errors import EditError
 from repairsolver.network.graph import Network
 from repairsolver.property import PointSet
 from repairsolver.property.files import check_fits
 from repairsolver.property.specification import Property
 from repairsolver.repairing.delta.method import repair_delta
+from repairsolver.repairing.delta.objective import Aim, PerEntry
 from repairsolver.repairing.result import Repair
 from repairsolver.results import Limits, OnEvent
 
@@ -23,7 +26,7 @@ class Method(Protocol):
         prop: Property,
         *,
         layers: str,
-        norm: str,
+        aim: Aim,
         gap: float,
         solver: str,
         points: PointSet | None,
@@ -38,7 +41,6 @@ class Method(Protocol):
 METHODS: dict[str, Method] = {"delta": repair_delta}
 """Every repair method by name: a new one is one function and one line here."""
 
-REPAIR_NORMS = ("l1", "l2", "linf")
 DECISIONS = ("max", "min")
 
 
@@ -49,6 +51,9 @@ def repair_property(
     method: str = "delta",
     layers: str = "last",
     norm: str = "l1",
+    weights: PerEntry | None = None,
+    max_change: PerEntry | str | None = None,
+    keep_soft: float | None = None,
     gap: float = 0.01,
     solver: str = "highs",
     points: PointSet | None = None,
@@ -66,7 +71,10 @@ def repair_property(
 
     Args:
         layers: "last", or the name of the last affine layer.
-        norm: l1, l2 or linf.
+        norm: l0, l1, l2, linf, relative-l1, relative-l2 or relative-linf.
+        weights: of the entries in the norm; see `Aim`.
+        max_change: the largest change of every entry; see `Aim`.
+        keep_soft: what it costs to lose a point of `keep` by one unit of output; None: none may be lost.
         solver: by name; for l2, "highs" stands for "projection", which is what the result then says.
         gap: relative gap between cost and lower bound at which to stop looking for a smaller change.
         points: inputs that the repaired network must decide by their labels; without labels, at which
@@ -84,7 +92,8 @@ def repair_property(
         SoundnessError: a replay contradicts a result.
     """
     check_fits(prop, network)
-    choices = (("method", method, METHODS), ("norm", norm, REPAIR_NORMS), ("decision", decision, DECISIONS))
+    aim = Aim(norm, weights, max_change, np.inf if keep_soft is None else keep_soft)
+    choices = (("method", method, METHODS), ("decision", decision, DECISIONS))
     for what, got, known in choices:
         if got not in known:
             raise EditError(f"unknown {what} {got!r}: choose one of {', '.join(known)}")
@@ -94,7 +103,7 @@ def repair_property(
         network,
         prop,
         layers=layers,
-        norm=norm,
+        aim=aim,
         gap=gap,
         solver=solver,
         points=points,

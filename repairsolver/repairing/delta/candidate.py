@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from layerwise.norm import NORMS
 from repairsolver.network import replace_parameters
 from repairsolver.network.graph import Network
 from repairsolver.property.specification import Property
-from repairsolver.repairing.delta.layer import EditableLayer
+from repairsolver.repairing.delta.layer import Layer
 from repairsolver.repairing.result import Delta, TensorChange
 from repairsolver.results import Array, Verdict, VerifyStatus
 
@@ -22,7 +22,7 @@ class Candidate:
     Args:
         network: read back from the changed ONNX file.
         delta: the change after rounding, [unknowns].
-        cost: its norm.
+        cost: the objective at it.
         margin: what the program was asked for.
         verdict: of the verification, if there was one.
     """
@@ -39,7 +39,11 @@ class Candidate:
 
 
 def make_candidate(
-    network: Network, layer: EditableLayer, delta: Array, norm: str, margin: float
+    network: Network,
+    layer: Layer,
+    delta: Array,
+    cost: Callable[[Array], float],
+    margin: float,
 ) -> Candidate:
     """Round a change, write it into the file, and read the network back."""
     rounded = layer.rounded(delta)
@@ -47,17 +51,18 @@ def make_candidate(
     stored = {p.source.tensor: p.stored for p in layer.parameters}
     changed = {name: new for name, new in tensors.items() if not np.array_equal(new, stored[name])}
     written = replace_parameters(network, changed) if changed else network
-    return Candidate(written, rounded, NORMS[norm].value(rounded), margin)
+    return Candidate(written, rounded, cost(rounded), margin)
 
 
-def edit_of(network: Network, layer: EditableLayer, delta: Array) -> Delta:
+def edit_of(network: Network, layer: Layer, delta: Array) -> Delta:
     """The change as tensors of the file."""
     tensors = layer.changed(delta)
     changes = tuple(
         TensorChange(
-            p.source.tensor, layer.name, p.role, p.stored, tensors[p.source.tensor], p.source.transposed
+            p.source.tensor, block.name, p.role, p.stored, tensors[p.source.tensor], p.source.transposed
         )
-        for p in layer.parameters
+        for block in layer.blocks
+        for p in block.parameters
         if not np.array_equal(tensors[p.source.tensor], p.stored)
     )
     return Delta(changes, network.sha256)

@@ -27,6 +27,7 @@ from repairsolver.repairing.delta.branching import Optimum, optimise
 from repairsolver.repairing.delta.candidate import Candidate, make_candidate, tightened
 from repairsolver.repairing.delta.layer import EditableLayer
 from repairsolver.repairing.delta.margin import Margins
+from repairsolver.repairing.delta.objective import Objective
 from repairsolver.repairing.delta.program import LeastChange
 from repairsolver.repairing.delta.pursuit import pursue
 from repairsolver.repairing.delta.requirements import Requirements
@@ -79,7 +80,7 @@ class Session:
     prop: Property
     layer: EditableLayer
     requirements: Requirements
-    norm: str
+    objective: Objective
     gap: float
     solver: str
     limits: Limits
@@ -118,17 +119,18 @@ class Session:
 
     def problem(self, margin: float, seconds: float, limit: float = np.inf) -> LeastChange:
         deadline = None if np.isinf(seconds) else time.perf_counter() + max(seconds, 0.0)
-        return LeastChange(self.requirements, margin, self.norm, self.solver, deadline, limit, self.seed)
+        return LeastChange(self.requirements, margin, self.objective, self.solver, deadline, limit, self.seed)
 
     def candidate(self, optimum: Optimum, margin: float) -> Candidate:
         """Write a change into the file; counts as a round."""
         assert optimum.delta is not None
-        made = make_candidate(self.network, self.layer, optimum.delta, self.norm, margin)
+        cost = self.problem(0.0, np.inf).cost
+        made = make_candidate(self.network, self.layer, optimum.delta, cost, margin)
         self.rounds += 1
         self.last = made
         self.emit(
             "solve",
-            f"candidate {self.rounds}: {self.norm} norm {made.cost:.6g}, margin {margin:.3g}, "
+            f"candidate {self.rounds}: {self.objective.name} norm {made.cost:.6g}, margin {margin:.3g}, "
             f"{len(self.requirements)} requirements",
             cost=made.cost,
             margin=margin,

@@ -13,12 +13,13 @@ from repairsolver.repairing.delta.candidate import Candidate, edit_of
 from repairsolver.repairing.delta.layer import find_layer
 from repairsolver.repairing.delta.loop import Session, learn, search, search_margins, update_bound, verify
 from repairsolver.repairing.delta.margin import START
+from repairsolver.repairing.delta.objective import Aim, check_solver, objective_for
 from repairsolver.repairing.delta.points import add_points
 from repairsolver.repairing.delta.requirements import Requirements
 from repairsolver.repairing.delta.ties import tie_weights
 from repairsolver.repairing.result import Delta, Repair
 from repairsolver.results import Limits, OnEvent, RepairStatus, Verdict, VerifyStatus
-from repairsolver.solvers import SolutionStatus, get_solver
+from repairsolver.solvers import SolutionStatus
 
 FIRST_ATTACK_SECONDS = 3.0
 
@@ -39,7 +40,7 @@ def repair_delta(
     prop: Property,
     *,
     layers: str,
-    norm: str,
+    aim: Aim,
     gap: float,
     solver: str,
     points: PointSet | None,
@@ -50,12 +51,13 @@ def repair_delta(
     on_event: OnEvent | None,
 ) -> Repair:
     """See `repairsolver.repairing.engine.repair_property`."""
-    solver = QUADRATIC if (norm, solver) == ("l2", "highs") else solver
-    get_solver(solver)
     layer = find_layer(network, layers)
+    objective = objective_for(layer, aim)
+    solver = QUADRATIC if (objective.norm, solver) == ("l2", "highs") else solver
+    check_solver(solver, objective)
     requirements = Requirements(network, layer)
-    session = Session(network, prop, layer, requirements, norm, gap, solver, limits, seed, on_event)
-    add_points(requirements, prop, points, keep, decision)
+    session = Session(network, prop, layer, requirements, objective, gap, solver, limits, seed, on_event)
+    add_points(requirements, prop, points, keep, decision, aim.keep_penalty)
     verdict = find_violations(session)
     if not requirements.missed(network):
         return _nothing_to_do(session, verdict)
@@ -155,7 +157,7 @@ def _repair(
         status=status,
         network=None if candidate is None else candidate.network,
         edit=edit,
-        norm=session.norm,
+        norm=session.objective.name,
         cost=cost,
         lower_bound=lower,
         gap=relative,

@@ -20,8 +20,11 @@ def add_points(
     points: PointSet | None,
     keep: PointSet | None,
     decision: str,
+    penalty: float = np.inf,
 ) -> None:
     """Ask for labels (or safety) at the points to repair, and for labels (or the old decision) at `keep`.
+
+    With a finite penalty the points to keep may be lost.
 
     All inputs are rounded to the network's element type first, as the network sees them.
 
@@ -44,7 +47,8 @@ def add_points(
         wanted.append((keep, inputs, labels))
     _require_consistent(wanted)
     for given, inputs, labels in wanted:
-        requirements.decide(inputs, labels, decision, keep=given is keep)
+        price = penalty if given is keep else np.inf
+        requirements.decide(inputs, labels, decision, keep=given is keep, penalty=price)
 
 
 def _fitting(network: Network, points: PointSet, purpose: str) -> Array:

@@ -1,33 +1,32 @@
-r"""The least change that satisfies the rows of a node: a linear or quadratic program, rows added lazily.
+r"""The least change that satisfies the rows of a node: rows are added while any of them is violated.
 
-With \(\delta = \sigma \delta'\) and \(\sigma\) the largest amount that is missing, the program is
-
-$$ \min \lVert \delta' \rVert \quad\text{s.t.}\quad
-   (c\, T J(h))\, \delta' \ge (need - s) / \sigma \;\text{ for the active rows},\quad
-   |\delta'_i| \le U / \sigma, $$
-
-where U is the norm of a change that is known to be enough, or infinite: for L1, L2 and Linf no better
-change has an entry above U, so the bounds cut nothing off, and they make every dual bound rigorous.
+Every smaller program is a relaxation: its dual bound holds for all rows. With U the objective of a
+change that is known to be enough, no better one has \(w_u |\delta_u| > U\) (L1, L2 and Linf), so that
+these bounds cut nothing off, and they make every dual bound rigorous.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
-from layerwise.norm import NORMS
-from layerwise.program import Expr, Program
 from repairsolver.errors import SolverError
+from repairsolver.repairing.delta.objective import Objective
+from repairsolver.repairing.delta.reduced import Rows, least_change
 from repairsolver.repairing.delta.requirements import Group, Requirements
 from repairsolver.results import Array
-from repairsolver.solvers import Solution, SolutionStatus, get_solver
+from repairsolver.solvers import SolutionStatus
 
 BATCH = 60
-"""Rows added at once."""
+"""Rows added at once; half as many as there are, if that is more."""
+
+HELD = 4_000_000
+"""Entries of dense gradients held at once."""
 
 TOLERANCE = 1e-6
 """By how much, relative to the largest amount that was missing, a row may fall short."""
@@ -57,22 +56,21 @@ class LeastChange:
 
     Args:
         margin: asked of the strict rows.
-        norm: l1, l2 or linf.
         solver: by name.
         deadline: `time.perf_counter()` value, or None.
-        limit: U, the norm of a change that is known to be enough; infinite if none is.
-        weights: of the unknowns in the norm, at least 1 each.
+        limit: U, the objective of a change that is known to be enough; infinite if none is.
+        weights: of the unknowns on top of the objective's own, at least 1 each.
     """
 
     requirements: Requirements
     margin: float
-    norm: str
+    objective: Objective
     solver: str
     deadline: float | None = None
     limit: float = np.inf
     seed: int = 0
     weights: Array | float = 1.0
-    _rows: dict[Row, Array] = field(default_factory=dict)
+    _rows: dict[Row, sparse.csr_array] = field(default_factory=dict)
     _active: dict[Row, None] = field(default_factory=dict)
 
     def shortfall(self, group: Group, delta: Array) -> Array:
@@ -89,44 +87,78 @@ class LeastChange:
         return max(max(worst), 1e-12)
 
     def cost(self, delta: Array) -> float:
-        """The (weighted) norm of a change [unknowns]."""
-        return NORMS[self.norm].value(delta, self.weights)
+        """The objective at a change [unknowns]: its (weighted) norm, and what soft points lack."""
+        return self.objective.value(delta, self.weights) + self._penalties(delta)
+
+    def _penalties(self, delta: Array) -> float:
+        """What soft points lack, each its worst row, times the penalty."""
+        total = 0.0
+        for group in self.requirements.groups.values():
+            if np.isfinite(group.penalty):
+                total += group.penalty * float(
+                    np.maximum(self.shortfall(group, delta).max(axis=1), 0.0).sum()
+                )
+        return total
 
     def solve(self, choices: Mapping[Key, int], shared: bool) -> Relaxed:
         """The least change with the chosen rows, adding the most violated ones until none is violated."""
         scale = self.scale()
         bound, delta = 0.0, np.zeros(self.requirements.layer.size)
+        objective = self._bounded()
+        used: set[Row] = set()
         while True:
-            fresh = self._violated(choices, shared, delta, TOLERANCE * scale)
+            fresh = self._violated(choices, shared, delta, TOLERANCE * scale, used)
             if not fresh:
                 return Relaxed(SolutionStatus.OPTIMAL, delta, bound)
-            for row in fresh:
-                self._active[row] = None
-            solution, unit = self._once(self._allowed(choices, shared), scale)
-            if solution.bound is not None:
-                bound = max(bound, NORMS[self.norm].of_objective(solution.bound) * unit)
-            if solution.values is None or solution.status is not SolutionStatus.OPTIMAL:
-                return Relaxed(solution.status, None, bound)
-            moved = solution.values[: len(delta)] * unit
-            if np.array_equal(moved, delta):
+            if used.issuperset(fresh):
                 raise SolverError(
                     f"solver {self.solver!r} leaves {len(fresh)} rows violated by more than "
                     f"{TOLERANCE:g} (relative): take another solver, or a larger margin"
                 )
-            delta = moved
+            self._active.update(dict.fromkeys(fresh))
+            active = self._allowed(choices, shared)
+            used = set(active)
+            rows = self._program_rows(active)
+            left = None if self.deadline is None else max(self.deadline - time.perf_counter(), 0.05)
+            found = least_change(
+                rows, objective, scale=scale, solver=self.solver, seconds=left, seed=self.seed
+            )
+            if found.bound is not None:
+                bound = max(bound, found.bound)
+            if found.delta is None:
+                return Relaxed(found.status, None, bound)
+            delta = found.delta
+
+    def _bounded(self) -> Objective:
+        """The objective with all weights; its reach is cut by U, and by what rounding may add to a change."""
+        weights, reach = self.objective.weights * self.weights, self.objective.reach
+        if self.margin > 0:
+            reach = self.objective.roundable
+        if self.objective.norm != "l0":
+            reach = np.minimum(reach, self.limit / np.asarray(weights))
+        return replace(self.objective, weights=weights, reach=reach)
 
     def _violated(
-        self, choices: Mapping[Key, int], shared: bool, delta: Array, tolerance: float
+        self, choices: Mapping[Key, int], shared: bool, delta: Array, tolerance: float, used: set[Row]
     ) -> list[Row]:
-        """The worst rows that must hold in this node and do not."""
+        """The worst rows that must hold in this node and do not; of every point the worst one alone.
+
+        A soft point pays for its worst used row: only rows that lack more than that are missing.
+        """
         found: list[tuple[float, Row]] = []
+        most = max(BATCH, len(self._active) // 2)
         for name, group in self.requirements.groups.items():
             short = self.shortfall(group, delta)
-            forced = self._forced(name, group, choices, shared)
-            for point, row in np.argwhere(forced & (short > tolerance)):
-                found.append((float(short[point, row]), (name, int(point), int(row))))
+            short[~self._forced(name, group, choices, shared)] = -np.inf
+            worst = short.argmax(axis=1)
+            value = short[np.arange(len(short)), worst]
+            if np.isfinite(group.penalty):
+                value = value - _paid(name, short, used)
+            ranked = np.argsort(-value, kind="stable")[:most]
+            ranked = ranked[value[ranked] > tolerance]
+            found += [(float(value[point]), (name, int(point), int(worst[point]))) for point in ranked]
         found.sort(key=lambda item: -item[0])
-        return [row for _, row in found[:BATCH]]
+        return [row for _, row in found[:most]]
 
     def _forced(self, name: str, group: Group, choices: Mapping[Key, int], shared: bool) -> NDArray[np.bool_]:
         """Which rows [b, r] must hold: of plain groups all, of the others those chosen."""
@@ -147,33 +179,41 @@ class LeastChange:
         masks = {name: self._forced(name, group, choices, shared) for name, group in groups.items()}
         return [row for row in self._active if masks[row[0]][row[1], row[2]]]
 
-    def _once(self, rows: Sequence[Row], scale: float) -> tuple[Solution, float]:
-        """The program of some rows; the change is its solution times the unit that comes with it.
-
-        The unit makes the solution's size about 1 whatever the sizes of the layer's inputs and of what is
-        missing: solvers have absolute tolerances.
-        """
-        program = Program()
-        size = self.requirements.layer.size
-        matrix = np.stack([self._gradient(row) for row in rows])
-        steepest = float(np.abs(matrix).max(axis=1).min())
-        unit = scale / steepest if steepest > 0 else scale
-        reach = self.limit / unit
-        delta = NORMS[self.norm].minimise(program, size, lower=-reach, upper=reach, weights=self.weights)
+    def _program_rows(self, rows: list[Row]) -> Rows:
+        """The rows with what each lacks; soft points own their rows."""
         groups = self.requirements.groups
+        self._collect([row for row in rows if row not in self._rows])
         missing = [groups[n].need(self.margin)[p] - groups[n].slack[p, r] for n, p, r in rows]
-        program.rows((matrix * (unit / scale)) @ delta, lower=np.array(missing) / scale)
-        left = None if self.deadline is None else max(self.deadline - time.perf_counter(), 0.05)
-        solution = get_solver(self.solver).solve(program, seconds=left, seed=self.seed)
-        return _changes(solution, delta), unit
+        points = [(n, p) for n, p, _ in rows if np.isfinite(groups[n].penalty)]
+        place = {key: i for i, key in enumerate(dict.fromkeys(points))}
+        return Rows(
+            sparse.csr_array(sparse.vstack([self._rows[row] for row in rows], format="csr")),
+            np.array(missing),
+            np.array([place.get((n, p), -1) for n, p, _ in rows], dtype=np.int64),
+            np.array([groups[n].penalty for n, _ in place]),
+        )
 
-    def _gradient(self, row: Row) -> Array:
-        if row not in self._rows:
-            name, point, index = row
-            self._rows[row] = self.requirements.gradient(self.requirements.groups[name], point, index)
-        return self._rows[row]
+    def _collect(self, rows: list[Row]) -> None:
+        """Compute gradients, the points of one row of a group together."""
+        layer, groups = self.requirements.layer, self.requirements.groups
+        most = max(1, HELD // layer.size)
+        alike: dict[tuple[str, int], list[int]] = {}
+        for name, point, index in rows:
+            alike.setdefault((name, index), []).append(point)
+        for (name, index), points in alike.items():
+            group = groups[name]
+            for start in range(0, len(points), most):
+                part = points[start : start + most]
+                dense = layer.gradient(group.hidden[part], group.readout[index : index + 1])[:, 0]
+                matrix = sparse.csr_array(dense)
+                for k, point in enumerate(part):
+                    self._rows[name, point, index] = matrix[[k]]
 
 
-def _changes(solution: Solution, delta: Expr) -> Solution:
-    """The solution with the changes as its values."""
-    return solution if solution.values is None else replace(solution, values=delta.value(solution.values))
+def _paid(name: str, short: Array, used: set[Row]) -> Array:
+    """What the used rows of a group's points fall short by, [b]; 0 for points without."""
+    paid = np.zeros(len(short))
+    for key, point, row in used:
+        if key == name:
+            paid[point] = max(paid[point], short[point, row])
+    return paid

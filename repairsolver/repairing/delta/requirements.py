@@ -21,7 +21,7 @@ from repairsolver.errors import EditError
 from repairsolver.network.graph import Network
 from repairsolver.network.replay import replay
 from repairsolver.property.specification import Property
-from repairsolver.repairing.delta.layer import EditableLayer
+from repairsolver.repairing.delta.layer import Layer
 from repairsolver.results import Array
 from repairsolver.verification.replay import into_box
 
@@ -43,6 +43,7 @@ class Group:
         slack: s, [b, r], of the original network.
         rounding: how much the file's element type may move a row, [b].
         floor: [b].
+        penalty: for each unit by which a point falls short; infinite where it must not.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Group:
     slack: Array
     rounding: Array
     floor: Array
+    penalty: float = np.inf
 
     @property
     def plain(self) -> bool:
@@ -86,7 +88,7 @@ class Requirements:
     """All that was collected so far, by group; grows round by round."""
 
     network: Network
-    layer: EditableLayer
+    layer: Layer
     groups: dict[str, Group] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -131,10 +133,13 @@ class Requirements:
                 self._add(name, conjunction.output, inside, shift, every=False, strict=True)
         return len(self) - before
 
-    def decide(self, inputs: Array, labels: Ids, decision: str, *, keep: bool) -> None:
+    def decide(
+        self, inputs: Array, labels: Ids, decision: str, *, keep: bool, penalty: float = np.inf
+    ) -> None:
         """Ask that the decision at these inputs [b, n] is the label [b].
 
-        Points to keep get no margin, and no floor above what the original network has.
+        Points to keep get no margin, and no floor above what the original network has. With a finite
+        penalty they may be lost, at that price for each unit by which the worst row falls short.
         """
         identity = np.eye(self.network.output_size)
         sign = 1.0 if decision == "max" else -1.0
@@ -142,12 +147,19 @@ class Requirements:
             readout = sign * (identity[label] - np.delete(identity, label, axis=0))
             at = inputs[labels == label]
             shift = np.zeros((len(at), len(readout)))
-            self._add(
-                f"{'keep' if keep else 'repair'} {label}", readout, at, shift, every=True, strict=not keep
-            )
+            name = f"{'keep' if keep else 'repair'} {label}"
+            self._add(name, readout, at, shift, every=True, strict=not keep, penalty=penalty)
 
     def _add(
-        self, name: str, readout: Array, inputs: Array, shift: Array, *, every: bool, strict: bool
+        self,
+        name: str,
+        readout: Array,
+        inputs: Array,
+        shift: Array,
+        *,
+        every: bool,
+        strict: bool,
+        penalty: float = np.inf,
     ) -> None:
         group = self.groups.get(name)
         if group is not None and len(inputs):
@@ -160,7 +172,7 @@ class Requirements:
         slack = scores @ readout.T + shift
         rounding = self._rounding(hidden, readout)
         floor = rounding if strict else np.minimum(rounding, np.maximum(slack.min(axis=1), 0.0))
-        new = Group(name, readout, every, strict, inputs, hidden, shift, slack, rounding, floor)
+        new = Group(name, readout, every, strict, inputs, hidden, shift, slack, rounding, floor, penalty)
         self.groups[name] = new if group is None else group.joined(new)
 
     def _rounding(self, hidden: Array, readout: Array) -> Array:
@@ -173,9 +185,11 @@ class Requirements:
         return np.asarray(eps * (self.layer.magnitude(hidden) @ np.abs(readout).T).max(axis=1))
 
     def missed(self, candidate: Network) -> dict[str, Ids]:
-        """At which points of which groups the candidate's replayed outputs fail."""
+        """At which points of which groups the candidate's replayed outputs fail; soft points may."""
         found = {}
         for name, group in self.groups.items():
+            if np.isfinite(group.penalty):
+                continue
             rows = replay(candidate, group.inputs) @ group.readout.T + group.shift
             failed = np.flatnonzero(group.reached(rows) <= 0)
             if failed.size:

@@ -1,0 +1,151 @@
+r"""The least change under some rows, over the unknowns that these rows touch.
+
+An unknown that no row touches stays 0 in a least change, so that it needs no column: few rows over a
+layer of millions of weights are a small program. With \(\delta = u\,\delta'\) and rows divided by
+\(\sigma\), solvers see numbers near 1 whatever the sizes of the layer's inputs and of what is missing:
+
+$$ \min \lVert w \odot \delta' \rVert + \sum_i \frac{\pi_i \sigma}{u} s_i \quad\text{s.t.}\quad
+   \frac{u}{\sigma} g_k \delta' + s_{i(k)} \ge \frac{missing_k}{\sigma},\quad s \ge 0,\quad
+   |\delta'_j| \le R_j / u, $$
+
+where rows of points that must be kept have no s. After an L0 program, the entries that it chose get
+the least L1 norm, because binaries say nothing about sizes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import sparse
+
+from layerwise.norm import NORMS
+from layerwise.program import Expr, Program
+from repairsolver.errors import SolverError
+from repairsolver.repairing.delta.objective import Objective
+from repairsolver.results import Array
+from repairsolver.solvers import Solution, SolutionStatus, get_solver
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """Rows g delta >= missing over all unknowns.
+
+    Args:
+        matrix: g, [k, unknowns].
+        missing: [k].
+        owner: [k], which soft point a row belongs to, -1 for rows that must hold.
+        penalty: pi, one per soft point, for each unit by which its worst row falls short.
+    """
+
+    matrix: sparse.csr_array
+    missing: Array
+    owner: np.ndarray[tuple[int], np.dtype[np.int64]]
+    penalty: Array
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Least:
+    """The answer: [unknowns] unless there is none, and a lower bound on the objective of all others."""
+
+    status: SolutionStatus
+    delta: Array | None
+    bound: float | None
+
+
+def least_change(
+    rows: Rows, objective: Objective, *, scale: float, solver: str, seconds: float | None, seed: int
+) -> Least:
+    """Solve the program of the module's formula.
+
+    Args:
+        objective: norm, weights and reach, all [unknowns].
+        scale: sigma.
+    """
+    touched, matrix = _touched(rows.matrix)
+    steepest = float(abs(matrix).max(axis=1).toarray().min()) if matrix.nnz else 0.0
+    unit = scale / steepest if steepest > 0 else scale
+    small = Rows(sparse.csr_array(matrix * (unit / scale)), rows.missing / scale, rows.owner, rows.penalty)
+    price = scale / unit**objective.degree
+    part = replace(
+        objective,
+        weights=np.asarray(np.broadcast_to(objective.weights, rows.matrix.shape[1])[touched]),
+        reach=np.asarray(np.broadcast_to(objective.reach, rows.matrix.shape[1])[touched]) / unit,
+    )
+    found = _solve(small, part, price, solver, seconds, seed)
+    bound = found.solution.bound
+    if bound is not None:
+        bound = NORMS[objective.norm].of_objective(bound) * unit**objective.degree
+    if found.solution.status is not SolutionStatus.OPTIMAL:
+        return Least(found.solution.status, None, bound)
+    values = _polished(small, part, found, solver, seconds, seed) if objective.norm == "l0" else found.values
+    delta = np.zeros(rows.matrix.shape[1])
+    delta[touched] = values * unit
+    return Least(found.solution.status, delta, bound)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Found:
+    """A solution, with the changes [columns] and what soft points fall short by, both empty without one."""
+
+    solution: Solution
+    values: Array
+    short: Array
+
+
+def _solve(
+    rows: Rows, objective: Objective, price: float, solver: str, seconds: float | None, seed: int
+) -> _Found:
+    program = Program()
+    size, soft = rows.matrix.shape[1], len(rows.penalty)
+    reach = np.asarray(objective.reach)
+    norm = NORMS[objective.norm]
+    delta = norm.minimise(program, size, lower=-reach, upper=reach, weights=objective.weights)
+    slack = program.columns(soft, 0.0, name="short")
+    left: Expr = rows.matrix @ delta
+    if soft:
+        at = np.flatnonzero(rows.owner >= 0)
+        shape = (len(rows.owner), soft)
+        left = left + sparse.csr_array((np.ones(len(at)), (at, rows.owner[at])), shape=shape) @ slack
+        program.add_cost((rows.penalty * price)[None] @ slack)
+    program.rows(left, lower=rows.missing)
+    solution = get_solver(solver).solve(program, seconds=seconds, seed=seed)
+    if solution.values is None:
+        return _Found(solution, np.zeros(0), np.zeros(0))
+    values = delta.value(solution.values)
+    if norm.integers:  # the binaries stand right behind the changes; an entry without one is a residue
+        values = np.where(solution.values[size : 2 * size] > 0.5, values, 0.0)
+    return _Found(solution, values, slack.value(solution.values))
+
+
+def _polished(
+    rows: Rows, objective: Objective, found: _Found, solver: str, seconds: float | None, seed: int
+) -> Array:
+    """The least L1 norm with the entries of an L0 solution alone, soft points no worse than there."""
+    chosen = np.flatnonzero(found.values)
+    if not chosen.size:
+        return found.values
+    given = np.where(rows.owner >= 0, np.append(found.short, 0.0)[rows.owner], 0.0)
+    hard = np.full(len(rows.owner), -1)
+    part = Rows(sparse.csr_array(rows.matrix[:, chosen]), rows.missing - given, hard, np.zeros(0))
+    least = _solve(
+        part, Objective("l1", 1.0, np.asarray(objective.reach)[chosen]), 0.0, solver, seconds, seed
+    )
+    if least.solution.status in (SolutionStatus.TIMEOUT, SolutionStatus.FEASIBLE):
+        return found.values
+    if least.solution.values is None:
+        raise SolverError(
+            f"solver {solver!r} chose {len(chosen)} entries whose change does not satisfy the rows by "
+            "itself: give a smaller max_change, on which the binaries' precision rests"
+        )
+    result = np.zeros_like(found.values)
+    result[chosen] = least.values
+    return result
+
+
+def _touched(matrix: sparse.csr_array) -> tuple[np.ndarray[tuple[int], np.dtype[np.int64]], sparse.csr_array]:
+    """The columns with entries, and the matrix of these alone."""
+    touched, position = np.unique(matrix.indices, return_inverse=True)
+    shape = (matrix.shape[0], len(touched))
+    part = sparse.csr_array((matrix.data, position.astype(np.int32), matrix.indptr), shape=shape)
+    return touched.astype(np.int64), part
