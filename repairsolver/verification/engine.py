@@ -8,10 +8,11 @@ from contextlib import contextmanager
 
 import torch
 
+from repairsolver.network.float32 import float32_box, require_float32
 from repairsolver.network.graph import Network
 from repairsolver.property import check_fits
-from repairsolver.property.specification import Property
-from repairsolver.results import Limits, OnEvent, Verdict, VerifyStatus
+from repairsolver.property.specification import Property, Region
+from repairsolver.results import Arithmetic, Limits, OnEvent, Verdict, VerifyStatus
 from repairsolver.verification.attack import Effort, attack
 from repairsolver.verification.query import queries, strip_softmax
 from repairsolver.verification.record import Record
@@ -19,7 +20,7 @@ from repairsolver.verification.run import Run
 from repairsolver.verification.searching import solve_boxes, split_boxes
 
 # Enough for most violations; the search repeats it, harder, while it goes on.
-FIRST_EFFORT = Effort(samples=4096, restarts=16, steps=12)
+FIRST_EFFORT = Effort(samples=2048, restarts=16, steps=12, rounds=1)
 
 # Beyond this many varying inputs, halving one of them hardly tightens anything.
 MOST_SPLIT_INPUTS = 16
@@ -35,6 +36,7 @@ def verify_property(
     device: str = "cpu",
     effort: Effort | None = None,
     record: bool = False,
+    arithmetic: Arithmetic = "real",
 ) -> Verdict:
     """Decide whether a network satisfies a property on all its regions.
 
@@ -49,6 +51,7 @@ def verify_property(
         limits: wall-clock seconds and the memory of batched bounds.
         device: where bounds are computed, as torch names it.
         effort: of the attack.
+        arithmetic: what is proved; float32 uses 1. and linear bounds alone (2., or one round of them).
         record: keep the proof, as the verdict's certificate (none if exact programs took part).
 
     Returns:
@@ -61,6 +64,8 @@ def verify_property(
     """
     check_fits(prop, network)
     limits = limits or Limits()
+    if arithmetic == "float32":
+        require_float32(network)
     core, prop = strip_softmax(network, prop)
     if not any(region.unsafe for region in prop.regions):
         proof = Record(0).certificate(network, prop, 0) if record else None

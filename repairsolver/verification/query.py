@@ -97,8 +97,13 @@ def queries(prop: Property, device: str | torch.device, dtype: torch.dtype = tor
     return Queries(lower, upper, stacked("output"), stacked("input"), stacked("bound"))
 
 
-def slack(found: Queries, index: Tensor, points: Tensor, outputs: Tensor) -> Tensor:
-    """min over rows of d - C y - D x for points [b, n] with outputs [b, m] in queries `index` [b]: [b]."""
+def slack_rows(found: Queries, index: Tensor, points: Tensor, outputs: Tensor) -> Tensor:
+    """d - C y - D x for points [b, n] with outputs [b, m] in queries `index` [b]: [b, r]."""
     values = (found.output[index] @ outputs.unsqueeze(2)).squeeze(2)
     values = values + (found.input[index] @ points.unsqueeze(2)).squeeze(2)
-    return (found.bound[index] - values).amin(dim=1)
+    return found.bound[index] - values
+
+
+def slack(found: Queries, index: Tensor, points: Tensor, outputs: Tensor) -> Tensor:
+    """min over rows of d - C y - D x for points [b, n] with outputs [b, m] in queries `index` [b]: [b]."""
+    return slack_rows(found, index, points, outputs).amin(dim=1)

@@ -1,4 +1,4 @@
-r"""Falsification: random sampling, then projected gradient ascent on the violation.
+r"""What is compared against: random sampling, then projected gradient ascent on the violation, no more.
 
 The violation of a conjunction at x is $\min_r d_r - C_r f(x) - D_r x$; ascent follows the gradient of
 its smallest row, with sign steps scaled to the box. Everything runs in float32 on the network's own
