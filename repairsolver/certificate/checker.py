@@ -7,6 +7,7 @@ are at least 0 are sound). All bounds are computed here.
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -75,12 +76,14 @@ def check(
     *,
     network: Network | str | Path,
     property: Property | str | Path,  # noqa: A002
+    seconds: float | None = None,
 ) -> CheckResult:
     """Does a certificate prove that the network has the property?
 
     Args:
         certificate: as `verify` returned it, or a file.
         network, property: the same as in `verify`; they must be those that the certificate names by hash.
+        seconds: give up after this time: the answer is then that nothing is proved.
 
     Raises:
         NetworkError, PropertyError: a file is malformed, or network and property do not fit.
@@ -96,7 +99,7 @@ def check(
         identify(found, net, prop)
         checker = Checker(logits(net, prop), prop, found)
         with np.errstate(all="ignore"):
-            boxes = checker.run()
+            boxes = checker.run(math.inf if seconds is None else started + seconds)
     except (InvalidError, CertificateError) as problem:
         return CheckResult(False, str(problem), boxes, time.monotonic() - started)
     reason = (
@@ -143,7 +146,7 @@ class Checker:
         # Level by level, the children of the k-th split are nodes roots + 2 k and roots + 2 k + 1.
         self.child[split] = roots + 2 * np.arange(count)
 
-    def run(self) -> int:
+    def run(self, until: float = math.inf) -> int:
         """Examine the whole forest, depth first; returns the number of boxes, or raises at a wrong leaf."""
         roots = np.arange(len(self.lower))
         known = root_bounds(self.layers, self.lower, self.upper)
@@ -151,6 +154,8 @@ class Checker:
         stack = [_Part(roots, roots, Boxes(self.lower, self.upper, known, *nothing))]
         examined = 0
         while stack:
+            if time.monotonic() > until:
+                raise InvalidError(f"The time was up after {examined} boxes.")
             part = stack.pop()
             while stack and len(part) + len(stack[-1]) <= BATCH:
                 part = _joined(part, stack.pop())
