@@ -37,7 +37,9 @@ if TYPE_CHECKING:
     from repairsolver.results import Certificate as Certificate
     from repairsolver.results import Counterexample as Counterexample
     from repairsolver.results import Event as Event
+    from repairsolver.results import Interrupted as Interrupted
     from repairsolver.results import Limits as Limits
+    from repairsolver.results import OpenBoxes as OpenBoxes
     from repairsolver.results import RepairStatus as RepairStatus
     from repairsolver.results import Verdict as Verdict
     from repairsolver.results import VerifyStatus as VerifyStatus
@@ -75,7 +77,9 @@ _HOME = {
     "Certificate": "repairsolver.results",
     "Counterexample": "repairsolver.results",
     "Event": "repairsolver.results",
+    "Interrupted": "repairsolver.results",
     "Limits": "repairsolver.results",
+    "OpenBoxes": "repairsolver.results",
     "RepairStatus": "repairsolver.results",
     "Verdict": "repairsolver.results",
     "VerifyStatus": "repairsolver.results",

@@ -32,6 +32,10 @@ class CertificateError(RepairSolverError, ValueError):
     """A certificate is malformed, or there is none to write."""
 
 
+class TreeError(RepairSolverError, ValueError):
+    """A file of a search under way is damaged, or belongs to another network, property or version."""
+
+
 class EditError(RepairSolverError, ValueError):
     """A requested edit names a layer or parameter that does not exist or cannot be edited."""
 

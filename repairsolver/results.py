@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+# What a proof speaks of: the exact network, or every float32 execution of its ONNX file.
+Arithmetic = Literal["real", "float32"]
 
 
 def counted(number: int, noun: str, plural: str | None = None) -> str:
@@ -105,7 +108,8 @@ class Certificate:
         axis: the input that a node's box is split at, -1 for a leaf: int16 [nodes].
         value: where it is split, for the split nodes in order: float64 [splits].
         weights: with what weights the rows of the conjunction are combined: uint8 [nodes, rows].
-        arithmetic: what is claimed; `real`: the exact network on the weights as stored.
+        arithmetic: what is claimed; `real`: the exact network on the weights as stored; `float32`: every
+            float32 execution of the ONNX file.
         names: how network and property are called, for people.
     """
 
@@ -123,6 +127,28 @@ class Certificate:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class OpenBoxes:
+    """The boxes of inputs on which nothing is decided yet; everywhere else the property is proved.
+
+    Args:
+        lower, upper: corners, [k, n].
+        query: of which pair (region, conjunction) of the property, counted in its order, [k].
+        bound: proved lower bound of max over rows of C y + D x - d on each box, at most 0, [k].
+    """
+
+    lower: Array
+    upper: Array
+    query: NDArray[np.int64]
+    bound: Array
+
+    def __len__(self) -> int:
+        return len(self.bound)
+
+    def __repr__(self) -> str:
+        return f"<OpenBoxes: {len(self)}, least bound {self.bound.min(initial=np.inf):.4g}>"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Verdict:
     """The answer of a verification, with what it rests on.
 
@@ -132,13 +158,18 @@ class Verdict:
         counterexamples: all that were found and replayed, worst first.
         best_bound: the largest proved lower bound b such that no input violates by more than -b;
             positive means proved. None where nothing was bounded.
-        proved_volume: share of the input volume on which the property is proved, 0 to 1.
+        proved_volume: share of the input volume on which the property is proved, 0 to 1. Where phases
+            are split, every split halves its part.
         methods: what was tried, in order, e.g. ("attack", "input splitting", "milp").
         boxes: number of sub-boxes whose bounds were computed.
         seconds: wall-clock time spent.
         seed: the seed that reproduces the run.
         arithmetic: of the proof.
         certificate: for `holds`, the proof, where it was asked for and rests on linear bounds alone.
+        open_boxes: for `unknown` and `timeout`, where the property is not proved; None where nothing was
+            bounded.
+        interrupted: the run was stopped from outside (Ctrl-C).
+        notes: sentences about what the answer rests on beyond that, or what became of a tree.
     """
 
     status: VerifyStatus
@@ -152,6 +183,9 @@ class Verdict:
     seed: int = 0
     arithmetic: str = "real"
     certificate: Certificate | None = None
+    open_boxes: OpenBoxes | None = None
+    interrupted: bool = False
+    notes: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         raise TypeError("a Verdict has no truth value: compare verdict.status with VerifyStatus.HOLDS")
@@ -167,3 +201,14 @@ class Verdict:
         if self.status is VerifyStatus.HOLDS:
             return f"<Verdict {self.status}: proved for every input of the property; {spent}>"
         return f"<Verdict {self.status}: proved on {self.proved_volume:.2%} of the input volume; {spent}>"
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C during `verify` or `repair`; `result` is what was reached: a Verdict or a Repair.
+
+    Like every KeyboardInterrupt it ends a loop or a notebook cell unless it is caught.
+    """
+
+    def __init__(self, result: object) -> None:
+        super().__init__("interrupted")
+        self.result = result

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 
@@ -12,12 +13,13 @@ from repairsolver.network.float32 import float32_box, require_float32
 from repairsolver.network.graph import Network
 from repairsolver.property import check_fits
 from repairsolver.property.specification import Property, Region
-from repairsolver.results import Arithmetic, Limits, OnEvent, Verdict, VerifyStatus
+from repairsolver.results import Arithmetic, Interrupted, Limits, OnEvent, Verdict, VerifyStatus
 from repairsolver.verification.attack import Effort, attack
 from repairsolver.verification.query import queries, strip_softmax
 from repairsolver.verification.record import Record
 from repairsolver.verification.run import Run
 from repairsolver.verification.searching import solve_boxes, split_boxes
+from repairsolver.verification.tree import Tree
 
 # Enough for most violations; the search repeats it, harder, while it goes on.
 FIRST_EFFORT = Effort(samples=2048, restarts=16, steps=12, rounds=1)
@@ -37,6 +39,7 @@ def verify_property(
     effort: Effort | None = None,
     record: bool = False,
     arithmetic: Arithmetic = "real",
+    tree: str | Path | None = None,
 ) -> Verdict:
     """Decide whether a network satisfies a property on all its regions.
 
@@ -53,6 +56,7 @@ def verify_property(
         effort: of the attack.
         arithmetic: what is proved; float32 uses 1. and linear bounds alone (2., or one round of them).
         record: keep the proof, as the verdict's certificate (none if exact programs took part).
+        tree: a file to go on from and to keep what is open and closed in; it implies `record`.
 
     Returns:
         holds (proved), violated (with replayed counterexamples, the worst first), unknown (nothing more
@@ -61,6 +65,8 @@ def verify_property(
     Raises:
         PropertyError: the property does not fit the network.
         UnsupportedOperatorError: the network or property cannot be bounded.
+        TreeError: the tree is damaged, or of another network, property or version.
+        Interrupted: Ctrl-C; its result is the verdict so far, and the tree is written.
     """
     check_fits(prop, network)
     limits = limits or Limits()
@@ -73,10 +79,22 @@ def verify_property(
         return Verdict(VerifyStatus.HOLDS, proved_volume=1.0, methods=methods, seed=seed, certificate=proof)
     regions = [region for region in prop.regions for _ in region.unsafe]
     run = Run(network, core, prop, limits, seed, on_event, device, queries(prop, device), regions)
-    run.record = record
+    run.record = record or tree is not None
+    run.tree = None if tree is None else Tree(tree, network, prop)
     with single_threaded(), torch.inference_mode(False):
-        found = _attack(run, effort)
-        return _prove(run) if found is None else found
+        try:
+            verdict = _decide(run, effort)
+        except KeyboardInterrupt:
+            run.save()
+            raise Interrupted(run.verdict(VerifyStatus.TIMEOUT, interrupted=True)) from None
+    if verdict.status in (VerifyStatus.TIMEOUT, VerifyStatus.UNKNOWN):
+        run.save()
+    return verdict
+
+
+def _decide(run: Run, effort: Effort | None) -> Verdict:
+    found = _attack(run, effort)
+    return _prove(run) if found is None else found
 
 
 @contextmanager

@@ -13,10 +13,10 @@ from repairsolver.bounds.backward import Boxes
 from repairsolver.bounds.slopes import tighten_slopes
 from repairsolver.bounds.tensors import TensorGraph, tensor_graph
 from repairsolver.verification.attack import Effort, ascend, attack
+from repairsolver.verification.frontier import Open, merge
 from repairsolver.verification.phases import Parts, PhaseSplitting, Suspects
 from repairsolver.verification.replay import replayed
 from repairsolver.verification.run import Run
-from repairsolver.verification.split import Open, merge
 
 # A local ascent starts from the most suspicious points of a round: so many points, so many steps.
 LOCAL_POINTS, LOCAL_STEPS = 8, 10

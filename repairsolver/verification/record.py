@@ -32,9 +32,18 @@ class Splits:
     value: Tensor
 
 
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """How far a record was filled at some time: boxes, and entries of its two lists."""
+
+    boxes: int = 0
+    weights: int = 0
+    splits: int = 0
+
+
 @dataclass(slots=True, eq=False)
 class Record:
-    """Every box examined, by number; roots come first, children as they are made."""
+    """Every box examined, by number; roots come first, children as they are made. It only ever grows."""
 
     boxes: int
     weights: list[tuple[Tensor, Tensor]] = field(default_factory=list)
@@ -46,6 +55,9 @@ class Record:
         self.splits.append((made, first))
         self.boxes += 2 * len(made.parent)
         return first
+
+    def mark(self) -> Mark:
+        return Mark(self.boxes, len(self.weights), len(self.splits))
 
     def certificate(self, network: Network, prop: Property, roots: int) -> Certificate:
         """The tree level by level; the network is the one that was asked about, softmax included."""

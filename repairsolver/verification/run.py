@@ -4,12 +4,54 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
 
 from repairsolver.network.graph import Network
 from repairsolver.property.specification import Property, Region
-from repairsolver.results import Certificate, Counterexample, Event, Limits, OnEvent, Verdict, VerifyStatus
+from repairsolver.results import (
+    Arithmetic,
+    Certificate,
+    Counterexample,
+    Event,
+    Limits,
+    OnEvent,
+    OpenBoxes,
+    Verdict,
+    VerifyStatus,
+)
 from repairsolver.verification.query import Queries
+from repairsolver.verification.tree import Tree
+
+
+class Reached(Protocol):
+    """How far a proof has come; it never changes, whatever the search does next."""
+
+    @property
+    def count(self) -> int:
+        """How many boxes or parts are open."""
+        ...
+
+    def proved(self) -> float:
+        """The share of the volume that is proved, 0 to 1."""
+        ...
+
+    def bound(self) -> float:
+        """The least proved bound of what is open."""
+        ...
+
+    def open_boxes(self) -> OpenBoxes: ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Savable:
+    """What a tree can hold: the kind of search, and its state as arrays when they are asked for."""
+
+    kind: str
+    to_arrays: Callable[[], dict[str, NDArray[Any]]]
 
 
 @dataclass(slots=True, eq=False)
@@ -30,6 +72,12 @@ class Run:
     found: list[Counterexample] = field(default_factory=list)
     boxes: int = 0
     record: bool = False
+    tree: Tree | None = None
+    resumed: bool = False
+    reached: Reached | None = None
+    savable: Savable | None = None
+    notes: list[str] = field(default_factory=list)
+    arithmetic: Arithmetic = "real"
 
     @property
     def elapsed(self) -> float:
@@ -44,24 +92,50 @@ class Run:
         if self.on_event is not None:
             self.on_event(Event(stage, message, self.elapsed, numbers))
 
+    def reach(self, stage: str, message: str, reached: Reached) -> None:
+        """Report how far the proof has come."""
+        self.reached = reached
+        if self.on_event is not None:
+            numbers = {"proved_volume": reached.proved(), "bound": reached.bound(), "open": reached.count}
+            self.say(stage, message, boxes=self.boxes, **numbers)
+
+    def keep(self, kind: str, to_arrays: Callable[[], dict[str, NDArray[Any]]]) -> None:
+        """Remember what a tree would hold, and write it when it is time to."""
+        self.savable = Savable(kind, to_arrays)
+        if self.tree is not None and self.tree.due:
+            self.save()
+
+    def save(self) -> None:
+        """Write the tree, if there is one to be written and something to write."""
+        if self.tree is not None and self.savable is not None:
+            self.tree.write(self.savable.kind, self.savable.to_arrays())
+
     def verdict(
         self,
         status: VerifyStatus,
         *,
         bound: float | None = None,
-        volume: float = 0.0,
+        interrupted: bool = False,
         certificate: Certificate | None = None,
     ) -> Verdict:
+        """The answer with all that was reached; a proof's `bound` is its own."""
         examples = tuple(sorted(self.found, key=lambda c: -c.violation))
+        reached, holds = self.reached, status is VerifyStatus.HOLDS
+        decided = holds or status is VerifyStatus.VIOLATED
+        if not decided and reached is not None:
+            bound = reached.bound()
         return Verdict(
             status,
             examples[0] if examples else None,
             examples,
             bound,
-            volume,
+            1.0 if holds else reached.proved() if reached is not None else 0.0,
             tuple(self.methods),
             self.boxes,
             self.elapsed,
             self.seed,
             certificate=certificate,
+            open_boxes=reached.open_boxes() if reached is not None and not decided else None,
+            interrupted=interrupted,
+            notes=tuple(self.notes),
         )

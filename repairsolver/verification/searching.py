@@ -6,20 +6,25 @@ import math
 import os
 import sys
 import time
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from repairsolver.bounds.tensors import TensorGraph, tensor_graph
 from repairsolver.errors import DeviceError
-from repairsolver.results import Array, Verdict, VerifyStatus
+from repairsolver.results import Array, OpenBoxes, Verdict, VerifyStatus, counted
 from repairsolver.verification.attack import Effort, ascend, attack
 from repairsolver.verification.exact import Rows, largest_violation
+from repairsolver.verification.frontier import Open, State, listed
+from repairsolver.verification.input_tree import KIND, to_arrays
 from repairsolver.verification.phase_search import split_phases
 from repairsolver.verification.query import Queries
 from repairsolver.verification.replay import replayed
+from repairsolver.verification.resuming import UNCHECKED, confirmed, resume
 from repairsolver.verification.run import Run
-from repairsolver.verification.split import InputSplitting, Open, Step
+from repairsolver.verification.split import InputSplitting, Step
 
 BATCH = 256
 # A local ascent starts from the most suspicious centres of a round: so many points, so many steps.
@@ -68,37 +73,45 @@ def split_boxes(run: Run) -> Verdict:
     search = InputSplitting(
         graph, run.queries, batch=BATCH, threads=thread_count(), memory=memory, record=run.record
     )
-    hottest, ladder = -math.inf, list(LADDER)
+    resume(run, search)
+    ladder = [rung for rung in LADDER if rung[0] >= search.state.examined]
+    _report(run, search)
     while not search.done:
         if run.left <= 0:
-            return run.verdict(
-                VerifyStatus.TIMEOUT, bound=search.best_bound(), volume=1 - search.open_volume()
-            )
-        steps = search.round()
-        run.boxes = search.examined
-        hottest = _inspect(run, graph, steps, hottest)
-        if not run.found and ladder and search.examined > ladder[0][0]:
+            return run.verdict(VerifyStatus.TIMEOUT)
+        steps = search.round(time.monotonic() + run.left)
+        run.boxes = search.state.examined
+        hottest = _inspect(run, graph, steps, search.state.hottest)
+        search.state = replace(search.state, hottest=hottest)
+        if not run.found and ladder and search.state.examined > ladder[0][0]:
             effort = ladder.pop(0)[1]
-            run.found += attack(run.network, run.prop, seed=run.seed + len(ladder) + 1, effort=effort)
+            seconds = None if math.isinf(run.left) else max(0.0, run.left / 2)
+            seed = run.seed + len(ladder) + 1
+            run.found += attack(
+                run.network, run.prop, seed=seed, seconds=seconds, effort=effort, device=run.device
+            )
+        _report(run, search)
         if run.found:
-            return run.verdict(VerifyStatus.VIOLATED, volume=1 - search.open_volume())
-        run.say(
-            "split",
-            f"{search.examined} boxes examined",
-            boxes=search.examined,
-            proved=1 - search.open_volume(),
-            bound=search.best_bound(),
-        )
+            return run.verdict(VerifyStatus.VIOLATED)
     left = search.remaining()
     if left is None:
-        return _proved(run, search)
-    return _solve(run, graph, left, search.open_volume())
+        return _proved(run, search.state)
+    return _solve(run, graph, left, 1 - search.state.proved())
 
 
-def _proved(run: Run, search: InputSplitting) -> Verdict:
-    record = search.record
+def _report(run: Run, search: InputSplitting) -> None:
+    examined = search.state.examined
+    run.boxes = examined
+    run.reach("split", f"{counted(examined, 'box', 'boxes')} examined", search.state)
+    run.keep(KIND, partial(to_arrays, search.state))
+
+
+def _proved(run: Run, state: State) -> Verdict:
+    record = state.record
     kept = None if record is None else record.certificate(run.network, run.prop, len(run.queries))
-    return run.verdict(VerifyStatus.HOLDS, bound=search.least_proved, volume=1.0, certificate=kept)
+    if run.resumed and kept is not None:
+        return confirmed(run, kept, state.least_proved)
+    return run.verdict(VerifyStatus.HOLDS, bound=state.least_proved, certificate=kept)
 
 
 def _inspect(run: Run, graph: TensorGraph, steps: list[Step], hottest: float) -> float:
@@ -125,43 +138,74 @@ def _collect(run: Run, points: Tensor, which: Tensor, values: Tensor) -> None:
 
 
 def solve_boxes(run: Run) -> Verdict:
-    """Bound the queries' boxes once and solve the exact program of each that this leaves open."""
+    """Bound the queries' boxes once, split phases where this leaves something open, solve what is left."""
     run.methods.append("linear bounds")
     graph = tensor_graph(run.core, torch.float64, run.device)
     memory = run.limits.memory_gb * 1e9
     search = InputSplitting(graph, run.queries, batch=1, memory=memory, record=run.record)
     search.examine_roots(time.monotonic() + run.left / 2)
-    run.boxes = search.examined
+    run.boxes = search.state.examined
+    run.reach("bound", f"{search.state.count} of {counted(len(run.queries), 'case')} left", search.state)
     left = search.remaining()
     if left is None:
-        return _proved(run, search)
-    run.say("bound", f"{len(left)} of {len(run.queries)} cases left", bound=float(left.bound.min()))
+        return _proved(run, search.state)
     rest = split_phases(run, graph, left)
     if run.found:
         return run.verdict(VerifyStatus.VIOLATED)
     if rest is None:
-        return run.verdict(VerifyStatus.HOLDS, bound=0.0, volume=1.0)
-    return _solve(run, graph, rest, len(rest.query.unique()) / len(run.queries))
+        return run.verdict(VerifyStatus.HOLDS, bound=0.0)
+    assert run.reached is not None
+    return _solve(run, graph, rest, 1 - run.reached.proved())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Left:
+    """Boxes that are left to exact programs, each taken for the same share of the volume."""
+
+    parts: tuple[Open, ...]
+    share: float
+
+    @property
+    def count(self) -> int:
+        return len(self.parts)
+
+    def proved(self) -> float:
+        return 1 - self.share * self.count
+
+    def bound(self) -> float:
+        return min((float(part.bound) for part in self.parts), default=math.inf)
+
+    def open_boxes(self) -> OpenBoxes:
+        return listed(list(self.parts))
 
 
 def _solve(run: Run, graph: TensorGraph, left: Open, volume: float) -> Verdict:
     """Exact programs, box by box, each with its share of the time."""
     run.methods.append("milp")
-    undecided: list[float] = []
-    for number in range(len(left)):
-        if run.left <= 0:
-            bounds = [*undecided, float(left.bound[number:].min())]
-            return run.verdict(VerifyStatus.TIMEOUT, bound=min(bounds), volume=1 - volume)
-        run.say("milp", f"exact program {number + 1} of {len(left)}")
-        seconds = min(run.left / (len(left) - number) * 2, run.left, 1e6)
-        bound = _solve_one(run, graph, left[slice(number, number + 1)], seconds)
+    waiting = [left[slice(number, number + 1)] for number in range(len(left))]
+    undecided: list[Open] = []
+    while waiting and run.left > 0:
+        reached = Left((*undecided, *waiting), volume / len(left))
+        run.reach("milp", f"{counted(len(waiting), 'exact program')} to go", reached)
+        seconds = min(run.left / len(waiting) * 2, run.left, 1e6)
+        bound = _solve_one(run, graph, waiting[0], seconds)
         if run.found:
-            return run.verdict(VerifyStatus.VIOLATED, volume=1 - volume)
-        undecided += [] if bound is None else [bound]
-    if not undecided:
-        return run.verdict(VerifyStatus.HOLDS, bound=0.0, volume=1.0)
-    status = VerifyStatus.TIMEOUT if run.left <= 0 else VerifyStatus.UNKNOWN
-    return run.verdict(status, bound=min(undecided), volume=1 - volume)
+            return run.verdict(VerifyStatus.VIOLATED)
+        tried = waiting.pop(0)
+        if bound is not None:
+            undecided.append(replace(tried, bound=torch.full_like(tried.bound, bound)))
+    run.reached = Left((*undecided, *waiting), volume / len(left))
+    if undecided or waiting:
+        return run.verdict(VerifyStatus.TIMEOUT if run.left <= 0 else VerifyStatus.UNKNOWN)
+    return _solved(run)
+
+
+def _solved(run: Run) -> Verdict:
+    """All programs are solved; what a tree closed before them, nobody has checked."""
+    if run.resumed and run.savable is not None and run.savable.kind == KIND:
+        run.notes.append(UNCHECKED)
+        return run.verdict(VerifyStatus.UNKNOWN)
+    return run.verdict(VerifyStatus.HOLDS, bound=0.0)
 
 
 def _solve_one(run: Run, graph: TensorGraph, box: Open, seconds: float) -> float | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -19,63 +20,20 @@ from repairsolver.bounds.gradient import smear
 from repairsolver.bounds.tensors import TensorGraph
 from repairsolver.bounds.tighten import root_boxes, tighten
 from repairsolver.verification.conjunction import combine, contract
+from repairsolver.verification.frontier import Open, State, merge
 from repairsolver.verification.query import Queries, slack
-from repairsolver.verification.record import Record, Splits, whole_weights
+from repairsolver.verification.record import Mark, Record, Splits, whole_weights
 
 # Boxes narrower than this share of their query's box in every input are left to exact methods.
 NARROWEST = 2.0**-40
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Open:
-    """Boxes that are not proved yet.
-
-    Args:
-        lower, upper: [b, n].
-        query: which query each belongs to, [b].
-        known: pre-activation bounds inherited from the parents, by position.
-        cut: a violation in the box can only lie in this half-space.
-        bound: proved lower bound of max_r g_r over each box (at most 0), [b].
-        number: of the box in the record of the proof, [b].
-    """
-
-    lower: Tensor
-    upper: Tensor
-    query: Tensor
-    known: dict[int, tuple[Tensor, Tensor]]
-    cut: HalfSpace
-    bound: Tensor
-    number: Tensor
-
-    def __len__(self) -> int:
-        return len(self.lower)
-
-    def __getitem__(self, index: slice | Tensor) -> Open:
-        known = {k: (low[index], high[index]) for k, (low, high) in self.known.items()}
-        cut = HalfSpace(self.cut.slope[index], self.cut.shift[index])
-        lower, upper, query = self.lower[index], self.upper[index], self.query[index]
-        return Open(lower, upper, query, known, cut, self.bound[index], self.number[index])
-
-
-def merge(parts: list[Open]) -> Open:
-    """All boxes of several parts, in order."""
-    if len(parts) == 1:
-        return parts[0]
-    known = {
-        k: (torch.cat([p.known[k][0] for p in parts]), torch.cat([p.known[k][1] for p in parts]))
-        for k in parts[0].known
-    }
-    columns = ("lower", "upper", "query", "bound", "number")
-    lower, upper, query, bound, number = (torch.cat([getattr(p, name) for p in parts]) for name in columns)
-    cut = HalfSpace(torch.cat([p.cut.slope for p in parts]), torch.cat([p.cut.shift for p in parts]))
-    return Open(lower, upper, query, known, cut, bound, number)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class Step:
     """What bounding one batch left: children to examine, and the most suspicious points seen.
 
-    The children below the split values come first, then, in the same order, those above.
+    The children below the split values come first, then, in the same order, those above. `number` says
+    which boxes were bounded, `weights` with which whole weights of their rows.
     """
 
     children: Open
@@ -84,8 +42,13 @@ class Step:
     points: Tensor
     point_query: Tensor
     point_slack: Tensor
-    examined: int
+    weights: Tensor | None
+    number: Tensor
     least_proved: float
+
+    @property
+    def examined(self) -> int:
+        return len(self.number)
 
 
 class InputSplitting:
@@ -103,70 +66,65 @@ class InputSplitting:
     ):
         """With `record`, what is proved rests only on what the record holds."""
         self.graph, self.queries = graph, found
-        self.batch, self.threads, self.memory = batch, threads, memory / max(1, threads)
+        self.threads, self.limit, self.memory = threads, memory / 4, memory / max(1, threads)
         roots = root_boxes(graph, found.lower, found.upper)
         bound = found.lower.new_full((len(found),), -torch.inf)
         index = torch.arange(len(found), device=found.lower.device)
         whole = HalfSpace(torch.zeros_like(found.lower), torch.zeros_like(bound))
-        self.stack = [Open(roots.lower, roots.upper, index, roots.known, whole, bound, index)]
-        self.record = Record(len(found)) if record else None
-        self.narrow: list[Open] = []
-        self.examined = 0
-        self.least_proved = float("inf")
+        stack = Open(roots.lower, roots.upper, index, roots.known, whole, bound, index)
+        kept = Record(len(found)) if record else None
+        self.state = State(found, (stack,), record=kept, mark=kept.mark() if kept else Mark())
+        self.batch = max(1, min(batch, int(self.memory / 4 // _work_bytes(graph, found))))
         self._span = (found.upper - found.lower).clamp(min=torch.finfo(found.lower.dtype).tiny)
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
 
     @property
     def done(self) -> bool:
         """Whether nothing is left to examine (narrow boxes may be left to exact methods)."""
-        return not self.stack
-
-    def open_volume(self) -> float:
-        """The share of the queries' volume that is not proved, 0 to 1."""
-        total = 0.0
-        for part in [*self.stack, *self.narrow]:
-            share = torch.where(
-                self._flat[part.query], 1.0, (part.upper - part.lower) / self._span[part.query]
-            )
-            total += float(share.prod(dim=1).sum())
-        return min(1.0, total / len(self.queries))
-
-    @property
-    def _flat(self) -> Tensor:
-        return self.queries.upper <= self.queries.lower
-
-    def best_bound(self) -> float:
-        """The least proved bound among open boxes; infinite when none is open."""
-        bounds = [float(part.bound.min()) for part in [*self.stack, *self.narrow] if len(part)]
-        return min(bounds, default=float("inf"))
+        return not self.state.stack
 
     def remaining(self) -> Open | None:
         """All boxes that are not proved."""
-        parts = [part for part in [*self.stack, *self.narrow] if len(part)]
+        parts = self.state.parts
         return merge(parts) if parts else None
 
-    def round(self) -> list[Step]:
-        """Take up to one batch a thread from the stack, examine them, and put back what is left."""
-        batches = [self._take() for _ in range(self.threads) if self.stack]
-        steps = (
-            list(self._pool.map(self._examine, batches)) if self._pool else list(map(self._examine, batches))
-        )
-        for step in steps:
-            self.examined += step.examined
-            self.least_proved = min(self.least_proved, step.least_proved)
-            if len(step.children):
-                self.stack.append(self._numbered(step))
-            if len(step.narrow):
-                self.narrow.append(step.narrow)
+    def round(self, until: float = math.inf) -> list[Step]:
+        """Take up to one batch a thread from the stack, examine them, and put back what is left.
+
+        The state changes at the end and at once: an exception before leaves it as it was.
+
+        Args:
+            until: when `time.monotonic()` has passed this, neurons keep the bounds that they have.
+        """
+        stack = list(self.state.stack)
+        most = self._affordable()
+        batches = [_take(stack, most) for _ in range(self.threads) if stack]
+        examine = partial(self._examine, until=until)
+        steps = list(self._pool.map(examine, batches)) if self._pool else list(map(examine, batches))
+        self._adopt(stack, steps)
         return steps
 
-    def _numbered(self, step: Step) -> Open:
-        """The children with their numbers in the record."""
-        if self.record is None:
-            return step.children
-        first = self.record.split(step.splits)
-        number = torch.arange(first, first + len(step.children), device=step.children.number.device)
-        return replace(step.children, number=number)
+    def _affordable(self) -> int:
+        """Boxes of a batch: fewer when the stack fills its share of memory, so that the search goes deep."""
+        free = 1 - self.state.bytes / self.limit
+        return max(1, int(self.batch * min(1.0, 2 * free)))
+
+    def _adopt(self, stack: list[Open], steps: list[Step]) -> None:
+        old, record = self.state, self.state.record
+        narrow, examined, least = list(old.narrow), old.examined, old.least_proved
+        for step in steps:
+            examined += step.examined
+            least = min(least, step.least_proved)
+            if record is not None and step.weights is not None:
+                record.weights.append((step.number, step.weights))
+            if len(step.children):
+                stack.append(_numbered(step, record))
+            if len(step.narrow):
+                narrow.append(step.narrow)
+        mark = old.mark if record is None else record.mark()
+        self.state = replace(
+            old, stack=tuple(stack), narrow=tuple(narrow), examined=examined, least_proved=least, mark=mark
+        )
 
     def examine_roots(self, until: float = math.inf) -> None:
         """Examine every query's whole box once; what is not proved stays open, unsplit.
@@ -176,72 +134,59 @@ class InputSplitting:
         Args:
             until: when `time.monotonic()` has passed this, boxes stay open with the bounds they have.
         """
-        whole = merge(self.stack)
+        whole = merge(list(self.state.stack))
         corners = torch.cat([whole.lower, whole.upper], dim=1)
         _, box = torch.unique(corners, dim=0, return_inverse=True)
-        for number in box.unique().tolist():
-            queries = (box == number).nonzero()[:, 0]
-            first = whole[queries[:1]]
-            boxes = Boxes(first.lower, first.upper, dict(first.known))
-            tighten(self.graph, boxes, memory=self.memory / 4, until=until)
-            part = whole[queries]
-            shared = {
-                k: (low.expand_as(part.known[k][0]), high.expand_as(part.known[k][1]))
-                for k, (low, high) in boxes.known.items()
-            }
-            left, least = self._survivors(part, Boxes(part.lower, part.upper, shared))
-            self.examined += len(part)
-            self.least_proved = min(self.least_proved, least)
-            self.narrow += [left] if len(left) else []
-        self.stack = []
+        steps = [self._root(whole, box == number, until) for number in box.unique().tolist()]
+        self._adopt([], steps)
 
-    def _take(self) -> Open:
-        parts, count = [self.stack.pop()], 0
-        count = len(parts[0])
-        while self.stack and count + len(self.stack[-1]) <= self.batch:
-            parts.append(self.stack.pop())
-            count += len(parts[-1])
-        whole = merge(parts)
-        if len(whole) > self.batch:
-            self.stack.append(whole[slice(self.batch, None)])
-            whole = whole[slice(0, self.batch)]
-        return whole
+    def _root(self, whole: Open, chosen: Tensor, until: float) -> Step:
+        """Some queries of one box; what is left counts as narrow."""
+        part = whole[chosen.nonzero()[:, 0]]
+        first = part[slice(0, 1)]
+        boxes = Boxes(first.lower, first.upper, dict(first.known))
+        tighten(self.graph, boxes, memory=self.memory / 4, until=until)
+        shared = {
+            k: (low.expand_as(part.known[k][0]), high.expand_as(part.known[k][1]))
+            for k, (low, high) in boxes.known.items()
+        }
+        left, least, weights = self._survivors(part, Boxes(part.lower, part.upper, shared))
+        none, points = left[slice(0, 0)], left.lower
+        splits = Splits(none.number, none.query, none.bound)
+        return Step(none, splits, left, points, left.query, left.bound, weights, part.number, least)
 
-    def _examine(self, part: Open) -> Step:
-        left, least = self._alive(part)
+    def _examine(self, part: Open, until: float = math.inf) -> Step:
+        boxes = Boxes(part.lower, part.upper, dict(part.known), part.cut)
+        tighten(self.graph, boxes, memory=self.memory / 4, until=until)
+        left, least, weights = self._survivors(part, boxes)
         points = (left.lower + left.upper) / 2
         measured = slack(self.queries, left.query, points, self.graph.forward(points))
         children, narrow, splits = self._split(left)
-        return Step(children, splits, narrow, points, left.query, measured, len(part), least)
+        return Step(children, splits, narrow, points, left.query, measured, weights, part.number, least)
 
-    def _alive(self, part: Open) -> tuple[Open, float]:
-        """The boxes that could not be proved, contracted, and the least bound of those that were."""
-        boxes = Boxes(part.lower, part.upper, dict(part.known), part.cut)
-        tighten(self.graph, boxes, memory=self.memory / 4)
-        return self._survivors(part, boxes)
-
-    def _survivors(self, part: Open, boxes: Boxes) -> tuple[Open, float]:
-        bound, best, cut = self._bound(boxes, part.query, part.number)
+    def _survivors(self, part: Open, boxes: Boxes) -> tuple[Open, float, Tensor | None]:
+        """The boxes that could not be proved, contracted; the least bound of those that were; weights."""
+        bound, best, cut, weights = self._bound(boxes, part.query)
         lower, upper = contract(bound, part.lower, part.upper)
         # Stated so that a NaN (weights that overflow) leaves a box open: it must never count as proved.
         alive = ~((best > 0) | (lower > upper).any(dim=1))
         left = Open(lower, upper, part.query, boxes.known, cut, best.clamp(max=0), part.number)
         left = left[alive.nonzero()[:, 0]]
         proved = best[~alive]
-        return left, float(proved.min().clamp(min=0)) if len(proved) else float("inf")
+        return left, float(proved.min().clamp(min=0)) if len(proved) else float("inf"), weights
 
-    def _bound(self, boxes: Boxes, query: Tensor, number: Tensor) -> tuple[LinearBound, Tensor, HalfSpace]:
+    def _bound(self, boxes: Boxes, query: Tensor) -> tuple[LinearBound, Tensor, HalfSpace, Tensor | None]:
         """Linear bounds of every row and of their best combination, which is the children's cut.
 
-        The parent's cut takes part as a row that must be at most 0 like all others.
+        The parent's cut takes part as a row that must be at most 0 like all others. The weights of the
+        combination are whole numbers where the proof is recorded.
         """
-        asked = self.queries
+        asked, whole = self.queries, None
         output, inputs, constant = asked.output[query], asked.input[query], asked.bound[query]
         rows = self._pull(boxes, output, inputs, constant)
         best, weights = combine(rows, boxes.lower, boxes.upper)
-        if self.record is not None:
+        if self.state.record is not None:
             whole = whole_weights(weights)
-            self.record.weights.append((number, whole))
             weights = whole.to(weights.dtype) / whole.sum(dim=1, keepdim=True)
             best = torch.full_like(best, -torch.inf)
         single = rows
@@ -257,7 +202,7 @@ class InputSplitting:
             slopes.append(cut.slope.unsqueeze(1))
             shifts.append(cut.shift.unsqueeze(1))
         both = LinearBound(torch.cat(slopes, 1), torch.cat(shifts, 1))
-        return both, best, HalfSpace(single.slope[:, 0], single.shift[:, 0])
+        return both, best, HalfSpace(single.slope[:, 0], single.shift[:, 0]), whole
 
     def _pull(self, boxes: Boxes, output: Tensor, inputs: Tensor, constant: Tensor) -> LinearBound:
         bound = pull_back(self.graph, boxes, {len(self.graph.nodes): output, 0: inputs})
@@ -278,3 +223,33 @@ class InputSplitting:
         second = replace(wide, lower=left.lower.scatter(1, axis, middle)[keep])
         splits = Splits(wide.number, axis[keep, 0], middle[keep, 0])
         return merge([first, second]), left[narrow.nonzero()[:, 0]], splits
+
+
+def _take(stack: list[Open], most: int) -> Open:
+    """The last boxes of a stack, removed from it."""
+    parts = [stack.pop()]
+    count = len(parts[0])
+    while stack and count + len(stack[-1]) <= most:
+        parts.append(stack.pop())
+        count += len(parts[-1])
+    whole = merge(parts)
+    if len(whole) > most:
+        # Copied: a slice would keep all of them in memory.
+        stack.append(whole[torch.arange(most, len(whole), device=whole.query.device)])
+        whole = whole[slice(0, most)]
+    return whole
+
+
+def _numbered(step: Step, record: Record | None) -> Open:
+    """The children with their numbers in the record."""
+    if record is None:
+        return step.children
+    first = record.split(step.splits)
+    number = torch.arange(first, first + len(step.children), device=step.children.number.device)
+    return replace(step.children, number=number)
+
+
+def _work_bytes(graph: TensorGraph, found: Queries) -> float:
+    """What bounding one box holds at its peak: bounds and lines of every neuron, and some rows."""
+    sizes = [graph.size(position) for position in range(len(graph.nodes) + 1)]
+    return 8.0 * (16 * sum(sizes) + 6 * (found.bound.shape[1] + 1) * max(sizes))

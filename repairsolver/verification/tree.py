@@ -1,0 +1,139 @@
+"""A search under way as a file: what is open, what is closed, and which network and property it is about.
+
+The file is a numpy archive (`.npz`) without pickled objects: one entry `head`, JSON, and the arrays of
+the search. The head holds the SHA-256 of everything else, which tells damage; it cannot tell malice, so
+that whoever goes on from a file must prove what it claims, or say that the answer rests on it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from repairsolver import __version__
+from repairsolver.errors import TreeError
+from repairsolver.network.graph import Network
+from repairsolver.property.specification import Property
+from repairsolver.targets import file_target
+
+Arrays = Mapping[str, NDArray[Any]]
+
+FORMAT, SCHEMA = "repairsolver tree", 1
+# Seconds between two savings; more when writing takes long.
+EVERY, SHARE = 60.0, 0.02
+
+
+class Tree:
+    """The file of one search.
+
+    Args:
+        path: the file; it need not exist yet.
+        network, prop: what the search is about.
+
+    Raises:
+        OSError: the file cannot be read, or not be written there.
+        TreeError: there is a file, and it is damaged, or of another network, property or version.
+    """
+
+    def __init__(self, path: str | Path, network: Network, prop: Property) -> None:
+        self.path = file_target(path)
+        self._about = {"network": network.sha256, "property": prop.sha256}
+        self._names = {"network": network.name, "property": prop.name}
+        self._next = time.monotonic() + EVERY
+        self._found = self._read() if self.path.exists() else None
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time to save again."""
+        return time.monotonic() >= self._next
+
+    def write(self, kind: str, arrays: Arrays) -> None:
+        """Replace the file as a whole; the old one stays if anything fails."""
+        started = time.monotonic()
+        head = {"format": FORMAT, "schema": SCHEMA, "tool": __version__, "kind": kind} | self._about
+        head |= {"names": self._names, "sha256": digest(arrays)}
+        fresh = self.path.with_name(self.path.name + ".part")
+        with fresh.open("wb") as stream:
+            np.savez(
+                stream, allow_pickle=False, head=np.frombuffer(json.dumps(head).encode(), np.uint8), **arrays
+            )
+        fresh.replace(self.path)
+        now = time.monotonic()
+        self._next = now + max(EVERY, (now - started) / SHARE)
+
+    def take(self, kind: str) -> dict[str, NDArray[Any]] | None:
+        """The arrays that the file held at first, once; None if there was no file.
+
+        Raises:
+            TreeError: they are of another kind of search.
+        """
+        found, self._found = self._found, None
+        if found is not None and found[0] != kind:
+            raise _wrong(self.path, f"it is of a search by {found[0]}, expected {kind}")
+        return None if found is None else found[1]
+
+    def _read(self) -> tuple[str, dict[str, NDArray[Any]]]:
+        head, arrays = _content(self.path)
+        if (head.get("format"), head.get("schema")) != (FORMAT, SCHEMA):
+            raise _wrong(self.path, f"it is no tree of schema {SCHEMA}")
+        if head.get("tool") != __version__:
+            reason = f"repairsolver {head.get('tool')} wrote it, this is {__version__}"
+            raise _wrong(self.path, f"{reason}: only the version that wrote a tree goes on from it")
+        for what, actual in self._about.items():
+            if head.get(what) != actual:
+                reason = f"SHA-256 {head.get(what)}, {self._names[what]} has {actual}"
+                raise _wrong(self.path, f"it is about another {what}: {reason}")
+        if head.get("sha256") != digest(arrays):
+            raise _wrong(self.path, "it is damaged: its SHA-256 is not the one that it states")
+        return str(head.get("kind")), arrays
+
+
+def _content(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            # Nothing is compressed, so that a small file cannot fill the memory.
+            if any(m.compress_type != zipfile.ZIP_STORED or m.file_size > m.compress_size for m in members):
+                raise _wrong(path, "it is damaged: a tree's entries are not compressed")
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+        head = json.loads(arrays.pop("head").astype(np.uint8).tobytes())
+    except (zipfile.BadZipFile, ValueError, KeyError, EOFError, MemoryError, NotImplementedError) as error:
+        if isinstance(error, TreeError):
+            raise
+        raise _wrong(path, f"it is no tree, or damaged ({error})") from error
+    if not isinstance(head, dict):
+        raise _wrong(path, "it is no tree: its head is not an object")
+    return head, arrays
+
+
+def digest(arrays: Arrays) -> str:
+    """SHA-256 of names, types, shapes and contents."""
+    found = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        found.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        found.update(array.data.cast("B") if array.size else b"")
+    return found.hexdigest()
+
+
+def _wrong(path: Path, reason: str) -> TreeError:
+    return TreeError(f"{path}: cannot go on from this file: {reason}; name another file to start anew")
+
+
+def require(fits: bool, path: Path, what: str) -> None:
+    """Refuse arrays that no search has left.
+
+    Raises:
+        TreeError: naming `what` is wrong with them.
+    """
+    if not fits:
+        raise _wrong(path, f"its arrays contradict each other ({what})")
