@@ -147,7 +147,7 @@ def broken(rng: np.random.Generator, certificate: Certificate) -> Certificate:
         lambda: replace(c, value=np.append(c.value, 0.0)),
         lambda: replace(c, axis=np.where(np.arange(len(c.axis)) == 0, 10_000, c.axis).astype(np.int16)),
         lambda: replace(c, axis=np.where(c.axis < 0, -2, c.axis).astype(np.int16)),
-        lambda: replace(c, arithmetic="float32"),
+        lambda: replace(c, arithmetic="float16"),
         lambda: replace(c, network=c.network[::-1]),
         lambda: replace(c, property=c.network),
     ]

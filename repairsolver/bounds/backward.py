@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from repairsolver.bounds.relaxation import Lines, relax
-from repairsolver.bounds.tensors import TensorGraph, TensorNode, adjoint, apply_activation, apply_linear
+from repairsolver.bounds.tensors import TensorGraph, TensorNode, absolute_terms, adjoint, apply_activation
 from repairsolver.network import operators as ops
 
 
@@ -126,8 +126,8 @@ def pull_back(
         node = graph.nodes[position - 1]
         if seen is not None and not isinstance(node.operator, ops.Linear):
             seen[position] = here
-        if not guide and not isinstance(node.operator, ops.Relu | ops.Select | ops.Concat):
-            shift -= ROUNDING * (here.abs() @ boxes.magnitude[position].unsqueeze(2)).squeeze(2)
+        if not guide and (lost := loss(boxes, position, node)) is not None:
+            shift -= (here.abs() @ lost.unsqueeze(2)).squeeze(2)
         pulled, constant = _step(graph, boxes, position, node, here)
         if constant is not None:
             shift = shift + constant
@@ -163,20 +163,29 @@ def _by_row(slope: Tensor) -> Tensor:
     return slope if slope.dim() == 3 else slope.unsqueeze(1)
 
 
+def loss(boxes: Boxes, position: int, node: TensorNode) -> Tensor | None:
+    """What the entries of a node's tensor lose, by our rounding and by the execution's, [b, size]."""
+    exact = isinstance(node.operator, ops.Relu | ops.Select | ops.Concat)
+    share = (0.0 if exact else ROUNDING) + node.relative
+    if exact and not node.absolute:
+        return None
+    return share * boxes.magnitude[position] + node.absolute
+
+
 def extend_magnitudes(graph: TensorGraph, boxes: Boxes, last: int) -> None:
     if not boxes.magnitude:
         boxes.magnitude.append(torch.maximum(boxes.lower.abs(), boxes.upper.abs()))
     for position in range(len(boxes.magnitude), last + 1):
-        boxes.magnitude.append(_magnitude(graph, boxes, graph.nodes[position - 1]))
+        node = graph.nodes[position - 1]
+        size = _magnitude(graph, boxes, node)
+        # In float32 an execution may exceed that by its rounding.
+        boxes.magnitude.append(size * (1 + node.relative) + node.absolute if node.absolute else size)
 
 
 def _magnitude(graph: TensorGraph, boxes: Boxes, node: TensorNode) -> Tensor:
     """|M| |x| + |c| for a linear node; the largest magnitude on the known bounds for others."""
     if isinstance(node.operator, ops.Linear):
-        shape = graph.shape(node.inputs[0])
-        terms = [boxes.magnitude[k] for k in node.inputs]
-        constant = apply_linear(node, [torch.zeros_like(t[:1]) for t in terms], shape).abs()
-        return apply_linear(node, terms, shape, "magnitude") + constant
+        return absolute_terms(node, [boxes.magnitude[k] for k in node.inputs], graph.shape(node.inputs[0]))
     lower, upper = boxes.known[node.inputs[0]]
     if isinstance(node.operator, ops.MaxPool):
         largest = functional.pad(torch.maximum(lower.abs(), upper.abs()), (0, 1))

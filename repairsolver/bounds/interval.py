@@ -6,7 +6,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from repairsolver.bounds.tensors import TensorGraph, TensorNode, apply_activation, apply_linear
+from repairsolver.bounds.tensors import (
+    TensorGraph,
+    TensorNode,
+    absolute_terms,
+    apply_activation,
+    apply_linear,
+)
 from repairsolver.network import operators as ops
 
 Interval = tuple[Tensor, Tensor]
@@ -30,7 +36,18 @@ def interval_bounds(graph: TensorGraph, lower: Tensor, upper: Tensor) -> list[In
 
 def node_interval(node: TensorNode, arguments: list[Interval], shape: tuple[int, ...]) -> Interval:
     """Bounds of one node's entries from those of its inputs; `shape` is that of the first input."""
-    return _widen(*_node_interval(node, arguments, shape))
+    lower, upper = _node_interval(node, arguments, shape)
+    if node.absolute:
+        error = node.relative * _size(node, arguments, shape, (lower, upper)) + node.absolute
+        lower, upper = lower - error, upper + error
+    return _widen(lower, upper)
+
+
+def _size(node: TensorNode, arguments: list[Interval], shape: tuple[int, ...], found: Interval) -> Tensor:
+    """What the rounding of a float32 execution is relative to."""
+    if isinstance(node.operator, ops.Linear):
+        return absolute_terms(node, [torch.maximum(low.abs(), high.abs()) for low, high in arguments], shape)
+    return torch.maximum(found[0].abs(), found[1].abs())
 
 
 def _widen(lower: Tensor, upper: Tensor) -> Interval:

@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional, grad
 
+from repairsolver.bounds.execution import roundings
 from repairsolver.network import operators as ops
 from repairsolver.network.graph import Network
+from repairsolver.results import Arithmetic
 
 # A linear node y = M x + c can be applied whole, without its constant, or as |M| x (interval radii).
 Part = Literal["affine", "linear", "magnitude"]
@@ -19,13 +21,19 @@ Part = Literal["affine", "linear", "magnitude"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TensorNode:
-    """A node whose arrays are torch tensors; inputs are positions in the graph (0 is the input)."""
+    """A node whose arrays are torch tensors; inputs are positions in the graph (0 is the input).
+
+    Args:
+        relative, absolute: what a float32 execution adds, see `execution`; 0 in real arithmetic.
+    """
 
     name: str
     operator: ops.Operator
     inputs: tuple[int, ...]
     shape: tuple[int, ...]
     parameters: dict[str, Tensor]
+    relative: float = 0.0
+    absolute: float = 0.0
 
     @property
     def size(self) -> int:
@@ -61,9 +69,16 @@ class TensorGraph:
 
 
 def tensor_graph(
-    network: Network, dtype: torch.dtype = torch.float64, device: str | torch.device = "cpu"
+    network: Network,
+    dtype: torch.dtype = torch.float64,
+    device: str | torch.device = "cpu",
+    arithmetic: Arithmetic = "real",
 ) -> TensorGraph:
-    """Copy a network's arrays to a device."""
+    """Copy a network's arrays to a device; in float32 arithmetic, bounds hold for every execution.
+
+    Raises:
+        NetworkError: the numbers are too large for a claim about float32.
+    """
     positions = {network.input_name: 0} | {node.name: k for k, node in enumerate(network.nodes, start=1)}
     nodes = [
         TensorNode(
@@ -72,6 +87,7 @@ def tensor_graph(
             tuple(positions[name] for name in node.inputs),
             node.shape,
             _parameters(node.operator, dtype, torch.device(device)),
+            *(roundings(node) if arithmetic == "float32" else (0.0, 0.0)),
         )
         for node in network.nodes
     ]
@@ -157,6 +173,12 @@ def apply_linear(
             return torch.cat(arguments, dim=1)
         case _:
             raise TypeError(f"{node.name}: {type(node.operator).__name__} is not linear")
+
+
+def absolute_terms(node: TensorNode, reach: list[Tensor], shape: tuple[int, ...]) -> Tensor:
+    """|M| |x| + |c| of a linear node for the largest magnitudes |x| of its arguments, [b, size]."""
+    constant = apply_linear(node, [torch.zeros_like(r[:1]) for r in reach], shape).abs()
+    return apply_linear(node, reach, shape, "magnitude") + constant
 
 
 def adjoint(

@@ -8,10 +8,12 @@ import time
 import torch
 from torch import Tensor
 
-from repairsolver.bounds.backward import ROUNDING, Boxes, pull_back
+from repairsolver.bounds.backward import ROUNDING, Boxes, extend_magnitudes, pull_back
+from repairsolver.bounds.execution import LARGEST
 from repairsolver.bounds.interval import Interval, interval_bounds, node_interval
 from repairsolver.bounds.relaxation import unstable
 from repairsolver.bounds.tensors import TensorGraph, TensorNode
+from repairsolver.errors import NetworkError
 from repairsolver.network import operators as ops
 
 
@@ -25,8 +27,18 @@ def pre_activations(graph: TensorGraph) -> list[tuple[int, int]]:
 
 
 def root_boxes(graph: TensorGraph, lower: Tensor, upper: Tensor) -> Boxes:
-    """Boxes [b, n] with interval bounds of every pre-activation."""
+    """Boxes [b, n] with interval bounds of every pre-activation.
+
+    Raises:
+        NetworkError: float32 arithmetic is asked about, and its numbers might overflow.
+    """
     found = interval_bounds(graph, lower, upper)
+    largest = max(float(torch.maximum(low.abs(), high.abs()).max()) for low, high in found)
+    if any(node.absolute for node in graph.nodes) and not largest <= LARGEST:
+        raise NetworkError(
+            f"numbers up to {largest:.3g} are possible on the property's boxes; float32 executions are covered "
+            "up to 2^39, as sums might overflow: use arithmetic 'real'"
+        )
     return Boxes(lower, upper, {source: found[source] for _, source in pre_activations(graph)})
 
 
@@ -110,6 +122,10 @@ def _two_sided(graph: TensorGraph, boxes: Boxes, source: int, index: Tensor) -> 
     least = bound.minimum(boxes.lower, boxes.upper, boxes.cut)
     offset, count = rows[1], index.shape[1]
     rounding = ROUNDING * offset.abs()
+    node = graph.nodes[source - 1] if source else None
+    if node is not None and node.absolute and source not in rows[0]:
+        extend_magnitudes(graph, boxes, source)
+        rounding = rounding + (node.relative * boxes.magnitude[source] + node.absolute).gather(1, index)
     return least[:, :count] + offset - rounding, -least[:, count:] + offset + rounding
 
 

@@ -9,6 +9,8 @@ plus n underflows. Matrix products are sums of products (no Strassen-like scheme
 An overflow gives an infinity, of which no operation here makes a finite number again: `down` turns
 +inf, which would be wrong as a lower bound, into NaN, and `up` -inf. Who uses a result asks for a finite one.
 
+The numbers that end in 32 are about float32 executions of a network, of which bounds are computed here.
+
 Source: Higham 2002, "Accuracy and Stability of Numerical Algorithms", 2nd edition, sections 2.2, 3.1 and
 3.5; Rump 2010, "Verification methods: Rigorous results using floating-point arithmetic", section 2.
 """
@@ -24,11 +26,22 @@ UNIT = 2.0**-53
 TINY = 2.0**-1000
 # What a library's exp and tanh may err, relative: 128 units in the last place, where 1 to 4 are usual.
 ELEMENTARY = 2.0**-46
+UNIT32 = 2.0**-24
+# In a float32 execution nothing is larger, and no sum has more terms: so no partial sum overflows, and
+# 2^22 terms lose at most 2^-126 (|w| + |x| + 3) <= 2^-84 each, twice as much with roundings, to underflows.
+LARGEST32, TERMS32, TINY32 = 2.0**40, 2**22, 2.0**-60
+# What a runtime's sigmoid and tanh are taken to err in float32, absolute: 16 roundings of 1.
+ELEMENTARY32 = 2.0**-20
 
 
 def gamma(terms: int) -> float:
     """At least gamma_(terms + 8), also after multiplying it by computed magnitudes of as many terms."""
     return (terms + 16) * UNIT * (1 + 2.0**-10)
+
+
+def gamma32(terms: Array) -> Array:
+    """At least gamma of sums of so many terms in float32; at most 2^22 of them."""
+    return np.asarray(terms * UNIT32 / (1 - terms * UNIT32) * (1 + 2.0**-40))
 
 
 def down(x: Array) -> Array:

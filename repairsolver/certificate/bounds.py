@@ -11,6 +11,9 @@ A backward step replaces rows R over a tensor y by rows P over the tensor x that
   taken off at once otherwise; shifts are widened by gamma times themselves, which covers their products
   with max(R, 0) and min(R, 0).
 
+In float32 arithmetic "the network" is any execution of it: each layer's result is moved by its own rounding
+(see `layers`), hulls are widened by that, and a backward step takes off |R| times it, too.
+
 Source: Zhang et al. 2018 (CROWN), theorem 3.2, with the rounding of `arithmetic`.
 """
 
@@ -19,10 +22,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from repairsolver.certificate.arithmetic import TINY, UNIT, above, ball, down, gamma, times, up
+from repairsolver.certificate.arithmetic import LARGEST32, TINY, UNIT, above, ball, down, gamma, times, up
 from repairsolver.certificate.boxes import Boxes, Interval, minimum
 from repairsolver.certificate.layers import Affine, Bend, Layer, Matrix
 from repairsolver.certificate.relaxation import Lines, interval, lines, unstable
+from repairsolver.certificate.statement import InvalidError
 from repairsolver.network import operators as ops
 from repairsolver.results import Array
 
@@ -37,6 +41,12 @@ def root_bounds(layers: list[Layer], lower: Array, upper: Array) -> dict[int, In
         if isinstance(layer, Bend):
             reach_of(layers, boxes, layer.inputs[0])
             boxes.known[layer.inputs[0]] = boxes.hull[layer.inputs[0]]
+    reach = reach_of(layers, boxes, len(layers))
+    if any(layer.absolute for layer in layers) and not all((r <= LARGEST32).all() for r in reach):
+        raise InvalidError(
+            "A float32 execution might overflow: not all numbers are known to stay below 2^40. Only 'real' "
+            "arithmetic can be checked."
+        )
     return boxes.known
 
 
@@ -98,7 +108,11 @@ def _two_sided(layers: list[Layer], boxes: Boxes, source: int, index: NDArray[np
         np.put_along_axis(rows, index[:, :, None], 1.0, 2)
     slope, shift = pull(layers, boxes, {start: np.concatenate([rows, -rows], axis=1)}, np.zeros((batch, 1)))
     least = minimum(boxes, slope, shift)
-    return down(least[:, :count] + offset), up(offset - least[:, count:])
+    lower, upper = down(least[:, :count] + offset), up(offset - least[:, count:])
+    if start == source:
+        return lower, upper
+    slip = np.take_along_axis(boxes.slip[source], index, 1)
+    return down(lower - slip), up(upper + slip)
 
 
 def pull(layers: list[Layer], boxes: Boxes, rows: dict[int, Array], shift: Array) -> tuple[Array, Array]:
@@ -144,9 +158,11 @@ def _product(rows: Array, matrix: Matrix) -> Array:
 def _through_bend(layer: Bend, boxes: Boxes, position: int, here: Array) -> tuple[list[Array], Array]:
     lower, upper = boxes.known[layer.inputs[0]]
     if isinstance(layer.operator, ops.MaxPool):
-        return _through_pool(layer.operator.windows, lower, upper, here)
+        lost = times(np.abs(here), above(2 * boxes.slip[position]))
+        parts, gain = _through_pool(layer.operator.windows, lower, upper, here)
+        return parts, down(gain - lost)
     if position not in boxes.relaxed:
-        boxes.relaxed[position] = _widened(lines(layer.operator, lower, upper))
+        boxes.relaxed[position] = _widened(lines(layer.operator, lower, upper), boxes.slip[position])
     line = boxes.relaxed[position]
     negative = np.minimum(here, 0)
     gain = times(negative, line.upper_shift)
@@ -159,11 +175,13 @@ def _through_bend(layer: Bend, boxes: Boxes, position: int, here: Array) -> tupl
     return [here], gain
 
 
-def _widened(line: Lines) -> Lines:
-    """Shifts moved apart by the rounding of their products with rows."""
+def _widened(line: Lines, slip: Array) -> Lines:
+    """Shifts moved apart by the layer's own rounding, and by that of their products with rows."""
     share = 2 * gamma(line.upper_shift.shape[1])
-    upper = up(line.upper_shift + share * np.abs(line.upper_shift))
-    lower = line.lower_shift
+    lower, upper = line.lower_shift, line.upper_shift
+    if slip.any():
+        lower, upper = down((0.0 if lower is None else lower) - slip), up(upper + slip)
+    upper = up(upper + share * np.abs(upper))
     lower = None if lower is None else down(lower - share * np.abs(lower))
     return Lines(line.lower_slope, lower, line.upper_slope, upper)
 
@@ -202,8 +220,13 @@ def reach_of(layers: list[Layer], boxes: Boxes, last: int) -> list[Array]:
         if isinstance(layer, Affine):
             hull, size, slip = _affine_hull(layer, [boxes.hull[k] for k in layer.inputs])
         else:
-            hull, slip = _bent(layer, *boxes.known[layer.inputs[0]]), np.zeros(0)
+            hull = _bent(layer, *boxes.known[layer.inputs[0]])
             size = above(np.maximum(np.abs(hull[0]), np.abs(hull[1])))
+            slip = np.zeros_like(size)
+        if layer.absolute:
+            error = above(layer.relative * size + layer.absolute)
+            hull = down(hull[0] - error), up(hull[1] + error)
+            size, slip = above(size + error), above(slip + error)
         boxes.hull.append(hull)
         boxes.slip.append(slip)
         boxes.reach.append(size)

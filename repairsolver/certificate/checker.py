@@ -22,6 +22,7 @@ from repairsolver.certificate.format import read_certificate
 from repairsolver.certificate.layers import layers_of
 from repairsolver.certificate.statement import InvalidError, identify, logits, stacked
 from repairsolver.errors import CertificateError
+from repairsolver.network.float32 import float32_box
 from repairsolver.network.graph import Network
 from repairsolver.network.load import load_network
 from repairsolver.property import check_fits, load_property
@@ -113,12 +114,14 @@ class Checker:
     """One certificate under examination."""
 
     def __init__(self, network: Network, prop: Property, certificate: Certificate):
-        self.layers = layers_of(network)
+        self.layers = layers_of(network, certificate.arithmetic)
         if not self.layers:
             raise InvalidError("The network has no layers.")
         pairs = [(region, conjunction) for region in prop.regions for conjunction in region.unsafe]
         self.lower = np.array([region.lower for region, _ in pairs]).reshape(-1, prop.input_size)
         self.upper = np.array([region.upper for region, _ in pairs]).reshape(-1, prop.input_size)
+        if certificate.arithmetic == "float32":
+            self.lower, self.upper = float32_box(self.lower, self.upper)
         self.rows = stacked([conjunction for _, conjunction in pairs], prop)
         self._adopt(certificate, len(pairs))
 

@@ -1,4 +1,9 @@
-"""A network as the checker sees it: affine maps with explicit matrices, and activations ("bends")."""
+"""A network as the checker sees it: affine maps with explicit matrices, and activations ("bends").
+
+In float32 arithmetic a layer stands for every execution of its node: with exact result y of the inputs that it
+got, and s the largest sum of absolute terms in y (for a bend, the largest |y|), it returns some number within
+relative * s + absolute of y. Both are 0 in real arithmetic.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +14,10 @@ from math import prod
 import numpy as np
 from scipy import sparse
 
+from repairsolver.certificate.arithmetic import ELEMENTARY32, LARGEST32, TERMS32, TINY32, UNIT32, gamma32
+from repairsolver.certificate.statement import InvalidError
 from repairsolver.network import operators as ops
+from repairsolver.network.float32 import SPARE
 from repairsolver.network.forward import apply
 from repairsolver.network.graph import Network, Node
 from repairsolver.results import Array
@@ -33,6 +41,8 @@ class Affine:
     magnitudes: tuple[Matrix, ...]
     constant: Array
     terms: int
+    relative: Array | float = 0.0
+    absolute: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,12 +58,14 @@ class Bend:
     operator: ops.Activation | ops.MaxPool
     alone: bool
     copied: bool
+    relative: float = 0.0
+    absolute: float = 0.0
 
 
 Layer = Affine | Bend
 
 
-def layers_of(network: Network) -> list[Layer]:
+def layers_of(network: Network, arithmetic: str = "real") -> list[Layer]:
     """Every node; a tensor is named by its position, 0 for the input and k + 1 for node k."""
     positions = {network.input_name: 0} | {node.name: k for k, node in enumerate(network.nodes, start=1)}
     shapes = [network.input_shape, *(node.shape for node in network.nodes)]
@@ -72,7 +84,37 @@ def layers_of(network: Network) -> list[Layer]:
             layers.append(Bend(inputs, node.operator, alone, copies[source]))
         moved = isinstance(node.operator, ops.Scale | ops.Select) and copies[inputs[0]]
         copies.append(moved or not isinstance(node.operator, ops.Linear | ops.MaxPool))
-    return layers
+    if arithmetic == "real":
+        return layers
+    return [_executed(layer, node) for layer, node in zip(layers, network.nodes, strict=True)]
+
+
+def _executed(layer: Layer, node: Node) -> Layer:
+    """The layer with the roundings of a float32 execution."""
+    if isinstance(layer, Bend):
+        match layer.operator:
+            case ops.LeakyRelu(slope):
+                _require(bool((np.abs(slope) <= LARGEST32).all()), node)
+                return replace(layer, relative=UNIT32 * (1 + 2.0**-20), absolute=TINY32)
+            case ops.Sigmoid() | ops.Tanh():
+                return replace(layer, absolute=ELEMENTARY32)
+            case _:
+                return replace(layer, absolute=TINY32)
+    if isinstance(node.operator, ops.Select | ops.Concat):
+        return replace(layer, absolute=TINY32)
+    counts = sum(np.asarray((m != 0).sum(axis=1)) for m in layer.matrices) + SPARE
+    numbers = [m if isinstance(m, np.ndarray) else m.data for m in layer.matrices] + [layer.constant]
+    small = all(np.abs(part).max(initial=0) <= LARGEST32 for part in numbers)
+    _require(small and counts.max() <= TERMS32, node)
+    return replace(layer, relative=gamma32(counts), absolute=TINY32)
+
+
+def _require(fits: bool, node: Node) -> None:
+    if not fits:
+        raise InvalidError(
+            f"{node.layer}: it has numbers above 2^40 or sums of over 2^22 terms, so that a float32 execution "
+            "might overflow: only 'real' arithmetic can be checked."
+        )
 
 
 def _affine(node: Node, inputs: tuple[int, ...], shapes: list[tuple[int, ...]]) -> Affine:

@@ -7,11 +7,16 @@ from dataclasses import replace
 
 import numpy as np
 
+from repairsolver.errors import UnsupportedOperatorError
+from repairsolver.network.float32 import require_float32
 from repairsolver.network.graph import Network
 from repairsolver.network.operators import Softmax
 from repairsolver.property import write_property
 from repairsolver.property.specification import Conjunction, Property
 from repairsolver.results import Array, Certificate
+
+
+ARITHMETICS = "real", "float32"
 
 
 class InvalidError(Exception):
@@ -29,8 +34,15 @@ def identify(found: Certificate, network: Network, prop: Property) -> None:
                 f"The certificate is about another {what}: it names SHA-256 {stated}, the {what} given has "
                 f"{actual}."
             )
-    if found.arithmetic != "real":
-        raise InvalidError(f"The certificate claims {found.arithmetic!r} arithmetic; only 'real' is checked.")
+    if found.arithmetic not in ARITHMETICS:
+        raise InvalidError(
+            f"The certificate claims {found.arithmetic!r} arithmetic, not one of {ARITHMETICS}."
+        )
+    if found.arithmetic == "float32":
+        try:
+            require_float32(network)
+        except UnsupportedOperatorError as problem:
+            raise InvalidError(str(problem)) from problem
 
 
 def logits(network: Network, prop: Property) -> Network:
