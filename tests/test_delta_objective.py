@@ -137,7 +137,7 @@ def test_every_norm_repairs_and_proves(norm: str) -> None:
         assert fix.cost == fix.edit.count == 1
 
 
-@pytest.mark.parametrize("given", [0.3, "60%"])
+@pytest.mark.parametrize("given", [0.5, "300%"])
 def test_what_is_written_stays_within_the_reach(given: float | str) -> None:
     points = labelled(NETWORK, 1)
     fix = repair_property(
@@ -145,7 +145,7 @@ def test_what_is_written_stays_within_the_reach(given: float | str) -> None:
     )
     assert fix.edit is not None
     for change in fix.edit.changes:
-        allowed = 0.3 if given == 0.3 else 0.6 * np.abs(change.old.astype(np.float64))
+        allowed = 0.5 if given == 0.5 else 3.0 * np.abs(change.old.astype(np.float64))
         assert (np.abs(change.difference) <= allowed).all()
 
 

@@ -8,6 +8,7 @@ from repairsolver.metrics import Fidelity, fidelity
 from repairsolver.network.graph import Network
 from repairsolver.property import PointSet
 from repairsolver.property.specification import Property
+from repairsolver.repairing.delta.behaviour import behavioural
 from repairsolver.repairing.delta.branching import optimise
 from repairsolver.repairing.delta.candidate import Candidate, edit_of
 from repairsolver.repairing.delta.layer import find_layer
@@ -56,6 +57,8 @@ def repair_delta(
     solver = QUADRATIC if (objective.norm, solver) == ("l2", "highs") else solver
     check_solver(solver, objective)
     requirements = Requirements(network, layer)
+    if aim.minimise == "behaviour":
+        objective = behavioural(objective, requirements, prop, keep, decision, seed)
     session = Session(network, prop, layer, requirements, objective, gap, solver, limits, seed, on_event)
     add_points(requirements, prop, points, keep, decision, aim.keep_penalty)
     verdict = find_violations(session)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
 
 from layerwise.norm import NORMS
 from repairsolver.errors import EditError, SolverCapabilityError
@@ -33,6 +34,8 @@ RELATIVE = "relative-"
 AIM_NORMS = ("l0", "l1", "l2", "linf", "relative-l1", "relative-l2", "relative-linf")
 """The norms by name; a relative L0 would be the L0 itself."""
 
+MINIMISE = ("weights", "behaviour")
+
 PerEntry = float | ArrayLike | Mapping[str, ArrayLike]
 """A number for all entries, one for each of them [unknowns], or arrays by tensor name."""
 
@@ -48,14 +51,23 @@ class Aim:
             this share of the entry's size as stored. None: any.
         keep_penalty: what it costs, in units of the norm, to lose a point to keep by one unit of
             output; infinite: none may be lost.
+        minimise: "weights", or "behaviour" instead of the norm of the change.
     """
 
     norm: str = "l1"
     weights: PerEntry | None = None
     max_change: PerEntry | str | None = None
     keep_penalty: float = np.inf
+    minimise: str = "weights"
 
     def __post_init__(self) -> None:
+        if self.minimise not in MINIMISE:
+            raise EditError(f"unknown minimise {self.minimise!r}: choose one of {', '.join(MINIMISE)}")
+        if self.minimise == "behaviour" and (self.norm != "l1" or self.weights is not None):
+            raise EditError(
+                "minimise='behaviour' measures outputs: leave norm at 'l1' and give no weights (bound single "
+                "entries by max_change)"
+            )
         if not self.keep_penalty > 0:
             raise EditError(f"the penalty of soft points must be positive, got {self.keep_penalty}")
         if self.norm.endswith("l2") and np.isfinite(self.keep_penalty):
@@ -77,6 +89,7 @@ class Objective:
         reach: R, a number or [unknowns]; infinite where any change is allowed.
         name: what people call it, such as "relative-l1".
         rounding: by how much writing an unknown into the file may move it, a number or [unknowns].
+        moves: A, [k, unknowns], where the L1 norm of A delta is to be least instead; see `behaviour`.
     """
 
     norm: str = "l1"
@@ -84,6 +97,7 @@ class Objective:
     reach: Array | float = np.inf
     name: str = "l1"
     rounding: Array | float = 0.0
+    moves: sparse.csr_array | None = None
 
     @property
     def roundable(self) -> Array:
@@ -92,6 +106,8 @@ class Objective:
 
     def value(self, delta: Array, ties: Array | float = 1.0) -> float:
         """The norm of a change [unknowns], with further weights on top."""
+        if self.moves is not None:
+            return float(np.abs(self.moves @ delta).sum())
         return NORMS[self.norm].value(delta, self.weights * ties)
 
     @property
@@ -99,12 +115,17 @@ class Objective:
         """Of homogeneity: the L0 norm does not scale with the change."""
         return 0 if self.norm == "l0" else 1
 
+    @property
+    def bounds_entries(self) -> bool:
+        """Whether w |delta_u| is at most the objective, for every unknown."""
+        return self.norm != "l0" and self.moves is None
+
 
 def objective_for(layer: Layer, aim: Aim) -> Objective:
     """The objective over a layer's unknowns.
 
-    The L0 norm needs a reach for its binaries; without `max_change` it is the largest stored size of
-    the layer (1 if all are zero).
+    The L0 norm needs a reach for its binaries, and the change of behaviour one against overfitting;
+    without `max_change` it is the largest stored size of the layer (1 if all are zero).
 
     Raises:
         EditError: weights or bounds of another shape, not positive (weights), negative or NaN (bounds).
@@ -119,7 +140,7 @@ def objective_for(layer: Layer, aim: Aim) -> Objective:
     if aim.norm.startswith(RELATIVE):
         weights = weights / _sizes(layer)
     reach = _reach(layer, aim.max_change)
-    if norm == "l0" and aim.max_change is None:
+    if aim.max_change is None and (norm == "l0" or aim.minimise == "behaviour"):
         reach = np.full(layer.size, float(np.abs(_stored(layer)).max(initial=0.0)) or 1.0)
     if norm == "l0" and not np.isfinite(reach).all():
         raise EditError("norm 'l0' needs a finite max_change for every entry: its binaries rest on it")

@@ -134,7 +134,7 @@ class LeastChange:
         weights, reach = self.objective.weights * self.weights, self.objective.reach
         if self.margin > 0:
             reach = self.objective.roundable
-        if self.objective.norm != "l0":
+        if self.objective.bounds_entries:
             reach = np.minimum(reach, self.limit / np.asarray(weights))
         return replace(self.objective, weights=weights, reach=reach)
 

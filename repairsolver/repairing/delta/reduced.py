@@ -26,6 +26,9 @@ from repairsolver.repairing.delta.objective import Objective
 from repairsolver.results import Array
 from repairsolver.solvers import Solution, SolutionStatus, get_solver
 
+INTERIOR = {"solver": "ipx", "run_crossover": "off"}
+"""Options of HiGHS for the change of behaviour: thousands of rows that all bind."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rows:
@@ -62,24 +65,28 @@ def least_change(
         objective: norm, weights and reach, all [unknowns].
         scale: sigma.
     """
-    touched, matrix = _touched(rows.matrix)
+    size = rows.matrix.shape[1]
+    touched, matrix = _touched(rows.matrix) if objective.moves is None else (np.arange(size), rows.matrix)
     steepest = float(abs(matrix).max(axis=1).toarray().min()) if matrix.nnz else 0.0
     unit = scale / steepest if steepest > 0 else scale
     small = Rows(sparse.csr_array(matrix * (unit / scale)), rows.missing / scale, rows.owner, rows.penalty)
     price = scale / unit**objective.degree
     part = replace(
         objective,
-        weights=np.asarray(np.broadcast_to(objective.weights, rows.matrix.shape[1])[touched]),
-        reach=np.asarray(np.broadcast_to(objective.reach, rows.matrix.shape[1])[touched]) / unit,
+        weights=np.asarray(np.broadcast_to(objective.weights, size)[touched]),
+        reach=np.asarray(np.broadcast_to(objective.reach, size)[touched]) / unit,
+        moves=None if objective.moves is None else objective.moves * (unit / scale),
     )
+    # Moves count in units of sigma, weights in units of u.
+    price, back = (1.0, scale) if objective.moves is not None else (price, unit**objective.degree)
     found = _solve(small, part, price, solver, seconds, seed)
     bound = found.solution.bound
     if bound is not None:
-        bound = NORMS[objective.norm].of_objective(bound) * unit**objective.degree
+        bound = NORMS[objective.norm].of_objective(bound) * back
     if found.solution.status is not SolutionStatus.OPTIMAL:
         return Least(found.solution.status, None, bound)
     values = _polished(small, part, found, solver, seconds, seed) if objective.norm == "l0" else found.values
-    delta = np.zeros(rows.matrix.shape[1])
+    delta = np.zeros(size)
     delta[touched] = values * unit
     return Least(found.solution.status, delta, bound)
 
@@ -100,7 +107,7 @@ def _solve(
     size, soft = rows.matrix.shape[1], len(rows.penalty)
     reach = np.asarray(objective.reach)
     norm = NORMS[objective.norm]
-    delta = norm.minimise(program, size, lower=-reach, upper=reach, weights=objective.weights)
+    delta, options = _objective(program, size, reach, objective, solver)
     slack = program.columns(soft, 0.0, name="short")
     left: Expr = rows.matrix @ delta
     if soft:
@@ -109,13 +116,29 @@ def _solve(
         left = left + sparse.csr_array((np.ones(len(at)), (at, rows.owner[at])), shape=shape) @ slack
         program.add_cost((rows.penalty * price)[None] @ slack)
     program.rows(left, lower=rows.missing)
-    solution = get_solver(solver).solve(program, seconds=seconds, seed=seed)
+    solution = get_solver(solver).solve(program, seconds=seconds, seed=seed, options=options)
     if solution.values is None:
         return _Found(solution, np.zeros(0), np.zeros(0))
     values = delta.value(solution.values)
     if norm.integers:  # the binaries stand right behind the changes; an entry without one is a residue
         values = np.where(solution.values[size : 2 * size] > 0.5, values, 0.0)
     return _Found(solution, values, slack.value(solution.values))
+
+
+def _objective(
+    program: Program, size: int, reach: Array, objective: Objective, solver: str
+) -> tuple[Expr, dict[str, str] | None]:
+    """Add the changes and what is least of them; returns them, and options that suit the program."""
+    if objective.moves is None:
+        norm = NORMS[objective.norm].minimise
+        return norm(program, size, lower=-reach, upper=reach, weights=objective.weights), None
+    delta = program.columns(size, -reach, reach, name="delta")
+    moves = objective.moves
+    up = program.columns(moves.shape[0], 0.0, name="up")
+    down = program.columns(moves.shape[0], 0.0, name="down")
+    program.rows(moves @ delta - up + down, lower=0.0, upper=0.0)
+    program.minimise(np.ones((1, moves.shape[0])) @ (up + down))
+    return delta, INTERIOR if solver == "highs" else None
 
 
 def _polished(
