@@ -12,8 +12,9 @@ from repairsolver.bounds.tensors import TensorGraph
 from repairsolver.verification.attack.gradient import slope_at
 from repairsolver.verification.query import Queries, slack
 
-# Steps from a quarter of the box, which explores, down to 1/1024, which polishes a promising start.
-REACHES, DECAY = tuple(2.0**-k for k in (2, 4, 6, 8, 10)), 0.9
+# First steps from a quarter of the box, which explores, down to 1/1024, which polishes a promising start;
+# each step is so much of the one before, but on long paths the last is not below that share of the first.
+REACHES, DECAY, LAST = tuple(2.0**-k for k in (2, 4, 6, 8, 10)), 0.9, 0.05
 # The share of a path's steps that follow a random direction of the outputs, where one is given.
 DIVERSE_SHARE = 0.2
 # Moves along the axes: so many inputs at most, and lengths as shares of the box.
@@ -33,7 +34,7 @@ def ascend(
 ) -> tuple[Tensor, Tensor]:
     """Projected sign-gradient ascent of the violation from points [b, n] of queries `which` [b].
 
-    Steps shrink by a tenth each. Where the gradient is zero, the next one passes saturated activations;
+    Steps shrink from one to the next. Where the gradient is zero, the next one passes saturated activations;
     where that is zero too, the path goes on from a random point of the box.
 
     Args:
@@ -53,6 +54,7 @@ def ascend(
     step = width * reach[torch.arange(len(points), device=points.device) % len(REACHES)].unsqueeze(1)
     leaking: Tensor | None = None
     generator = torch.Generator(points.device).manual_seed(steps)
+    decay = max(DECAY, LAST ** (1 / max(1, steps)))
     first = 0 if directions is None else math.ceil(DIVERSE_SHARE * steps)
     for number in range(steps):
         direction = directions if number < first else None
@@ -69,7 +71,7 @@ def ascend(
             anywhere = lower + width * torch.rand(points.shape, generator=generator, device=points.device)
             points = torch.where((stuck & (leaking is not None)).unsqueeze(1), anywhere, points)
             leaking = flat if leaking is None else flat | leaking
-        step = step * DECAY
+        step = step * decay
     return best, best_value
 
 

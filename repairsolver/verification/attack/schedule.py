@@ -17,7 +17,7 @@ from torch import Tensor
 from repairsolver.bounds.tensors import TensorGraph, tensor_graph
 from repairsolver.network.graph import Network
 from repairsolver.property.specification import Property
-from repairsolver.results import Counterexample
+from repairsolver.results import Array, Counterexample
 from repairsolver.verification.attack.ascent import ascend, axis_moves
 from repairsolver.verification.attack.effort import Effort
 from repairsolver.verification.attack.starts import anywhere, around, corners, of_neighbours, unit_samples
@@ -239,3 +239,26 @@ STARTS: dict[str, Callable[[Hunt, int], Tensor]] = {
 
 def _pick(points: Tensor, order: Tensor) -> Tensor:
     return points.gather(1, order.unsqueeze(2).expand(-1, -1, points.shape[2]))
+
+
+def climb_from(
+    network: Network, prop: Property, points: Array, *, steps: int = 40, device: str = "cpu"
+) -> list[Counterexample]:
+    """Counterexamples reached from given inputs [b, n] by gradients and moves along the axes.
+
+    Every region that holds an input is climbed in, for each of its conjunctions. The inputs themselves take
+    part. Behind a softmax, whose slopes vanish where it saturates, its logits are climbed instead.
+    """
+    core, prop = strip_softmax(network, prop)
+    graph, found = tensor_graph(core, torch.float32, device), queries(prop, device, torch.float32)
+    regions = [region for region in prop.regions for _ in region.unsafe]
+    blocks = []
+    for index, region in enumerate(regions):
+        inside = torch.tensor(points[region.contains(points)], dtype=torch.float32, device=device)
+        if not len(inside):
+            continue
+        which = torch.full((len(inside),), index, device=device)
+        climbed, value = ascend(graph, found, which, inside, steps, patient=True)
+        climbed, _ = axis_moves(graph, found, which, climbed, value, AXIS_ROUNDS)
+        blocks.append((region, torch.cat([inside, climbed]).double().cpu().numpy()))
+    return replayed(network, blocks)
