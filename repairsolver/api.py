@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -15,6 +17,7 @@ from repairsolver.property.files import check_fits
 from repairsolver.results import Limits, OnEvent, Verdict, VerifyStatus
 
 if TYPE_CHECKING:
+    from repairsolver.repairing.delta.objective import PerEntry
     from repairsolver.repairing.result import Repair
 
 LARGEST_SEED = 2**63
@@ -70,15 +73,19 @@ def verify(
 
 def repair(
     network: Network | str | Path,
-    property: Property | str | Path,  # noqa: A002 - the word that callers expect
+    property: Property | str | Path | Sequence[Property | str | Path],  # noqa: A002 - as in verify
     *,
     method: Literal["delta"] = "delta",
     layers: str = "last",
-    norm: Literal["l1", "l2", "linf"] = "l1",
+    norm: Literal["l0", "l1", "l2", "linf", "relative-l1", "relative-l2", "relative-linf"] = "l1",
+    weights: PerEntry | None = None,
+    max_change: PerEntry | str | None = None,
+    minimise: Literal["weights", "behaviour"] = "weights",
     gap: float = 0.01,
     solver: str = "highs",
     points: PointSet | str | Path | None = None,
     keep: PointSet | str | Path | None = None,
+    keep_soft: float | None = None,
     decision: Literal["max", "min"] = "max",
     limits: Limits | None = None,
     seed: int = 0,
@@ -92,14 +99,24 @@ def repair(
 
     Args:
         network: a network or an ONNX or NNet file.
-        property: a property or a VNN-LIB file; it describes the violation.
+        property: a property or a VNN-LIB file; it describes the violation. Several in a list must all hold
+            in the end.
         method: how to repair; "delta" changes weights and biases.
         layers: the layers that may change: "last", or a layer's name.
-        norm: what is least: the L1, L2 or Linf norm of the change of the weights.
+        norm: what is least: the number of changed entries (L0), or the L1, L2 or Linf norm of the change;
+            a relative norm divides every change by the entry's size, at least a hundredth of the mean size
+            in its tensor.
+        weights: further factors of the entries in the norm: one number for each entry (as a vector, or as
+            arrays by tensor name).
+        max_change: by how much an entry may change: a number, one for each entry, or "10%" of its size.
+            L0 and `minimise="behaviour"` need a limit, without one it is the largest weight of the layer.
+        minimise: "behaviour" instead of the norm: the mean change of the margins to the decision at the
+            points to keep, or else at samples of the property's regions; cost and lower bound are then of it.
         gap: stop when cost - proved lower bound <= gap * cost.
         solver: name of the solver, see `available_solvers`.
         points: points that must get their label (or satisfy the property) after the repair.
         keep: points whose decision must stay.
+        keep_soft: they may be lost at this price, in units of the norm for each unit of output; None: never.
         decision: whether the largest or the smallest output is the chosen one; for points, fidelity, and
             which of equally small changes is preferred.
         limits: what the call may spend. Without a limit of time the search for a smaller change ends when
@@ -116,38 +133,51 @@ def repair(
     """
     _check_options(seed, limits)
     net = _network(network)
-    prop = _property(property, net)
+    props = _properties(property, net)
     from repairsolver.repairing.engine import repair_property
+    from repairsolver.repairing.several import united
 
     fix = repair_property(
         net,
-        prop,
+        united(props),
         method=method,
         layers=layers,
         norm=norm,
+        weights=weights,
+        max_change=max_change,
+        minimise=minimise,
         gap=gap,
         solver=solver,
         points=_points(points, net),
         keep=_points(keep, net),
+        keep_soft=keep_soft,
         decision=decision,
         limits=limits or Limits(),
         seed=seed,
         on_event=on_event,
     )
-    return _certified(fix, prop, limits, on_event) if certificate else fix
+    return _certified(fix, props, limits, on_event) if certificate else fix
 
 
-def _certified(fix: Repair, prop: Property, limits: Limits | None, on_event: OnEvent | None) -> Repair:
-    """A proved repair with a proof that is kept, if there is one that can be and time is left for it."""
+def _certified(
+    fix: Repair, props: Sequence[Property], limits: Limits | None, on_event: OnEvent | None
+) -> Repair:
+    """A proved repair with proofs that are kept, if there are some that can be and time is left for them."""
     if not fix.proved or fix.network is None:
         return fix
-    left = limits or Limits()
-    if left.seconds is not None:
-        left = replace(left, seconds=max(left.seconds - fix.seconds, 1.0))
-    verdict = verify(fix.network, prop, limits=left, seed=fix.seed, on_event=on_event, certificate=True)
-    if verdict.status is VerifyStatus.VIOLATED:
-        raise SoundnessError("the repaired network was proved, but a counterexample was found: report this")
-    return replace(fix, verdict=verdict) if verdict.status is VerifyStatus.HOLDS else fix
+    end = None if limits is None or limits.seconds is None else time.perf_counter() + limits.seconds - fix.seconds
+    verdicts = []
+    for prop in props:
+        left = limits or Limits()
+        if end is not None:
+            left = replace(left, seconds=max(end - time.perf_counter(), 1.0))
+        verdict = verify(fix.network, prop, limits=left, seed=fix.seed, on_event=on_event, certificate=True)
+        if verdict.status is VerifyStatus.VIOLATED:
+            raise SoundnessError("the repaired network was proved, but a counterexample was found: report this")
+        verdicts.append(verdict)
+    fix = replace(fix, verdicts=tuple(verdicts))
+    proved = len(props) == 1 and verdicts[0].status is VerifyStatus.HOLDS
+    return replace(fix, verdict=verdicts[0]) if proved else fix
 
 
 def _check_options(seed: int, limits: Limits | None) -> None:
@@ -181,6 +211,13 @@ def _property(source: Property | str | Path, network: Network) -> Property:
         check_fits(source, network)
         return source
     return load_property(source, network=network)
+
+
+def _properties(
+    source: Property | str | Path | Sequence[Property | str | Path], network: Network
+) -> list[Property]:
+    several = [source] if isinstance(source, Property | str | Path) else list(source)
+    return [_property(item, network) for item in several]
 
 
 def _points(source: PointSet | str | Path | None, network: Network) -> PointSet | None:

@@ -10,7 +10,7 @@ import typer
 
 from repairsolver.cli.options import CertificateFile, Debug, Json, Normalise, Quiet, Seed, Timeout
 from repairsolver.cli.running import running
-from repairsolver.cli.writing import write_proof
+from repairsolver.cli.writing import proof_paths, write_proof
 
 
 class Method(StrEnum):
@@ -22,9 +22,20 @@ class Method(StrEnum):
 class Norm(StrEnum):
     """What is least."""
 
+    L0 = "l0"
     L1 = "l1"
     L2 = "l2"
     LINF = "linf"
+    RELATIVE_L1 = "relative-l1"
+    RELATIVE_L2 = "relative-l2"
+    RELATIVE_LINF = "relative-linf"
+
+
+class Minimise(StrEnum):
+    """What is least."""
+
+    WEIGHTS = "weights"
+    BEHAVIOUR = "behaviour"
 
 
 class Decision(StrEnum):
@@ -37,7 +48,10 @@ class Decision(StrEnum):
 def repair(
     network: Annotated[Path, typer.Argument(metavar="NET", help="Network: ONNX (also .gz) or NNet.")],
     property_: Annotated[
-        Path, typer.Argument(metavar="PROP", help="Property: VNN-LIB 1.0 or 2.0 (also .gz).")
+        list[Path],
+        typer.Argument(
+            metavar="PROP...", help="Property: VNN-LIB 1.0 or 2.0 (also .gz); of several, all must hold."
+        ),
     ],
     out: Annotated[
         Path,
@@ -47,11 +61,28 @@ def repair(
     ],
     method: Annotated[Method, typer.Option(help="delta: change weights and biases.")] = Method.DELTA,
     layers: Annotated[str, typer.Option(help="Layers that may change: *last*, or a name.")] = "last",
-    norm: Annotated[Norm, typer.Option(help="Norm of the change that is to be least.")] = Norm.L1,
+    norm: Annotated[
+        Norm,
+        typer.Option(help="Norm of the change that is to be least; *relative*: by the size of each weight."),
+    ] = Norm.L1,
+    max_change: Annotated[
+        str | None,
+        typer.Option(metavar="R", help="Largest change of a weight: a number, or a share such as 10%."),
+    ] = None,
+    minimise: Annotated[
+        Minimise,
+        typer.Option(help="*behaviour*: instead of weights, change margins least, at --keep or in the regions."),
+    ] = Minimise.WEIGHTS,
     gap: Annotated[float, typer.Option(min=0.0, help="Relative distance to the optimum to stop at.")] = 0.01,
     solver: Annotated[str, typer.Option(help="See *repairsolver solvers*.")] = "highs",
     points: Annotated[Path | None, typer.Option(help="Points to repair: .npz or .csv.")] = None,
     keep: Annotated[Path | None, typer.Option(help="Points whose decision must stay: .npz or .csv.")] = None,
+    keep_soft: Annotated[
+        float | None,
+        typer.Option(
+            metavar="W", help="Points of --keep may be lost, at this price for each unit of output."
+        ),
+    ] = None,
     decision: Annotated[
         Decision, typer.Option(help="Whether the largest or the smallest output is chosen.")
     ] = Decision.MAX,
@@ -73,20 +104,24 @@ def repair(
         from repairsolver.targets import file_target
 
         if certificate is not None:
-            file_target(certificate)
-        files.check_output(out, network, property_, *filter(None, (points, keep)))
+            for path in proof_paths(certificate, len(property_)):
+                file_target(path)
+        files.check_output(out, network, *property_, *filter(None, (points, keep)))
         net = rs.load_network(network, normalise=normalise)
-        prop = rs.load_property(property_, network=net)
+        props = [rs.load_property(path, network=net) for path in property_]
         fix = rs.repair(
             net,
-            prop,
+            props if len(props) > 1 else props[0],
             method=method.value,
             layers=layers,
             norm=norm.value,
+            max_change=_change(max_change),
+            minimise=minimise.value,
             gap=gap,
             solver=solver,
             points=points,
             keep=keep,
+            keep_soft=keep_soft,
             decision=decision.value,
             limits=rs.Limits(seconds=timeout),
             seed=seed,
@@ -98,13 +133,23 @@ def repair(
     try:
         if certificate is not None:
             with running(quiet=True, debug=debug):
-                write_proof(fix.verdict, certificate)
+                verdicts = fix.verdicts if len(props) > 1 else [fix.verdict]
+                for verdict, path in zip(verdicts, proof_paths(certificate, len(props)), strict=False):
+                    write_proof(verdict, path)
     finally:
         if as_json:
             paths = {"files": [str(path) for path in written]}
-            typer.echo(records.dump(records.repair_record(fix, net, prop) | paths))
+            typer.echo(records.dump(records.repair_record(fix, net, *props) | paths))
         else:
             typer.echo(fix.status.value)
             typer.echo(sentences.explain_repair(fix))
             for path in written:
                 typer.echo(f"Written: {path}")
+
+
+def _change(text: str | None) -> float | str | None:
+    """A number as such; a share, and what is neither, as it is."""
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return text

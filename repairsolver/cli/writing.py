@@ -13,6 +13,13 @@ if TYPE_CHECKING:
     from repairsolver.results import Verdict
 
 
+def proof_paths(path: Path, count: int) -> list[Path]:
+    """Where the certificates of that many properties go: FILE, or FILE with .1, .2, ... before its ending."""
+    if count == 1:
+        return [path]
+    return [path.with_name(f"{path.stem}.{index}{path.suffix}") for index in range(1, count + 1)]
+
+
 def write_proof(verdict: Verdict | None, path: Path) -> None:
     """Write a verdict's certificate; say so on stderr, as stdout is the verdict's.
 

@@ -206,6 +206,7 @@ class Repair:
         rounds: how many candidates were made.
         solver: what solved the programs.
         message: one sentence for people.
+        verdicts: with certificates asked for, of every property given, in order.
     """
 
     status: RepairStatus
@@ -222,6 +223,7 @@ class Repair:
     seed: int
     solver: str
     message: str
+    verdicts: tuple[Verdict, ...] = ()
 
     @property
     def proved(self) -> bool:

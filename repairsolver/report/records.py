@@ -28,8 +28,11 @@ def verdict_record(verdict: Verdict, network: Network, prop: Property) -> dict[s
     return _head(network, prop) | {"result": verdict.status.word} | values
 
 
-def repair_record(repair: Repair, network: Network, prop: Property) -> dict[str, Any]:
-    """A repair, without the networks themselves: the repaired one by its SHA-256."""
+def repair_record(repair: Repair, network: Network, *props: Property) -> dict[str, Any]:
+    """A repair, without the networks themselves: the repaired one by its SHA-256.
+
+    Of several properties the first is `property`, and all are `properties`.
+    """
     repaired = None if repair.network is None else repair.network.sha256
     values: dict[str, Any] = {
         field.name: plain(getattr(repair, field.name))
@@ -37,9 +40,9 @@ def repair_record(repair: Repair, network: Network, prop: Property) -> dict[str,
         if field.name not in ("network", "edit")
     }
     change = {"edit": None if repair.edit is None else json.loads(repair.edit.to_json())}
-    return (
-        _head(network, prop) | {"result": repair.status.value, "repaired_sha256": repaired} | values | change
-    )
+    several = {"properties": [_named(prop) for prop in props]}
+    word = {"result": repair.status.value, "repaired_sha256": repaired}
+    return _head(network, props[0]) | several | word | values | change
 
 
 def dump(record: dict[str, Any]) -> str:
@@ -82,5 +85,9 @@ def _head(network: Network, prop: Property) -> dict[str, Any]:
         "schema": SCHEMA,
         "repairsolver": __version__,
         "network": {"name": network.name, "sha256": network.sha256},
-        "property": {"name": prop.name, "sha256": prop.sha256},
+        "property": _named(prop),
     }
+
+
+def _named(prop: Property) -> dict[str, str]:
+    return {"name": prop.name, "sha256": prop.sha256}

@@ -92,9 +92,16 @@ def _change(repair: Repair) -> str:
     if repair.lower_bound <= 0:
         least = f"no lower bound is known: {repair.solver} proved none"
     return (
-        f"{counted(entries, 'number')} changed, the {repair.norm} norm of the change is "
-        f"{repair.cost or 0.0:.6g}; {least}"
+        f"{counted(entries, 'number')} changed, {_measure(repair)} is {repair.cost or 0.0:.6g}; {least}"
     )
+
+
+def _measure(repair: Repair) -> str:
+    """What the cost is of; with the norm beside it where that is not what was minimised."""
+    if repair.norm != "behaviour":
+        return f"the {repair.norm} norm of the change"
+    l1 = 0.0 if repair.edit is None else repair.edit.norm("l1")
+    return f"the l1 norm of the change is {l1:.6g}, the mean change of margins to the decision"
 
 
 def fidelity_lines(kept: Fidelity) -> Iterator[str]:

@@ -1,0 +1,31 @@
+"""Several properties at once: their union describes all that is wrong, so proving it proves each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from repairsolver.errors import PropertyError
+from repairsolver.property import write_property
+from repairsolver.property.specification import Property
+
+
+def united(properties: Sequence[Property]) -> Property:
+    """The property that is violated where any of these is.
+
+    Raises:
+        PropertyError: there is none, or their inputs or outputs differ in number.
+    """
+    if not properties:
+        raise PropertyError("no property is given: nothing says what is to be repaired")
+    first = properties[0]
+    if len(properties) == 1:
+        return first
+    sizes = [f"{p.name}: {p.input_size} -> {p.output_size}" for p in properties]
+    if len({(p.input_size, p.output_size) for p in properties}) > 1:
+        raise PropertyError(f"properties of different sizes cannot be repaired at once: {', '.join(sizes)}")
+    regions = tuple(region for p in properties for region in p.regions)
+    both = Property(
+        regions, first.input_size, first.output_size, name=" and ".join(p.name for p in properties)
+    )
+    return replace(both, text=write_property(both))
