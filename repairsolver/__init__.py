@@ -8,6 +8,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from repairsolver.api import falsify as falsify
     from repairsolver.api import repair as repair
     from repairsolver.api import verify as verify
     from repairsolver.certificate import CheckResult as CheckResult
@@ -44,10 +45,12 @@ if TYPE_CHECKING:
     from repairsolver.results import Verdict as Verdict
     from repairsolver.results import VerifyStatus as VerifyStatus
     from repairsolver.solvers import available_solvers as available_solvers
+    from repairsolver.verification.falsification import Falsification as Falsification
 
 __version__ = "0.1.0"
 
 _HOME = {
+    "falsify": "repairsolver.api",
     "repair": "repairsolver.api",
     "verify": "repairsolver.api",
     "CheckResult": "repairsolver.certificate",
@@ -84,6 +87,7 @@ _HOME = {
     "Verdict": "repairsolver.results",
     "VerifyStatus": "repairsolver.results",
     "available_solvers": "repairsolver.solvers",
+    "Falsification": "repairsolver.verification.falsification",
 }
 
 __all__ = ["__version__", *_HOME]

@@ -1,4 +1,4 @@
-"""The two verbs of the library, `verify` and `repair`; each loads its engine when it is first called."""
+"""The verbs of the library, `verify`, `falsify` and `repair`; each loads its engine when it is first called."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from repairsolver.results import Limits, OnEvent, Verdict, VerifyStatus
 if TYPE_CHECKING:
     from repairsolver.repairing.delta.objective import PerEntry
     from repairsolver.repairing.result import Repair
+    from repairsolver.verification.falsification import Falsification
 
 LARGEST_SEED = 2**63
 """Of the generators of numpy and torch together, with room for one seed per round."""
@@ -68,6 +69,60 @@ def verify(
         on_event=on_event,
         device=device,
         record=certificate,
+    )
+
+
+def falsify(
+    network: Network | str | Path,
+    property: Property | str | Path,  # noqa: A002 - the word that callers expect
+    *,
+    worst: bool = False,
+    count: int = 1,
+    limits: Limits | None = None,
+    seed: int = 0,
+    on_event: OnEvent | None = None,
+    device: str = "cpu",
+) -> Falsification:
+    """Search for inputs that violate a property: one, the worst, or many different ones.
+
+    Samples, output-diverse starts, corners and projected gradients, ever harder; every input that is returned
+    violates on onnxruntime. That nothing is found proves nothing: `verify` proves.
+
+    Args:
+        network: a network or an ONNX or NNet file.
+        property: a property or a VNN-LIB file; it describes the violation.
+        worst: search for the largest violation, and prove an upper bound on it: no input violates by more.
+            It is the worst only where `proved_worst` says so: where the bound meets the violation found.
+        count: so many different inputs, spread over all that is violated (regions and conjunctions), over the
+            box, and over activation patterns; fewer if no more are found.
+        limits: what the call may spend. Without a limit of time a few attacks are made, and proofs of a bound
+            are tried until several in succession have failed.
+        seed: the same seed gives the same answer, time limits aside.
+        on_event: called with progress reports.
+        device: where gradients and bounds are computed: "cpu" or a torch device such as "cuda".
+
+    Raises:
+        NetworkError, PropertyError: a file is malformed, or property and network do not fit.
+        DeviceError: torch cannot use the device.
+        SoundnessError: a proved bound contradicts a replay.
+    """
+    _check_options(seed, limits)
+    if not isinstance(count, int | np.integer) or count < 1:
+        raise ValueError(f"count must be a whole number from 1, got {count!r}")
+    net = _network(network)
+    prop = _property(property, net)
+    _check_device(device)
+    from repairsolver.verification.falsify import falsify_property
+
+    return falsify_property(
+        net,
+        prop,
+        worst=worst,
+        count=int(count),
+        limits=limits or Limits(),
+        seed=seed,
+        on_event=on_event,
+        device=device,
     )
 
 

@@ -11,6 +11,7 @@ import typer
 from repairsolver import __version__
 from repairsolver.cli.check import check
 from repairsolver.cli.demo import demo
+from repairsolver.cli.falsify import falsify
 from repairsolver.cli.repair import repair
 from repairsolver.cli.running import INPUT_ERROR
 from repairsolver.cli.solvers import solvers
@@ -23,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (verify, repair, check, solvers, demo):
+for command in (verify, falsify, repair, check, solvers, demo):
     app.command()(command)
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from repairsolver.network.graph import Network
     from repairsolver.property.specification import Property
     from repairsolver.repairing.result import Repair
+    from repairsolver.verification.falsification import Falsification
 
 SCHEMA = 1
 
@@ -43,6 +44,13 @@ def repair_record(repair: Repair, network: Network, *props: Property) -> dict[st
     several = {"properties": [_named(prop) for prop in props]}
     word = {"result": repair.status.value, "repaired_sha256": repaired}
     return _head(network, props[0]) | several | word | values | change
+
+
+def falsification_record(found: Falsification, network: Network, prop: Property) -> dict[str, Any]:
+    """A falsification: its counterexamples, and the upper bound on the violation with the gap to it."""
+    values: dict[str, Any] = plain(found)
+    proved = {"gap": plain(found.gap), "proved_worst": found.proved_worst}
+    return _head(network, prop) | {"result": found.status.word} | values | proved
 
 
 def dump(record: dict[str, Any]) -> str:

@@ -10,6 +10,7 @@ from repairsolver.results import Counterexample, RepairStatus, Verdict, VerifySt
 
 if TYPE_CHECKING:
     from repairsolver.repairing.result import Repair
+    from repairsolver.verification.falsification import Falsification
 
 
 def assignment(found: Counterexample) -> str:
@@ -43,6 +44,33 @@ def explain_verdict(verdict: Verdict) -> str:
             )
         case _ as unreachable:
             assert_never(unreachable)
+
+
+def explain_falsification(found: Falsification) -> str:
+    """What was found, and what is proved about it."""
+    if found.counterexample is None:
+        return (
+            f"No violation was found in {found.seconds:.2f} s, which proves nothing; `repairsolver verify` "
+            "tries to prove that there is none."
+        )
+    number = counted(len(found.counterexamples), "input")
+    fewer = "" if len(found.counterexamples) >= found.asked else f" (asked for {found.asked})"
+    return (
+        f"The property is violated: {number}{fewer}, each replayed by onnxruntime on the network's own "
+        f"file{_by(found.counterexample)}, in {found.seconds:.2f} s.{_proved_bound(found)}"
+    )
+
+
+def _proved_bound(found: Falsification) -> str:
+    if found.upper_bound is None:
+        return ""
+    bound = (
+        f" Proved: no input violates by more than {found.upper_bound:.6g}, in real arithmetic on the weights "
+        f"as stored; the gap is {found.gap:.3g}"
+    )
+    if found.proved_worst:
+        return f"{bound}, so the first input is the worst up to {found.tolerance:.2g}."
+    return f"{bound}: a worse input may exist."
 
 
 def proof(verdict: Verdict) -> str:
