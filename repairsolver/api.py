@@ -34,6 +34,7 @@ def verify(
     on_event: OnEvent | None = None,
     device: str = "cpu",
     certificate: bool = False,
+    tree: str | Path | None = None,
 ) -> Verdict:
     """Decide whether a network has the property on all inputs of its regions.
 
@@ -49,11 +50,15 @@ def verify(
         on_event: called with progress reports.
         device: where bounds are computed: "cpu" or a torch device such as "cuda".
         certificate: keep the proof, as `verdict.certificate`; None where it rests on exact programs.
+        tree: a file of the search. If it exists, the search goes on from it; it is written every minute,
+            when the time is up, and on Ctrl-C.
 
     Raises:
         NetworkError, PropertyError: a file is malformed, or property and network do not fit.
         DeviceError: torch cannot use the device.
+        TreeError: the tree is damaged, or of another network, property or version.
         SoundnessError: a check contradicts a result.
+        Interrupted: on Ctrl-C, a KeyboardInterrupt whose `result` is the verdict so far.
     """
     _check_options(seed, limits)
     net = _network(network)
@@ -69,6 +74,7 @@ def verify(
         on_event=on_event,
         device=device,
         record=certificate,
+        tree=tree,
     )
 
 
@@ -220,7 +226,11 @@ def _certified(
     """A proved repair with proofs that are kept, if there are some that can be and time is left for them."""
     if not fix.proved or fix.network is None:
         return fix
-    end = None if limits is None or limits.seconds is None else time.perf_counter() + limits.seconds - fix.seconds
+    end = (
+        None
+        if limits is None or limits.seconds is None
+        else time.perf_counter() + limits.seconds - fix.seconds
+    )
     verdicts = []
     for prop in props:
         left = limits or Limits()
@@ -228,7 +238,9 @@ def _certified(
             left = replace(left, seconds=max(end - time.perf_counter(), 1.0))
         verdict = verify(fix.network, prop, limits=left, seed=fix.seed, on_event=on_event, certificate=True)
         if verdict.status is VerifyStatus.VIOLATED:
-            raise SoundnessError("the repaired network was proved, but a counterexample was found: report this")
+            raise SoundnessError(
+                "the repaired network was proved, but a counterexample was found: report this"
+            )
         verdicts.append(verdict)
     fix = replace(fix, verdicts=tuple(verdicts))
     proved = len(props) == 1 and verdicts[0].status is VerifyStatus.HOLDS

@@ -24,6 +24,19 @@ CertificateFile = Annotated[
         "--certificate", metavar="FILE", help="Write the proof, for *repairsolver check* and for others."
     ),
 ]
+Memory = Annotated[
+    float,
+    typer.Option("--memory", metavar="GB", min=0.001, help="What bounding may hold at once; less is slower."),
+]
+TreeFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--tree",
+        metavar="FILE",
+        help="Keep the search in this file, every minute, when the time is up and on Ctrl-C; if the file "
+        "exists, go on from it.",
+    ),
+]
 Seed = Annotated[
     int, typer.Option("--seed", min=0, max=2**63 - 1, help="Same seed, same answer, time limits aside.")
 ]

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from repairsolver.cli.options import CertificateFile, Debug, Json, Normalise, Quiet, Seed, Timeout
+from repairsolver.cli.options import CertificateFile, Debug, Json, Memory, Normalise, Quiet, Seed, Timeout
 from repairsolver.cli.running import running
 from repairsolver.cli.writing import proof_paths, write_proof
 
@@ -71,7 +71,9 @@ def repair(
     ] = None,
     minimise: Annotated[
         Minimise,
-        typer.Option(help="*behaviour*: instead of weights, change margins least, at --keep or in the regions."),
+        typer.Option(
+            help="*behaviour*: instead of weights, change margins least, at --keep or in the regions."
+        ),
     ] = Minimise.WEIGHTS,
     gap: Annotated[float, typer.Option(min=0.0, help="Relative distance to the optimum to stop at.")] = 0.01,
     solver: Annotated[str, typer.Option(help="See *repairsolver solvers*.")] = "highs",
@@ -87,6 +89,7 @@ def repair(
         Decision, typer.Option(help="Whether the largest or the smallest output is chosen.")
     ] = Decision.MAX,
     timeout: Timeout = None,
+    memory: Memory = 4.0,
     seed: Seed = 0,
     normalise: Normalise = True,
     certificate: CertificateFile = None,
@@ -123,7 +126,7 @@ def repair(
             keep=keep,
             keep_soft=keep_soft,
             decision=decision.value,
-            limits=rs.Limits(seconds=timeout),
+            limits=rs.Limits(seconds=timeout, memory_gb=memory),
             seed=seed,
             on_event=on_event,
             certificate=certificate is not None,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 import typer
 from rich.console import Console
@@ -19,12 +22,13 @@ def running(*, quiet: bool = False, debug: bool = False) -> Iterator[ProgressRep
     """Run a command's work; yields the callback for progress events.
 
     Errors that repairsolver or the operating system raise on purpose become one message and an exit
-    code; with `debug` they keep their traceback. Anything else is a bug and shows itself.
+    code; with `debug` they keep their traceback. Anything else is a bug and shows itself. SIGTERM is
+    treated as Ctrl-C meanwhile.
     """
     console = Console(stderr=True)
     progress = ProgressReport(console, quiet=quiet)
     try:
-        with progress:
+        with progress, terminable():
             yield progress
     except KeyboardInterrupt:
         reached = "; reached:" if progress.started else " before anything was reached"
@@ -37,6 +41,23 @@ def running(*, quiet: bool = False, debug: bool = False) -> Iterator[ProgressRep
     except (RepairSolverError, OSError) as error:
         _show(console, "error", error, debug)
         raise typer.Exit(INPUT_ERROR) from None
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """SIGTERM raises KeyboardInterrupt, where signals can be caught: in the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _show(console: Console, kind: str, error: Exception, debug: bool) -> None:

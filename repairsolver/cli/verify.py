@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
-from repairsolver.cli.options import CertificateFile, Debug, Json, Normalise, Quiet, Seed, Timeout
-from repairsolver.cli.running import running
+from repairsolver.cli.options import (
+    CertificateFile,
+    Debug,
+    Json,
+    Memory,
+    Normalise,
+    Quiet,
+    Seed,
+    Timeout,
+    TreeFile,
+)
+from repairsolver.cli.running import INTERRUPTED, running
 from repairsolver.cli.writing import write_proof
 from repairsolver.errors import PropertyError
 
@@ -25,10 +35,12 @@ def verify(
         ),
     ] = None,
     timeout: Timeout = None,
+    memory: Memory = 4.0,
     seed: Seed = 0,
     device: Annotated[str, typer.Option(help="Where bounds are computed: cpu or a torch device.")] = "cpu",
     normalise: Normalise = True,
     certificate: CertificateFile = None,
+    tree: TreeFile = None,
     as_json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -36,6 +48,7 @@ def verify(
     """Prove that a network has a property, or find an input that violates it.
 
     Prints **unsat** (the property holds), **sat** (violated; an input follows), **unknown** or **timeout**.
+    Ctrl-C prints what was reached, as **timeout**, with exit code 130; with *--tree* it can be continued.
     """
     net_path, prop_path, title = _files(first, second, network)
     with running(quiet=quiet, debug=debug) as on_event:
@@ -52,16 +65,20 @@ def verify(
                 f"{prop_path} is about a network called {prop.network}, but --network gives one "
                 f"called {title}: write --network {prop.network}={net_path} if that is the network meant"
             )
-        limits = rs.Limits(seconds=timeout)
-        verdict = rs.verify(
-            net,
-            prop,
-            limits=limits,
-            seed=seed,
-            on_event=on_event,
-            device=device,
-            certificate=certificate is not None,
-        )
+        limits = rs.Limits(seconds=timeout, memory_gb=memory)
+        try:
+            verdict = rs.verify(
+                net,
+                prop,
+                limits=limits,
+                seed=seed,
+                on_event=on_event,
+                device=device,
+                certificate=certificate is not None,
+                tree=tree,
+            )
+        except rs.Interrupted as stopped:
+            verdict = cast(rs.Verdict, stopped.result)
     # The file comes first: whoever reads stdout may stop after the first line.
     try:
         if certificate is not None:
@@ -75,6 +92,8 @@ def verify(
             if verdict.counterexample is not None:
                 typer.echo(sentences.assignment(verdict.counterexample))
             typer.echo(sentences.explain_verdict(verdict))
+    if verdict.interrupted:
+        raise typer.Exit(INTERRUPTED)
 
 
 def _files(first: Path, second: Path | None, network: str | None) -> tuple[Path, Path, str]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from repairsolver import __version__
 from repairsolver.metrics import Share
-from repairsolver.results import Certificate, Verdict
+from repairsolver.results import Certificate, OpenBoxes, Verdict
 
 if TYPE_CHECKING:
     from repairsolver.network.graph import Network
@@ -80,6 +80,8 @@ def plain(value: object) -> Any:
             return [plain(item) for item in value]
         case dict():
             return {str(key): plain(item) for key, item in value.items()}
+        case OpenBoxes():
+            return {"count": len(value), "least_bound": plain(value.bound.min(initial=math.inf))}
         case Certificate():
             return {"nodes": len(value.axis), "splits": len(value.value), "arithmetic": value.arithmetic}
         case _ if is_dataclass(value):

@@ -21,7 +21,16 @@ def assignment(found: Counterexample) -> str:
 
 
 def explain_verdict(verdict: Verdict) -> str:
-    """What a verdict means and rests on, in one or two sentences."""
+    """What a verdict means and rests on, in a few sentences."""
+    return " ".join([*_stopped(verdict), _answer(verdict), *verdict.notes])
+
+
+def _stopped(verdict: Verdict) -> Iterator[str]:
+    if verdict.interrupted:
+        yield "Interrupted before it was decided."
+
+
+def _answer(verdict: Verdict) -> str:
     tried = ", ".join(verdict.methods) or "nothing"
     boxes = counted(verdict.boxes, "box", "boxes")
     match verdict.status:
@@ -40,7 +49,7 @@ def explain_verdict(verdict: Verdict) -> str:
         case VerifyStatus.UNKNOWN | VerifyStatus.TIMEOUT:
             return (
                 f"Neither proved nor refuted in {verdict.seconds:.2f} s: tried {tried} on {boxes}; "
-                f"proved on {verdict.proved_volume:.2%} of the input volume{_bound(verdict)}."
+                f"proved on {verdict.proved_volume:.2%} of the input volume{_open(verdict)}{_bound(verdict)}."
             )
         case _ as unreachable:
             assert_never(unreachable)
@@ -82,6 +91,12 @@ def _by(found: Counterexample | None) -> str:
     return "" if found is None else f", by {found.violation:.4g} in the weakest constraint"
 
 
+def _open(verdict: Verdict) -> str:
+    if verdict.open_boxes is None:
+        return ""
+    return f"; {counted(len(verdict.open_boxes), 'box', 'boxes')} left"
+
+
 def _bound(verdict: Verdict) -> str:
     if verdict.best_bound is None:
         return ""
@@ -119,9 +134,7 @@ def _change(repair: Repair) -> str:
     least = f"no repair of the same layer has less than {repair.lower_bound:.6g}"
     if repair.lower_bound <= 0:
         least = f"no lower bound is known: {repair.solver} proved none"
-    return (
-        f"{counted(entries, 'number')} changed, {_measure(repair)} is {repair.cost or 0.0:.6g}; {least}"
-    )
+    return f"{counted(entries, 'number')} changed, {_measure(repair)} is {repair.cost or 0.0:.6g}; {least}"
 
 
 def _measure(repair: Repair) -> str:

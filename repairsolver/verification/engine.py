@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -80,16 +81,16 @@ def verify_property(
     regions = [region for region in prop.regions for _ in region.unsafe]
     run = Run(network, core, prop, limits, seed, on_event, device, queries(prop, device), regions)
     run.record = record or tree is not None
-    run.tree = None if tree is None else Tree(tree, network, prop)
+    run.tree = None if tree is None else Tree(tree, network, prop, arithmetic)
     with single_threaded(), torch.inference_mode(False):
         try:
             verdict = _decide(run, effort)
         except KeyboardInterrupt:
-            run.save()
+            run.close()
             raise Interrupted(run.verdict(VerifyStatus.TIMEOUT, interrupted=True)) from None
     if verdict.status in (VerifyStatus.TIMEOUT, VerifyStatus.UNKNOWN):
-        run.save()
-    return verdict
+        run.close()
+    return replace(verdict, notes=tuple(run.notes))
 
 
 def _decide(run: Run, effort: Effort | None) -> Verdict:

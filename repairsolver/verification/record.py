@@ -32,6 +32,11 @@ class Splits:
     value: Tensor
 
 
+def property_sha256(prop: Property) -> str:
+    """Of its text; of the text that it would have if it was built in Python."""
+    return hashlib.sha256((prop.text or write_property(prop)).encode()).hexdigest()
+
+
 @dataclass(frozen=True, slots=True)
 class Mark:
     """How far a record was filled at some time: boxes, and entries of its two lists."""
@@ -80,10 +85,9 @@ class Record:
         nodes = np.concatenate(order)
         split = nodes[axis[nodes] >= 0]
         names = (network.name, prop.name)
-        text = prop.text or write_property(prop)
         return Certificate(
             network.sha256,
-            hashlib.sha256(text.encode()).hexdigest(),
+            property_sha256(prop),
             axis[nodes],
             value[split],
             weights[nodes],

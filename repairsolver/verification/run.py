@@ -96,8 +96,9 @@ class Run:
         """Report how far the proof has come."""
         self.reached = reached
         if self.on_event is not None:
-            numbers = {"proved_volume": reached.proved(), "bound": reached.bound(), "open": reached.count}
-            self.say(stage, message, boxes=self.boxes, **numbers)
+            share, bound, count = reached.proved(), reached.bound(), reached.count
+            text = f"{message}, {share:.2%} proved, {count} open, bound {bound:.4g}"
+            self.say(stage, text, boxes=self.boxes, proved_volume=share, bound=bound, open=count)
 
     def keep(self, kind: str, to_arrays: Callable[[], dict[str, NDArray[Any]]]) -> None:
         """Remember what a tree would hold, and write it when it is time to."""
@@ -107,8 +108,20 @@ class Run:
 
     def save(self) -> None:
         """Write the tree, if there is one to be written and something to write."""
-        if self.tree is not None and self.savable is not None:
+        if self.tree is None or self.savable is None:
+            return
+        try:
             self.tree.write(self.savable.kind, self.savable.to_arrays())
+        except OSError as error:
+            self.notes.append(f"The tree could not be written to {self.tree.path}: {error}.")
+
+    def close(self) -> None:
+        """Write the tree of a search that ends undecided, and say what can be done with it."""
+        before = len(self.notes)
+        self.save()
+        if self.tree is not None and len(self.notes) == before:
+            kept = self.savable is not None
+            self.notes.append(f"Go on with the tree {self.tree.path}." if kept else "No tree yet.")
 
     def verdict(
         self,

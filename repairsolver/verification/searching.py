@@ -102,8 +102,8 @@ def split_boxes(run: Run) -> Verdict:
 def _report(run: Run, search: InputSplitting) -> None:
     examined = search.state.examined
     run.boxes = examined
-    run.reach("split", f"{counted(examined, 'box', 'boxes')} examined", search.state)
     run.keep(KIND, partial(to_arrays, search.state))
+    run.reach("split", f"{counted(examined, 'box', 'boxes')} examined", search.state)
 
 
 def _proved(run: Run, state: State) -> Verdict:

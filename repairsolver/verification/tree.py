@@ -22,7 +22,9 @@ from repairsolver import __version__
 from repairsolver.errors import TreeError
 from repairsolver.network.graph import Network
 from repairsolver.property.specification import Property
+from repairsolver.results import Arithmetic
 from repairsolver.targets import file_target
+from repairsolver.verification.record import property_sha256
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -36,16 +38,18 @@ class Tree:
 
     Args:
         path: the file; it need not exist yet.
-        network, prop: what the search is about.
+        network, prop, arithmetic: what the search is about.
 
     Raises:
         OSError: the file cannot be read, or not be written there.
         TreeError: there is a file, and it is damaged, or of another network, property or version.
     """
 
-    def __init__(self, path: str | Path, network: Network, prop: Property) -> None:
+    def __init__(
+        self, path: str | Path, network: Network, prop: Property, arithmetic: Arithmetic = "real"
+    ) -> None:
         self.path = file_target(path)
-        self._about = {"network": network.sha256, "property": prop.sha256}
+        self._about = {"network": network.sha256, "property": property_sha256(prop), "arithmetic": arithmetic}
         self._names = {"network": network.name, "property": prop.name}
         self._next = time.monotonic() + EVERY
         self._found = self._read() if self.path.exists() else None
@@ -89,7 +93,7 @@ class Tree:
             raise _wrong(self.path, f"{reason}: only the version that wrote a tree goes on from it")
         for what, actual in self._about.items():
             if head.get(what) != actual:
-                reason = f"SHA-256 {head.get(what)}, {self._names[what]} has {actual}"
+                reason = f"it has {head.get(what)}, {self._names.get(what, 'asked for')} is {actual}"
                 raise _wrong(self.path, f"it is about another {what}: {reason}")
         if head.get("sha256") != digest(arrays):
             raise _wrong(self.path, "it is damaged: its SHA-256 is not the one that it states")

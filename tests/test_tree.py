@@ -1,0 +1,345 @@
+"""Searches that stop and go on: one run and many give the same answer, and no file is believed."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from random_networks import dense_network, sample
+
+import repairsolver as rs
+from repairsolver.certificate.format import to_bytes
+from repairsolver.errors import TreeError
+from repairsolver.network import Network
+from repairsolver.property import Conjunction, Property, Region
+from repairsolver.results import Event, Interrupted, Limits, Verdict, VerifyStatus
+from repairsolver.verification.attack import Effort
+from repairsolver.verification.engine import verify_property
+from repairsolver.verification.tree import Tree, digest
+
+NO_ATTACK = Effort(samples=1, restarts=2, steps=1)
+
+
+@pytest.fixture(autouse=True)
+def small_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many rounds of few boxes, so that there is much to interrupt."""
+    monkeypatch.setenv("REPAIRSOLVER_THREADS", "1")
+    monkeypatch.setattr("repairsolver.verification.searching.BATCH", 2)
+
+
+def below(network: Network, depth: float, rows: int = 1) -> Property:
+    """Unsafe: each of the first outputs lies `depth` below that of the sample whose sum of them is least."""
+    size = network.input_size
+    lower, upper = -np.full(size, 0.97), np.full(size, 1.01)
+    outputs = network(sample(np.random.default_rng(0), lower, upper, 4000))[:, :rows]
+    least = outputs[outputs.sum(axis=1).argmin()]
+    unsafe = Conjunction(np.eye(rows, network.output_size), np.zeros((rows, size)), least - depth)
+    return Property((Region(lower, upper, (unsafe,)),), size, network.output_size)
+
+
+def case(rows: int = 2) -> tuple[Network, Property]:
+    """It holds, and takes many rounds."""
+    network = dense_network(3, [3, 12, 12, 2])
+    return network, below(network, 0.01, rows)
+
+
+def stopping(after: int, stages: tuple[str, ...] = ("split", "phases")) -> Callable[[Event], None]:
+    """Ctrl-C at the event of that number."""
+    left = [after]
+
+    def on_event(event: Event) -> None:
+        if event.stage in stages:
+            left[0] -= 1
+            if left[0] == 0:
+                raise KeyboardInterrupt
+
+    return on_event
+
+
+def in_pieces(
+    network: Network, prop: Property, path: Path, rounds: int, **options: Any
+) -> tuple[Verdict, int]:
+    """The answer of a run interrupted after so many rounds each time, and how often it was."""
+    for stops in range(200):
+        try:
+            verdict = verify_property(
+                network, prop, effort=NO_ATTACK, tree=path, on_event=stopping(rounds + 1), **options
+            )
+        except Interrupted as stopped:
+            check_unfinished(network, prop, stopped.result)
+            continue
+        return verdict, stops
+    raise AssertionError("no end")
+
+
+def check_unfinished(network: Network, prop: Property, verdict: object) -> None:
+    """What is open has room for every point that violates most; what is closed is safe at samples."""
+    assert isinstance(verdict, Verdict)
+    assert verdict.status is VerifyStatus.TIMEOUT
+    assert verdict.interrupted
+    assert verdict.open_boxes is not None
+    assert 0 <= verdict.proved_volume <= 1
+    opened = verdict.open_boxes
+    assert (opened.lower <= opened.upper).all()
+    assert (opened.bound <= 0).all()
+    assert verdict.best_bound == opened.bound.min(initial=np.inf)
+
+
+@pytest.mark.parametrize("rounds", [1, 3])
+@pytest.mark.parametrize("rows", [1, 2])
+def test_many_runs_give_the_certificate_of_one(tmp_path: Path, rounds: int, rows: int) -> None:
+    network, prop = case(rows)
+    once = verify_property(network, prop, effort=NO_ATTACK, record=True)
+    assert once.status is VerifyStatus.HOLDS
+    pieces, stops = in_pieces(network, prop, tmp_path / "t.tree", rounds)
+    assert stops >= 2
+    assert pieces.status is VerifyStatus.HOLDS
+    assert (pieces.boxes, pieces.best_bound) == (once.boxes, once.best_bound)
+    assert once.certificate is not None
+    assert pieces.certificate is not None
+    assert to_bytes(pieces.certificate) == to_bytes(once.certificate)
+    assert rs.check(pieces.certificate, network=network, property=prop).valid
+    assert "checker" in " ".join(pieces.notes)
+
+
+def test_a_violation_is_found_after_any_number_of_runs(tmp_path: Path) -> None:
+    network = dense_network(3, [3, 12, 12, 2])
+    prop = below(network, -0.02)
+    once = verify_property(network, prop, effort=NO_ATTACK, record=True)
+    pieces, _ = in_pieces(network, prop, tmp_path / "t.tree", 2)
+    assert once.status is pieces.status is VerifyStatus.VIOLATED
+    assert once.counterexample is not None
+    assert pieces.counterexample is not None
+    assert np.array_equal(once.counterexample.input, pieces.counterexample.input)
+
+
+def test_a_timeout_is_continued(tmp_path: Path) -> None:
+    network, prop = case()
+    path = tmp_path / "t.tree"
+    seen = []
+    for seconds in (1e-6, 0.02, 0.04, 60.0):
+        verdict = verify_property(network, prop, limits=Limits(seconds=seconds), effort=NO_ATTACK, tree=path)
+        seen.append(verdict.proved_volume)
+        if verdict.status is VerifyStatus.TIMEOUT:
+            assert verdict.open_boxes is not None
+            assert any(str(path) in note for note in verdict.notes)
+    assert verdict.status is VerifyStatus.HOLDS
+    assert seen == sorted(seen)
+
+
+def test_open_boxes_and_proved_volume_agree_with_samples() -> None:
+    """Points at which the property is nearly violated lie in open boxes; volumes add up."""
+    network, prop = case()
+    stopped = None
+    try:
+        verify_property(network, prop, effort=NO_ATTACK, on_event=stopping(4))
+    except KeyboardInterrupt as error:
+        stopped = error
+    assert isinstance(stopped, Interrupted)
+    verdict = stopped.result
+    assert isinstance(verdict, Verdict)
+    opened = verdict.open_boxes
+    assert opened is not None
+    volume = np.prod((opened.upper - opened.lower) / 1.98, axis=1).sum()
+    assert verdict.proved_volume == pytest.approx(1 - volume)
+    region = prop.regions[0]
+    points = sample(np.random.default_rng(1), region.lower, region.upper, 20000)
+    outside = ~((points[:, None] >= opened.lower) & (points[:, None] <= opened.upper)).all(axis=2).any(axis=1)
+    assert 0 < outside.sum() < len(points)
+    assert (region.unsafe[0].violation(points[outside], network(points[outside])) < 0).all()
+    # The proved bound is one: no sample violates by more.
+    assert verdict.best_bound is not None
+    assert region.unsafe[0].violation(points, network(points)).max() <= -verdict.best_bound
+
+
+def half_done(path: Path, rounds: int = 5) -> tuple[Network, Property]:
+    network, prop = case()
+    with pytest.raises(KeyboardInterrupt):
+        verify_property(network, prop, effort=NO_ATTACK, tree=path, on_event=stopping(rounds))
+    return network, prop
+
+
+def rewrite(path: Path, network: Network, prop: Property, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change the arrays and give them a fitting digest, as a forger would."""
+    tree = Tree(path, network, prop)
+    arrays = tree.take("input splitting")
+    assert arrays is not None
+    change(arrays)
+    tree.write("input splitting", arrays)
+
+
+def drop_open(arrays: dict[str, Any]) -> None:
+    """Claim that nothing is open."""
+    for name in arrays:
+        if name.startswith(("open_", "known_", "cut_")):
+            arrays[name] = arrays[name][:0]
+    arrays["sizes"] = arrays["sizes"][:0]
+    arrays["counts"][0] = 0
+
+
+def drop_some(arrays: dict[str, Any]) -> None:
+    """Claim that the last part of the stack is proved."""
+    last = int(arrays["sizes"][-1])
+    for name in arrays:
+        if name.startswith(("open_", "known_", "cut_")):
+            arrays[name] = arrays[name][:-last]
+    arrays["sizes"] = arrays["sizes"][:-1]
+    arrays["counts"][0] -= 1
+
+
+def optimistic(arrays: dict[str, Any]) -> None:
+    """Bounds of neurons that are too tight: later boxes seem proved."""
+    for name in arrays:
+        if name.startswith("known_") and name.endswith("_upper"):
+            arrays[name] = np.minimum(arrays[name], arrays[name.replace("upper", "lower")] + 1e-9)
+
+
+def shrunk(arrays: dict[str, Any]) -> None:
+    arrays["open_upper"] = arrays["open_lower"] + 1e-6
+
+
+def empty_cut(arrays: dict[str, Any]) -> None:
+    arrays["cut_shift"] = np.full_like(arrays["cut_shift"], 1e9)
+
+
+def other_weights(arrays: dict[str, Any]) -> None:
+    arrays["weights"] = np.roll(arrays["weights"], 1, axis=1)[::-1].copy()
+
+
+def fewer_splits(arrays: dict[str, Any]) -> None:
+    last = int(arrays["batches"][-1])
+    for name in ("parent", "axis", "value"):
+        arrays[name] = arrays[name][:-last]
+    arrays["batches"] = arrays["batches"][:-1]
+
+
+def other_values(arrays: dict[str, Any]) -> None:
+    arrays["value"] = arrays["value"] + 0.25
+
+
+def other_axes(arrays: dict[str, Any]) -> None:
+    arrays["axis"] = arrays["axis"] + 7
+
+
+FORGERIES = [drop_open, drop_some, optimistic, shrunk, empty_cut, other_weights, fewer_splits, other_values]
+
+
+@pytest.mark.parametrize("forge", [*FORGERIES, other_axes], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("safe", [True, False])
+def test_a_forged_tree_never_makes_a_wrong_proof(
+    tmp_path: Path, forge: Callable[[dict[str, Any]], object], safe: bool
+) -> None:
+    """Of a network that violates the property slightly, `holds` would be wrong; else it must be proved anew."""
+    path = tmp_path / "t.tree"
+    network, prop = half_done(path)
+    if not safe:
+        # A tree of the safe property, forged to be about an unsafe one.
+        unsafe = below(network, -0.02, rows=2)
+        arrays = Tree(path, network, prop).take("input splitting")
+        assert arrays is not None
+        os.remove(path)
+        Tree(path, network, unsafe).write("input splitting", arrays)
+        prop = unsafe
+    rewrite(path, network, prop, forge)
+    try:
+        verdict = verify_property(network, prop, limits=Limits(seconds=20), effort=NO_ATTACK, tree=path)
+    except TreeError:
+        return
+    if not safe:
+        assert verdict.status is not VerifyStatus.HOLDS
+    elif verdict.status is VerifyStatus.HOLDS:
+        assert verdict.certificate is not None
+        assert rs.check(verdict.certificate, network=network, property=prop).valid
+
+
+def test_a_tree_that_claims_all_is_closed_is_unknown(tmp_path: Path) -> None:
+    path = tmp_path / "t.tree"
+    network, prop = half_done(path)
+    rewrite(path, network, prop, drop_open)
+    verdict = verify_property(network, prop, effort=NO_ATTACK, tree=path)
+    assert verdict.status is VerifyStatus.UNKNOWN
+    assert "proves nothing" in " ".join(verdict.notes)
+    assert verdict.certificate is None
+
+
+def test_the_time_also_ends_the_check(tmp_path: Path) -> None:
+    path = tmp_path / "t.tree"
+    network, prop = half_done(path)
+    rewrite(path, network, prop, drop_open)
+    limits = Limits(seconds=1e-9)
+    assert verify_property(network, prop, effort=NO_ATTACK, tree=path, limits=limits).status is (
+        VerifyStatus.TIMEOUT
+    )
+
+
+def test_another_network_property_version_or_arithmetic_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "t.tree"
+    network, prop = half_done(path)
+    before = path.read_bytes()
+    with pytest.raises(TreeError, match="another network"):
+        verify_property(dense_network(4, [3, 12, 12, 2]), prop, tree=path)
+    with pytest.raises(TreeError, match="another property"):
+        verify_property(network, below(network, 0.1, 2), tree=path)
+    with pytest.raises(TreeError, match="another arithmetic"):
+        Tree(path, network, prop, "float32")
+    with pytest.raises(TreeError, match="search by input splitting"):
+        Tree(path, network, prop).take("phase splitting")
+    monkeypatch.setattr("repairsolver.verification.tree.__version__", "9.9")
+    with pytest.raises(TreeError, match=r"this is 9\.9"):
+        verify_property(network, prop, tree=path)
+    assert path.read_bytes() == before
+
+
+def test_damage_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "t.tree"
+    network, prop = half_done(path)
+    good = path.read_bytes()
+    random = np.random.default_rng(0)
+    for content in (b"", b"no tree", good[:-100], good[: len(good) // 2], json.dumps({}).encode()):
+        path.write_bytes(content)
+        with pytest.raises(TreeError, match="cannot go on from this file"):
+            Tree(path, network, prop)
+    for _ in range(30):
+        place = int(random.integers(len(good)))
+        path.write_bytes(good[:place] + bytes([good[place] ^ 0x55]) + good[place + 1 :])
+        try:
+            tree = Tree(path, network, prop)
+        except TreeError:
+            continue
+        # Bytes between the entries of the archive carry nothing.
+        assert digest(tree.take("input splitting") or {}) == digest(arrays_of(good, tmp_path))
+
+
+def arrays_of(content: bytes, folder: Path) -> dict[str, Any]:
+    copy = folder / "copy.npz"
+    copy.write_bytes(content)
+    with np.load(copy) as stored:
+        return {name: stored[name] for name in stored.files if name != "head"}
+
+
+def test_a_folder_is_no_tree(tmp_path: Path) -> None:
+    network, prop = case()
+    with pytest.raises(IsADirectoryError):
+        verify_property(network, prop, tree=tmp_path)
+
+
+def test_a_full_disk_costs_the_tree_and_not_the_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    network, prop = case()
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(Interrupted) as stopped:
+        verify_property(network, prop, effort=NO_ATTACK, tree=tmp_path / "t", on_event=stopping(3))
+    verdict = stopped.value.result
+    assert isinstance(verdict, Verdict)
+    assert "could not be written" in " ".join(verdict.notes)
