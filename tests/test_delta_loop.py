@@ -240,3 +240,14 @@ def test_acasxu_property_2() -> None:
     assert fix.status is RepairStatus.REPAIRED
     assert fix.network is not None
     assert verify_property(fix.network, prop, limits=Limits(seconds=60)).status is VerifyStatus.HOLDS
+
+
+def test_what_can_only_be_met_with_equality_is_infeasible() -> None:
+    rows, none = np.array([[1.0, -1.0, 0.0]]), np.zeros((1, 2))
+    both = tuple(Conjunction(sign * rows, none, np.zeros(1)) for sign in (1.0, -1.0))
+    prop = Property((Region(-np.ones(2), np.ones(2), both),), 2, 3)
+    fix = repair_property(NETWORK, prop, limits=LIMITS)
+    assert fix.status is RepairStatus.INFEASIBLE
+    assert fix.core is not None
+    assert fix.core.ties
+    assert "equality, which is not enough" in fix.message

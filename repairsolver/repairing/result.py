@@ -19,6 +19,7 @@ from repairsolver.results import Array, Certificate, RepairStatus, Verdict, Veri
 
 if TYPE_CHECKING:
     from repairsolver.metrics import Fidelity
+    from repairsolver.repairing.explanation import Core
 
 FORMAT = "repairsolver-delta"
 VERSION = 1
@@ -207,6 +208,7 @@ class Repair:
         solver: what solved the programs.
         message: one sentence for people.
         verdicts: with certificates asked for, of every property given, in order.
+        core: for `infeasible`, demands that contradict each other, none of them superfluous.
     """
 
     status: RepairStatus
@@ -224,6 +226,7 @@ class Repair:
     solver: str
     message: str
     verdicts: tuple[Verdict, ...] = ()
+    core: Core | None = None
 
     @property
     def proved(self) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from repairsolver.metrics import Fidelity, fidelity
@@ -12,12 +14,14 @@ from repairsolver.repairing.delta.behaviour import behavioural
 from repairsolver.repairing.delta.branching import optimise
 from repairsolver.repairing.delta.candidate import Candidate, edit_of
 from repairsolver.repairing.delta.layer import find_layer
+from repairsolver.repairing.delta.core import find_core
 from repairsolver.repairing.delta.loop import Session, learn, search, search_margins, update_bound, verify
 from repairsolver.repairing.delta.margin import START
 from repairsolver.repairing.delta.objective import Aim, check_solver, objective_for
 from repairsolver.repairing.delta.points import add_points
 from repairsolver.repairing.delta.requirements import Requirements
 from repairsolver.repairing.delta.ties import tie_weights
+from repairsolver.repairing.explanation import Core
 from repairsolver.repairing.result import Delta, Repair
 from repairsolver.results import Limits, OnEvent, RepairStatus, Verdict, VerifyStatus
 from repairsolver.solvers import SolutionStatus
@@ -29,6 +33,9 @@ QUADRATIC = "projection"
 
 TIE_SHARE = 0.5
 """The share of the gap that may be spent on choosing among almost equal changes."""
+
+CORE_SECONDS, CORE_SHARE = 5.0, 0.1
+"""The most time, and the share of it, for a contradiction that nothing hints at."""
 
 NO_MARGIN = (
     "no candidate met every point found so far with a margin; there is none where a property or a label can "
@@ -64,15 +71,15 @@ def repair_delta(
     verdict = find_violations(session)
     if not requirements.missed(network):
         return _nothing_to_do(session, verdict)
-    if _infeasible(session):
-        return _infeasible_result(session)
+    if (end := _contradiction(session, points, keep)) is not None:
+        return end
     session.weights = tie_weights(requirements, prop, decision, TIE_SHARE * gap, seed)
     start = START * session.problem(0.0, np.inf).scale()
     search_margins(session, start, shared=True)
     if not session.finished and not all(group.plain for group in requirements.groups.values()):
         search_margins(session, start, shared=False)
-    if session.best is None and _infeasible(session):
-        return _infeasible_result(session)
+    if session.best is None and (end := _contradiction(session, points, keep)) is not None:
+        return end
     update_bound(session)
     return _result(session, decision, points, keep)
 
@@ -97,12 +104,27 @@ def _infeasible(session: Session) -> bool:
     return optimise(problem, shared=False).status is SolutionStatus.INFEASIBLE
 
 
-def _infeasible_result(session: Session) -> Repair:
+def _contradiction(session: Session, points: PointSet | None, keep: PointSet | None) -> Repair | None:
+    """The answer `infeasible`, with the reason where it is found in time; None if that is not proved."""
+
+    def reason(seconds: float) -> Core | None:
+        if not session.layer.affine:
+            return None
+        return find_core(session.requirements, session.objective.reach, points, keep, seconds)
+
+    core = reason(min(CORE_SECONDS, CORE_SHARE * session.remaining))
+    if core is None:
+        if not _infeasible(session):
+            return None
+        core = reason(session.remaining)
+    size = ", whatever its size" if np.isinf(session.objective.reach).all() else " within the bounds of each"
+    why = "" if core is None else f". {core}"
     message = (
         f"no change of layer {session.layer.name!r} meets the {len(session.requirements)} requirements found "
-        "so far, whatever its size"
+        f"so far{size}{why}"
     )
-    return _repair(session, RepairStatus.INFEASIBLE, None, np.inf, None, message)
+    result = _repair(session, RepairStatus.INFEASIBLE, None, np.inf, None, message)
+    return replace(result, core=core)
 
 
 def _nothing_to_do(session: Session, verdict: Verdict | None) -> Repair:

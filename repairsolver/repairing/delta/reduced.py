@@ -17,6 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 
 from layerwise.norm import NORMS
@@ -43,7 +44,7 @@ class Rows:
 
     matrix: sparse.csr_array
     missing: Array
-    owner: np.ndarray[tuple[int], np.dtype[np.int64]]
+    owner: NDArray[np.int64]
     penalty: Array
 
 
@@ -66,7 +67,9 @@ def least_change(
         scale: sigma.
     """
     size = rows.matrix.shape[1]
-    touched, matrix = _touched(rows.matrix) if objective.moves is None else (np.arange(size), rows.matrix)
+    touched, matrix = (
+        touched_columns(rows.matrix) if objective.moves is None else (np.arange(size), rows.matrix)
+    )
     steepest = float(abs(matrix).max(axis=1).toarray().min()) if matrix.nnz else 0.0
     unit = scale / steepest if steepest > 0 else scale
     small = Rows(sparse.csr_array(matrix * (unit / scale)), rows.missing / scale, rows.owner, rows.penalty)
@@ -166,7 +169,9 @@ def _polished(
     return result
 
 
-def _touched(matrix: sparse.csr_array) -> tuple[np.ndarray[tuple[int], np.dtype[np.int64]], sparse.csr_array]:
+def touched_columns(
+    matrix: sparse.csr_array,
+) -> tuple[np.ndarray[tuple[int], np.dtype[np.int64]], sparse.csr_array]:
     """The columns with entries, and the matrix of these alone."""
     touched, position = np.unique(matrix.indices, return_inverse=True)
     shape = (matrix.shape[0], len(touched))
