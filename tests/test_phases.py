@@ -240,7 +240,7 @@ def test_a_deadline_is_kept_and_told() -> None:
     assert verdict.best_bound is not None
     assert verdict.best_bound <= 0
     assert "phase splitting" in verdict.methods
-    shares = [event.numbers["proved"] for event in events if event.stage == "phases"]
+    shares = [event.numbers["proved_volume"] for event in events if event.stage == "phases"]
     bounds = [event.numbers["bound"] for event in events if event.stage == "phases"]
     assert shares == sorted(shares)
     assert bounds == sorted(bounds)

@@ -14,6 +14,7 @@ from repairsolver.bounds.slopes import tighten_slopes
 from repairsolver.bounds.tensors import TensorGraph, tensor_graph
 from repairsolver.verification.attack import Effort, ascend, attack
 from repairsolver.verification.frontier import Open, merge
+from repairsolver.verification.journal import Journal
 from repairsolver.verification.phases import Parts, PhaseSplitting, Suspects
 from repairsolver.verification.replay import replayed
 from repairsolver.verification.run import Run
@@ -38,31 +39,36 @@ def split_phases(run: Run, graph: TensorGraph, left: Open) -> Open | None:
     run.methods.append("phase splitting")
     fast = tensor_graph(run.core, torch.float32, run.device)
     _, group = torch.unique(torch.cat([left.lower, left.upper], dim=1), dim=0, return_inverse=True)
-    numbers = group.unique().tolist()
+    boxes = [left[(group == number).nonzero()[:, 0]] for number in group.unique().tolist()]
+    journal = Journal(run, boxes)
     open_parts: list[Open] = []
-    for count, number in enumerate(numbers):
-        rest = left[(group == number).nonzero()[:, 0]]
-        until = time.monotonic() + run.left / (len(numbers) - count)
-        open_parts += _split_box(run, graph, fast, rest, until)
+    for number, rest in enumerate(boxes):
+        until = time.monotonic() + run.left / (len(boxes) - number)
+        open_parts += _split_box(run, graph, fast, rest, until, journal)
         if run.found:
             return left
     return merge(open_parts) if open_parts else None
 
 
-def _split_box(run: Run, graph: TensorGraph, fast: TensorGraph, rest: Open, until: float) -> list[Open]:
+def _split_box(
+    run: Run, graph: TensorGraph, fast: TensorGraph, rest: Open, until: float, journal: Journal
+) -> list[Open]:
     """All queries of one box."""
+    memory, saved = run.limits.memory_gb * 1e9, journal.saved(rest)
     known = {k: (low[:1], high[:1]) for k, (low, high) in rest.known.items()}
-    boxes = Boxes(rest.lower[:1], rest.upper[:1], known)
-    quarter = time.monotonic() + (until - time.monotonic()) / 4
-    memory = run.limits.memory_gb * 1e9
-    slopes = tighten_slopes(graph, fast, boxes, memory=memory / 8, until=quarter)
+    boxes = Boxes(rest.lower[:1], rest.upper[:1], known if saved is None else dict(saved.known))
+    if saved is None:
+        quarter = time.monotonic() + (until - time.monotonic()) / 4
+        slopes = tighten_slopes(graph, fast, boxes, memory=memory / 8, until=quarter)
+    else:
+        slopes = saved.slopes
     search = PhaseSplitting(graph, fast, boxes, run.queries, rest.query, slopes=slopes, memory=memory)
     before, hottest, ladder = run.boxes, -math.inf, list(LADDER)
-    suspects = search.start(until)
+    suspects = search.start(until) if saved is None else journal.restore(search, saved)
     while True:
         hottest = _inspect(run, graph, suspects, hottest)
         run.boxes = before + search.examined
-        _say(run, search)
+        journal.note(search, rest, slopes)
         if not run.found and not search.done and ladder and run.elapsed > ladder[0][0]:
             _attack(run, ladder.pop(0)[1], len(ladder))
         if search.done or run.found or time.monotonic() > until:
@@ -75,16 +81,6 @@ def _attack(run: Run, effort: Effort, number: int) -> None:
     seconds = None if math.isinf(run.left) else max(0.0, run.left / 6)
     run.found += attack(
         run.network, run.prop, seed=run.seed + 1 + number, seconds=seconds, effort=effort, device=run.device
-    )
-
-
-def _say(run: Run, search: PhaseSplitting) -> None:
-    run.say(
-        "phases",
-        f"{search.examined} parts examined",
-        boxes=run.boxes,
-        proved=1 - search.open_share(),
-        bound=search.best_bound(),
     )
 
 
