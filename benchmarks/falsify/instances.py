@@ -19,6 +19,7 @@ from repairsolver.property import Property
 from repairsolver.results import Counterexample
 from repairsolver.verification.attack import attack
 from repairsolver.verification.engine import FIRST_EFFORT, single_threaded
+from repairsolver.verification.falsify import falsify_property
 
 ACASXU = "acasxu"
 SEARCHED = (ACASXU, *(family for family in FAMILIES if family != "mnist_conv_verivital"))
@@ -30,11 +31,16 @@ def _plain(network: rs.Network, prop: Property, seed: int, seconds: float) -> tu
     return plain.attack(network, prop, seed=seed, seconds=seconds, effort=effort)
 
 
-def _current(network: rs.Network, prop: Property, seed: int, seconds: float) -> tuple[Counterexample, ...]:
+def _first(network: rs.Network, prop: Property, seed: int, seconds: float) -> tuple[Counterexample, ...]:
     return attack(network, prop, seed=seed, seconds=seconds, effort=FIRST_EFFORT)
 
 
-ATTACKS: dict[str, Attack] = {"plain": _plain, "current": _current}
+def _falsify(network: rs.Network, prop: Property, seed: int, seconds: float) -> tuple[Counterexample, ...]:
+    return falsify_property(network, prop, limits=rs.Limits(seconds=seconds), seed=seed).counterexamples
+
+
+ATTACKS: dict[str, Attack] = {"plain": _plain, "first effort": _first, "falsify": _falsify}
+"""The samples and gradients of old; the attack of `verify` before it proves; `falsify`. Each is repeated."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from repairsolver.network import operators as ops
 from repairsolver.network.graph import Network
 from repairsolver.property.specification import Property, Region
 from repairsolver.results import Array, Counterexample
-from repairsolver.verification.replay import replayed
+from repairsolver.verification.replay import belongs, replayed
 
 # Points to choose from: so many for each wanted, at most; rounds of new ones, and how many in each.
 CHOICE, MOST_POOL, ROUNDS, NEW = 16, 4096, 12, 512
@@ -50,7 +50,7 @@ def diverse(
     pool = _distinct([*found, *_more(network, prop, found, count, seed, until)])
     inputs = np.array([c.input for c in pool])
     outputs = np.array([c.output for c in pool])
-    covered = _violated(prop, inputs, outputs)
+    covered = _violated(network, prop, inputs, outputs)
     places = np.concatenate([_places(prop, inputs), _phases(network, inputs, device)], axis=1)
     return tuple(pool[k] for k in _farthest(places, covered, count))
 
@@ -77,7 +77,7 @@ def _more(
         points = np.array([c.input for c in pool])
         blocks = []
         for region in prop.regions:
-            if (inside := region.contains(points)).any():
+            if (inside := belongs(points, region, network.element)).any():
                 blocks.append((region, _candidates(network, region, points[inside], rng)))
         pool = _distinct([*pool, *replayed(network, blocks)])
     return pool
@@ -94,10 +94,10 @@ def _candidates(network: Network, region: Region, known: Array, rng: np.random.G
     return np.asarray(points[region.violation(points, network(points)) >= 0])
 
 
-def _violated(prop: Property, inputs: Array, outputs: Array) -> NDArray[np.bool_]:
+def _violated(network: Network, prop: Property, inputs: Array, outputs: Array) -> NDArray[np.bool_]:
     """Which (region, conjunction) each point violates, [k, q]."""
     columns = [
-        region.contains(inputs) & (conjunction.violation(inputs, outputs) >= 0)
+        belongs(inputs, region, network.element) & (conjunction.violation(inputs, outputs) >= 0)
         for region in prop.regions
         for conjunction in region.unsafe
     ]

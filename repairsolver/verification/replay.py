@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from repairsolver.network import replay
 from repairsolver.network.graph import Network
@@ -27,6 +28,13 @@ def into_box(points: Array, region: Region, element: np.dtype[np.float32] | np.d
     empty = np.greater(low, high)
     low, high = np.where(empty, nearest, low), np.where(empty, nearest, high)
     return np.asarray(np.clip(points.astype(element), low, high), dtype=np.float64)
+
+
+def belongs(
+    points: Array, region: Region, element: np.dtype[np.float32] | np.dtype[np.float64]
+) -> NDArray[np.bool_]:
+    """Which points [b, n] a network can be given in a box, as `into_box` has it: [b]."""
+    return np.asarray((into_box(points, region, element) == points).all(axis=1))
 
 
 def replayed(network: Network, points: Iterable[tuple[Region, Array]]) -> list[Counterexample]:

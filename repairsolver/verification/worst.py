@@ -1,7 +1,7 @@
 r"""A proved upper bound on the violation: no input violates by more than t.
 
 Whether any input violates by more than t is a property itself, with every right-hand side lowered by t; the
-verifier proves it, finds a worse input, or returns a bound b from which
+verifier proves it, finds a worse input, or returns a bound b <= 0 from which
 $\max_x \min_r (d_r - C_r f(x) - D_r x) \le t - b$ follows. The first t is what was found, plus the
 tolerance; where that takes too long, larger ones are tried, between it and the bound known.
 """
@@ -70,12 +70,16 @@ def bound_violation(
     """
     if isinstance(network.output.operator, Softmax):
         return Worst(found, _on_simplex(prop), ("largest of probabilities",))
-    worst, failed, failures = Worst(found, math.inf, ()), -math.inf, 0
+    worst, failed, failures, last = Worst(found, math.inf, ()), -math.inf, 0, False
     while left() > 0 and worst.upper - worst.found.violation > tolerance(worst.found):
         target = _next(worst, failed)
+        if target is None and not last and math.isfinite(left()):
+            # Nothing easier is left to try: what was too hard gets all the time there is.
+            failed, last = -math.inf, True
+            continue
         if target is None or (math.isinf(left()) and failures >= MOST_FAILURES):
             break
-        seconds = min(SHARE * left(), FIRST_SECONDS * 2**failures if math.isinf(left()) else math.inf)
+        seconds = FIRST_SECONDS * 2**failures if math.isinf(left()) else left() * (1.0 if last else SHARE)
         verdict = verify_property(
             network, beyond(prop, target), seed=seed, device=device, effort=EFFORT,
             limits=replace(limits, seconds=max(seconds, 0.05)),
@@ -115,14 +119,12 @@ def _learn(network: Network, prop: Property, worst: Worst, target: float, verdic
     """What a verdict about `beyond(prop, target)` says about the largest violation."""
     methods = tuple(dict.fromkeys([*worst.methods, *(m for m in verdict.methods if m != "attack")]))
     if verdict.status is VerifyStatus.VIOLATED:
-        points = np.array([c.input for c in verdict.counterexamples])
-        seen = climb_from(network, prop, points)
+        seen = [replace(c, violation=c.violation + target) for c in verdict.counterexamples]
+        seen += climb_from(network, prop, np.array([c.input for c in seen]))
         return Worst(max([worst.found, *seen], key=lambda c: c.violation), worst.upper, methods)
-    bound = verdict.best_bound
-    if verdict.status is VerifyStatus.HOLDS:
-        bound = max(0.0, bound or 0.0)
-    if bound is None or not math.isfinite(bound):
-        bound = 0.0 if verdict.status is VerifyStatus.HOLDS else -math.inf
+    # A proof cuts away what cannot violate, by however little: it excludes the target, not more.
+    bound = -math.inf if verdict.best_bound is None else min(0.0, verdict.best_bound)
+    bound = 0.0 if verdict.status is VerifyStatus.HOLDS else bound
     upper = math.nextafter(_lowered(prop, target) - bound, math.inf)
     return Worst(worst.found, min(worst.upper, upper), methods)
 

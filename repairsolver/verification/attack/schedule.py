@@ -22,7 +22,7 @@ from repairsolver.verification.attack.ascent import ascend, axis_moves
 from repairsolver.verification.attack.effort import Effort
 from repairsolver.verification.attack.starts import anywhere, around, corners, of_neighbours, unit_samples
 from repairsolver.verification.query import Queries, queries, slack, strip_softmax
-from repairsolver.verification.replay import replayed
+from repairsolver.verification.replay import belongs, replayed
 
 # Queries attacked in one batch.
 TOGETHER = 16
@@ -254,7 +254,9 @@ def climb_from(
     regions = [region for region in prop.regions for _ in region.unsafe]
     blocks = []
     for index, region in enumerate(regions):
-        inside = torch.tensor(points[region.contains(points)], dtype=torch.float32, device=device)
+        inside = torch.tensor(
+            points[belongs(points, region, network.element)], dtype=torch.float32, device=device
+        )
         if not len(inside):
             continue
         which = torch.full((len(inside),), index, device=device)
