@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from repairsolver.errors import EditError
 from repairsolver.network.graph import Network
 from repairsolver.property import PointSet
 from repairsolver.property.files import check_fits
 from repairsolver.property.specification import Property
+from repairsolver.repairing.delta.addressing import Choice
 from repairsolver.repairing.delta.method import repair_delta
 from repairsolver.repairing.delta.objective import Aim, PerEntry
 from repairsolver.repairing.result import Repair
@@ -25,7 +28,7 @@ class Method(Protocol):
         network: Network,
         prop: Property,
         *,
-        layers: str,
+        choice: Choice,
         aim: Aim,
         gap: float,
         solver: str,
@@ -49,7 +52,10 @@ def repair_property(
     prop: Property,
     *,
     method: str = "delta",
-    layers: str = "last",
+    layers: str | Sequence[str] = "last",
+    parameters: str = "both",
+    neurons: ArrayLike | None = None,
+    mask: Mapping[str, Any] | None = None,
     norm: str = "l1",
     weights: PerEntry | None = None,
     max_change: PerEntry | str | None = None,
@@ -64,14 +70,14 @@ def repair_property(
     seed: int = 0,
     on_event: OnEvent | None = None,
 ) -> Repair:
-    r"""The least change of a layer with which a network has a property, proved.
+    r"""The least change of layers with which a network has a property, proved.
 
     Minimises the norm of the change of the stored weights and biases. The result is `repaired` only if
     the verifier proved the network read back from the changed ONNX file; its `lower_bound` holds for
-    every correct repair of the same layer (that also treats the given points as asked).
+    every correct repair of the same numbers (that also treats the given points as asked).
 
     Args:
-        layers: "last", or the name of the last affine layer.
+        layers, parameters, neurons, mask: what may change, see `addressing.Choice`.
         norm: l0, l1, l2, linf, relative-l1, relative-l2 or relative-linf.
         weights: of the entries in the norm; see `Aim`.
         max_change: the largest change of every entry; see `Aim`.
@@ -105,7 +111,7 @@ def repair_property(
     return METHODS[method](
         network,
         prop,
-        layers=layers,
+        choice=Choice(layers, parameters, neurons, mask),
         aim=aim,
         gap=gap,
         solver=solver,

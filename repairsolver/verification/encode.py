@@ -41,12 +41,33 @@ def encode_network(program: Program, network: Network, x: Expr, known: Known, *,
     shapes = {network.input_name: network.input_shape} | {n.name: n.shape for n in network.nodes}
     for node in network.nodes:
         arguments = [values[name] for name in node.inputs]
-        if isinstance(node.operator, ops.Linear):
-            values[node.name] = _linear(node, arguments, shapes[node.inputs[0]])
-        else:
-            lower, upper = known[node.inputs[0]]
-            values[node.name] = _nonlinear(program, node, arguments[0], lower, upper, segments)
+        bounds = known.get(node.inputs[0])
+        values[node.name] = encode_node(
+            program, node, arguments, shapes[node.inputs[0]], bounds, segments=segments
+        )
     return values[network.output.name]
+
+
+def encode_node(
+    program: Program,
+    node: Node,
+    arguments: list[Expr],
+    shape: tuple[int, ...],
+    bounds: tuple[Array, Array] | None,
+    *,
+    segments: int = 1,
+) -> Expr:
+    """Add one node to a program and return its output; see `encode_network`.
+
+    Args:
+        shape: of the first argument.
+        bounds: of the first argument, [size] each; a linear node needs none.
+    """
+    if isinstance(node.operator, ops.Linear):
+        return _linear(node, arguments, shape)
+    if bounds is None:
+        raise TypeError(f"{node.name}: no bounds of its pre-activation are known")
+    return _nonlinear(program, node, arguments[0], *bounds, segments)
 
 
 def _linear(node: Node, arguments: list[Expr], shape: tuple[int, ...]) -> Expr:

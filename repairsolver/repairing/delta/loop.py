@@ -23,14 +23,15 @@ from repairsolver.errors import SoundnessError
 from repairsolver.network.graph import Network
 from repairsolver.network.operators import Softmax
 from repairsolver.property.specification import Property
-from repairsolver.repairing.delta.branching import Optimum, optimise
+from repairsolver.repairing.delta.branching import Optimum
 from repairsolver.repairing.delta.candidate import Candidate, make_candidate, tightened
-from repairsolver.repairing.delta.layer import EditableLayer
+from repairsolver.repairing.delta.layer import Layer
 from repairsolver.repairing.delta.margin import Margins
 from repairsolver.repairing.delta.objective import Objective
 from repairsolver.repairing.delta.program import LeastChange
 from repairsolver.repairing.delta.pursuit import pursue
 from repairsolver.repairing.delta.requirements import Requirements
+from repairsolver.repairing.delta.sequential import least, least_bound
 from repairsolver.results import Array, Event, Limits, OnEvent, Verdict, VerifyStatus
 from repairsolver.solvers import SolutionStatus
 
@@ -78,7 +79,7 @@ class Session:
 
     network: Network
     prop: Property
-    layer: EditableLayer
+    layer: Layer
     requirements: Requirements
     objective: Objective
     gap: float
@@ -187,7 +188,7 @@ def try_margin(session: Session, margin: float, seconds: float, *, shared: bool)
     while True:
         problem = session.problem(margin, end - time.perf_counter())
         problem.weights = session.weights
-        optimum = optimise(problem, shared=shared, known=known)
+        optimum = least(problem, shared=shared, known=known)
         if optimum.delta is None:
             late = optimum.status is SolutionStatus.TIMEOUT
             return Outcome.UNPROVED if late else Outcome.UNREACHABLE
@@ -241,7 +242,7 @@ def update_bound(session: Session) -> None:
     known = np.inf if session.best is None else session.best.cost
     seconds = min(BOUND_SECONDS, max(session.remaining, session.left / 2))
     problem = session.problem(0.0, seconds, limit=known * (1 + 1e-6))
-    optimum = optimise(problem, shared=False, gap=0.1 * session.gap, known=known)
+    optimum = least_bound(problem, gap=0.1 * session.gap, known=known)
     session.lower = max(session.lower, min(optimum.bound, known))
     session.emit("bound", f"no repair below {session.lower:.6g}", lower_bound=session.lower)
 

@@ -10,16 +10,25 @@ from repairsolver.metrics import Fidelity, fidelity
 from repairsolver.network.graph import Network
 from repairsolver.property import PointSet
 from repairsolver.property.specification import Property
+from repairsolver.repairing.delta.addressing import Choice
 from repairsolver.repairing.delta.behaviour import behavioural
-from repairsolver.repairing.delta.branching import optimise
 from repairsolver.repairing.delta.candidate import Candidate, edit_of
-from repairsolver.repairing.delta.layer import find_layer
 from repairsolver.repairing.delta.core import find_core
-from repairsolver.repairing.delta.loop import Session, learn, search, search_margins, update_bound, verify
+from repairsolver.repairing.delta.layer import find_layers
+from repairsolver.repairing.delta.loop import (
+    BOUND_SECONDS,
+    Session,
+    learn,
+    search,
+    search_margins,
+    update_bound,
+    verify,
+)
 from repairsolver.repairing.delta.margin import START
 from repairsolver.repairing.delta.objective import Aim, check_solver, objective_for
 from repairsolver.repairing.delta.points import add_points
-from repairsolver.repairing.delta.requirements import Requirements
+from repairsolver.repairing.delta.requirements import Requirements, only_compares
+from repairsolver.repairing.delta.sequential import least_bound
 from repairsolver.repairing.delta.ties import tie_weights
 from repairsolver.repairing.explanation import Core
 from repairsolver.repairing.result import Delta, Repair
@@ -47,7 +56,7 @@ def repair_delta(
     network: Network,
     prop: Property,
     *,
-    layers: str,
+    choice: Choice,
     aim: Aim,
     gap: float,
     solver: str,
@@ -59,7 +68,7 @@ def repair_delta(
     on_event: OnEvent | None,
 ) -> Repair:
     """See `repairsolver.repairing.engine.repair_property`."""
-    layer = find_layer(network, layers)
+    layer = find_layers(network, choice, comparing=only_compares(prop))
     objective = objective_for(layer, aim)
     solver = QUADRATIC if (objective.norm, solver) == ("l2", "highs") else solver
     check_solver(solver, objective)
@@ -100,8 +109,11 @@ def find_violations(session: Session) -> Verdict | None:
 
 def _infeasible(session: Session) -> bool:
     """Whether no change of any size meets the requirements, without margin and free in every choice."""
-    problem = session.problem(0.0, session.remaining)
-    return optimise(problem, shared=False).status is SolutionStatus.INFEASIBLE
+    bounded = bool(np.isfinite(session.objective.reach).all())
+    if not session.layer.affine and not bounded:
+        return False  # programs of hidden layers need a bound of the change
+    problem = session.problem(0.0, session.remaining if session.layer.affine else BOUND_SECONDS)
+    return least_bound(problem, gap=session.gap, known=np.inf).status is SolutionStatus.INFEASIBLE
 
 
 def _contradiction(session: Session, points: PointSet | None, keep: PointSet | None) -> Repair | None:

@@ -203,3 +203,14 @@ class Requirements:
             floor = group.floor.copy()
             floor[points] = 4.0 * np.maximum(floor[points], group.rounding[points])
             self.groups[name] = replace(group, floor=floor)
+
+
+def only_compares(prop: Property) -> bool:
+    """Whether every row compares two outputs and nothing else: a (y_i - y_j) <= 0."""
+    for conjunction in (c for region in prop.regions for c in region.unsafe):
+        pairs = (conjunction.output != 0).sum(axis=1) == 2
+        if not pairs.all() or conjunction.output.sum(axis=1).any():
+            return False
+        if conjunction.input.any() or conjunction.bound.any():
+            return False
+    return True

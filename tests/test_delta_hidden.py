@@ -1,0 +1,114 @@
+"""Hidden layers: the least change at points against brute force, and whole repairs, proved and sampled."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from delta_networks import dense_network
+from pattern_oracle import least_change
+from test_delta_loop import assert_guarantee, violated_property
+
+from repairsolver.network import Network
+from repairsolver.repairing import repair_property
+from repairsolver.repairing.delta.addressing import Choice
+from repairsolver.repairing.delta.layer import find_layers
+from repairsolver.repairing.delta.objective import Objective
+from repairsolver.repairing.delta.program import LeastChange
+from repairsolver.repairing.delta.requirements import Requirements
+from repairsolver.repairing.delta.sequential import least, least_bound
+from repairsolver.results import Limits, RepairStatus
+
+NEED = 0.1
+
+
+def flipped(network: Network, seed: int, layers: str, count: int = 2) -> tuple[Requirements, np.ndarray]:
+    """Random points that must get the other one of two decisions, with no floor for rounding."""
+    points = np.random.default_rng(seed).normal(size=(count, 2)).astype(np.float32).astype(np.float64)
+    requirements = Requirements(network, find_layers(network, Choice(layers)))
+    requirements.decide(points, 1 - network(points).argmax(axis=1), "max", keep=False)
+    for name, group in requirements.groups.items():
+        requirements.groups[name] = replace(group, floor=np.zeros(len(group.floor)))
+    return requirements, points
+
+
+def rows_of(network: Network, points: np.ndarray) -> list[np.ndarray]:
+    """The label's lead over the other output, as one row a point."""
+    labels = 1 - network(points).argmax(axis=1)
+    return [np.array([[1.0, -1.0]]) * (1 - 2 * label) for label in labels]
+
+
+@pytest.mark.parametrize(("seed", "norm"), [(0, "l1"), (2, "linf"), (3, "l1"), (3, "linf"), (5, "l1")])
+def test_least_change_is_that_of_all_activation_patterns(seed: int, norm: str) -> None:
+    network = dense_network(seed, (2, 3, 2, 2))
+    requirements, points = flipped(network, seed + 50, "layer0")
+    truth = least_change(network, 0, points, rows_of(network, points), NEED, norm)
+    problem = LeastChange(requirements, NEED, Objective(norm, name=norm), "highs")
+    found = least(problem, shared=False)
+    assert found.delta is not None
+    assert found.cost == pytest.approx(truth, rel=5e-3)
+    bound = least_bound(problem, gap=1e-6, known=found.cost * (1 + 1e-6))
+    assert bound.bound == pytest.approx(truth, rel=1e-4)
+    assert bound.bound <= truth * (1 + 1e-6)
+    blind = least_bound(problem, gap=1e-6, known=np.inf)
+    assert blind.cost == pytest.approx(truth, rel=1e-4)
+
+
+def test_what_no_change_can_do_is_not_found_and_the_bound_says_so() -> None:
+    """Both outputs read one neuron: two points on one ray cannot be told apart as asked."""
+    network = dense_network(1, (2, 3, 2, 2))
+    requirements, points = flipped(network, 51, "layer0")
+    assert np.isinf(least_change(network, 0, points, rows_of(network, points), NEED, "l1"))
+    problem = LeastChange(requirements, NEED, Objective("l1"), "highs")
+    assert least(problem, shared=False).delta is None
+    answer = least_bound(problem, gap=1e-6, known=np.inf)
+    assert answer.delta is None
+    assert answer.bound > 1e3
+    bounded = replace(problem, objective=Objective("l1", reach=np.full(requirements.layer.size, 5.0)))
+    assert str(least_bound(bounded, gap=1e-6, known=np.inf).status) == "infeasible"
+
+
+@pytest.mark.parametrize("seed", [2, 5])
+def test_the_bound_of_l2_lies_between_linf_and_what_was_found(seed: int) -> None:
+    network = dense_network(seed, (2, 3, 2, 2))
+    requirements, _ = flipped(network, seed + 50, "layer0")
+    found = {}
+    for norm, solver in (("l2", "projection"), ("linf", "highs")):
+        problem = LeastChange(requirements, NEED, Objective(norm, name=norm), solver)
+        found[norm] = least(problem, shared=False)
+    problem = LeastChange(requirements, NEED, Objective("l2", name="l2"), "projection")
+    bound = least_bound(problem, gap=1e-3, known=found["l2"].cost).bound
+    assert found["linf"].cost * (1 - 1e-6) <= bound <= found["l2"].cost
+
+
+@pytest.mark.parametrize(("seed", "layers"), [(0, "layer0"), (2, "layer0"), (2, "all"), (3, "all")])
+def test_regions_are_repaired_and_proved(seed: int, layers: str) -> None:
+    network = dense_network(seed, (2, 6, 3))
+    prop = violated_property(network)
+    fix = repair_property(network, prop, layers=layers, gap=0.3, limits=Limits(seconds=60.0))
+    assert_guarantee(fix, network, prop)
+    assert fix.edit is not None
+    touched = {change.layer for change in fix.edit.changes}
+    assert touched <= ({"layer0"} if layers == "layer0" else {"layer0", "layer1"})
+    if layers == "all":
+        assert fix.lower_bound == 0.0
+
+
+def test_only_what_was_chosen_changes() -> None:
+    network = dense_network(0, (2, 6, 3))
+    prop = violated_property(network)
+    fix = repair_property(
+        network,
+        prop,
+        layers="layer0",
+        parameters="biases",
+        neurons=[0, 2, 3, 5],
+        gap=0.5,
+        limits=Limits(60.0),
+    )
+    assert fix.status is RepairStatus.REPAIRED
+    assert fix.edit is not None
+    (change,) = fix.edit.changes
+    assert (change.tensor, change.role) == ("b0", "bias")
+    assert not change.difference[[1, 4]].any()
