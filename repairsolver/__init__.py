@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from repairsolver.property import output_order as output_order
     from repairsolver.property import output_range as output_range
     from repairsolver.property import save_property as save_property
+    from repairsolver.repairing.edit_file import apply_edit as apply_edit
     from repairsolver.repairing.result import Delta as Delta
     from repairsolver.repairing.result import Repair as Repair
     from repairsolver.results import Certificate as Certificate
@@ -75,6 +76,7 @@ _HOME = {
     "output_order": "repairsolver.property",
     "output_range": "repairsolver.property",
     "save_property": "repairsolver.property",
+    "apply_edit": "repairsolver.repairing.edit_file",
     "Delta": "repairsolver.repairing.result",
     "Repair": "repairsolver.repairing.result",
     "Certificate": "repairsolver.results",

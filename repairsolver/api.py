@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from repairsolver.errors import DeviceError, SoundnessError
 from repairsolver.network import Network, load_network
@@ -137,7 +138,10 @@ def repair(
     property: Property | str | Path | Sequence[Property | str | Path],  # noqa: A002 - as in verify
     *,
     method: Literal["delta"] = "delta",
-    layers: str = "last",
+    layers: str | Sequence[str] = "last",
+    parameters: Literal["both", "weights", "biases"] = "both",
+    neurons: ArrayLike | None = None,
+    mask: Mapping[str, Any] | None = None,
     norm: Literal["l0", "l1", "l2", "linf", "relative-l1", "relative-l2", "relative-linf"] = "l1",
     weights: PerEntry | None = None,
     max_change: PerEntry | str | None = None,
@@ -163,7 +167,11 @@ def repair(
         property: a property or a VNN-LIB file; it describes the violation. Several in a list must all hold
             in the end.
         method: how to repair; "delta" changes weights and biases.
-        layers: the layers that may change: "last", or a layer's name.
+        layers: the layers that may change: "last", "all", or names of layers (of the ONNX node, its output
+            or its weights), several as a list or with commas. Only for one layer there is a lower bound.
+        parameters: which of their numbers: "weights", "biases" or "both".
+        neurons: of one layer only these output neurons (filters of a convolution): indices or a mask.
+        mask: only these entries, by the name of the stored tensor: a boolean array, or index tuples.
         norm: what is least: the number of changed entries (L0), or the L1, L2 or Linf norm of the change;
             a relative norm divides every change by the entry's size, at least a hundredth of the mean size
             in its tensor.
@@ -203,6 +211,9 @@ def repair(
         united(props),
         method=method,
         layers=layers,
+        parameters=parameters,
+        neurons=neurons,
+        mask=mask,
         norm=norm,
         weights=weights,
         max_change=max_change,

@@ -84,6 +84,7 @@ def test_a_repair_is_printed_and_written(engine: Any, tmp_path: Path) -> None:
     assert (done.exit_code, lines[0], done.stderr) == (0, "repaired", "")
     assert "1 number changed, the l1 norm of the change is 0.5" in lines[1]
     assert "no repair of the same layer has less than 0.4987" in lines[1]
+    assert lines[2] == f"  {repaired().edit.describe()}"  # type: ignore[union-attr]
     assert any("holds for every input" in line for line in lines)
     assert any("Same decision on" in line for line in lines)
     assert lines[-2:] == [f"Written: {out}", f"Written: {out.with_suffix('.delta.json')}"]
@@ -156,6 +157,17 @@ def test_options_reach_the_engine(engine: Any, tmp_path: Path) -> None:
     assert (seen["limits"], seen["seed"], seen["layers"]) == (rs.Limits(seconds=9.0), 4, "layer5")
     assert (seen["method"], seen["points"]) == ("delta", None)
     assert seen["keep"].labels.tolist() == [1, 2]
+
+
+def test_what_may_change_reaches_the_engine(engine: Any, tmp_path: Path) -> None:
+    seen = engine(repaired)
+    out, edit = tmp_path / "f.onnx", tmp_path / "change.npz"
+    options = ["--parameters", "weights", "--neurons", "3,7", "--entries", "W[1,2]", "--edit", str(edit)]
+    done = invoke(NET, PROP, "-o", str(out), *options)
+    assert (seen["parameters"], seen["neurons"], seen["mask"]) == ("weights", [3, 7], {"W": [(1, 2)]})
+    assert done.stdout.splitlines()[-1] == f"Written: {edit}"
+    assert not out.with_suffix(".delta.json").exists()
+    assert rs.apply_edit(rs.load_network(NET), edit).sha256 == rs.load_network(out).sha256
 
 
 def test_a_missing_solver_exits_with_1(engine: Any, tmp_path: Path) -> None:

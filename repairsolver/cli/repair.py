@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from repairsolver.cli.choosing import chosen_entries, chosen_neurons
 from repairsolver.cli.options import CertificateFile, Debug, Json, Memory, Normalise, Quiet, Seed, Timeout
 from repairsolver.cli.running import running
 from repairsolver.cli.writing import proof_paths, write_proof
@@ -17,6 +18,14 @@ class Method(StrEnum):
     """How to repair."""
 
     DELTA = "delta"
+
+
+class Parameters(StrEnum):
+    """Which numbers of a layer."""
+
+    BOTH = "both"
+    WEIGHTS = "weights"
+    BIASES = "biases"
 
 
 class Norm(StrEnum):
@@ -60,7 +69,22 @@ def repair(
         ),
     ],
     method: Annotated[Method, typer.Option(help="delta: change weights and biases.")] = Method.DELTA,
-    layers: Annotated[str, typer.Option(help="Layers that may change: *last*, or a name.")] = "last",
+    layers: Annotated[
+        str, typer.Option(help="Layers that may change: *last*, *all*, or names with commas between them.")
+    ] = "last",
+    parameters: Annotated[
+        Parameters, typer.Option(help="Which numbers of the layers may change.")
+    ] = Parameters.BOTH,
+    neurons: Annotated[
+        str | None,
+        typer.Option(metavar="I,J,...", help="Only these neurons (filters) of one layer, counted from 0."),
+    ] = None,
+    entries: Annotated[
+        str | None,
+        typer.Option(
+            metavar="W[I,J],...", help="Only these entries of stored tensors, such as W2[3,7],b2[0]."
+        ),
+    ] = None,
     norm: Annotated[
         Norm,
         typer.Option(help="Norm of the change that is to be least; *relative*: by the size of each weight."),
@@ -93,6 +117,10 @@ def repair(
     seed: Seed = 0,
     normalise: Normalise = True,
     certificate: CertificateFile = None,
+    edit: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The change, .json or .npz, instead of OUT.delta.json."),
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -109,7 +137,7 @@ def repair(
         if certificate is not None:
             for path in proof_paths(certificate, len(property_)):
                 file_target(path)
-        files.check_output(out, network, *property_, *filter(None, (points, keep)))
+        files.check_output(out, network, *property_, *filter(None, (points, keep)), edit=edit)
         net = rs.load_network(network, normalise=normalise)
         props = [rs.load_property(path, network=net) for path in property_]
         fix = rs.repair(
@@ -117,6 +145,9 @@ def repair(
             props if len(props) > 1 else props[0],
             method=method.value,
             layers=layers,
+            parameters=parameters.value,
+            neurons=None if neurons is None else chosen_neurons(neurons),
+            mask=None if entries is None else chosen_entries(entries),
             norm=norm.value,
             max_change=_change(max_change),
             minimise=minimise.value,
@@ -131,7 +162,7 @@ def repair(
             on_event=on_event,
             certificate=certificate is not None,
         )
-        written = files.write_repair(fix, out)
+        written = files.write_repair(fix, out, edit)
     # The file comes first: whoever reads stdout may stop after the first line.
     try:
         if certificate is not None:

@@ -128,6 +128,17 @@ class Delta:
         content = {"format": FORMAT, "version": VERSION, "network_sha256": self.sha256, "tensors": tensors}
         return json.dumps(content, indent=1)
 
+    def save(self, path: str | Path) -> None:
+        """Write the change as JSON or NPZ, by the name's ending; see `edit_file.save_edit`.
+
+        Raises:
+            EditError: the name ends neither in .json nor in .npz.
+            OSError: the path is a folder or a device, or cannot be written to.
+        """
+        from repairsolver.repairing.edit_file import save_edit
+
+        save_edit(self, path)
+
     @staticmethod
     def from_json(text: str, network: Network) -> Delta:
         """Read a change back, for the network that it belongs to.
@@ -181,6 +192,8 @@ def _tensor_change(item: dict[str, Any], stored: NDArray[np.floating]) -> Tensor
     new = stored.copy()
     for entry in item["entries"]:
         index = tuple(entry["index"])
+        if len(index) != stored.ndim or min(index, default=0) < 0:
+            raise EditError(f"tensor {item['name']} has shape {item['shape']}, but an entry {list(index)}")
         if float(stored[index]) != entry["old"]:
             raise EditError(
                 f"tensor {item['name']}{list(index)} is {float(stored[index])!r}, expected {entry['old']!r}: "
@@ -198,7 +211,7 @@ class Repair:
         status: repaired (proved), infeasible, unknown or timeout.
         network: the repaired network, or the best candidate (then `verdict` is not `holds`), or None.
         edit: the change that makes it; None without a network.
-        norm: l1, l2 or linf.
+        norm: what was minimised.
         cost: the norm of the change as stored.
         lower_bound: no correct repair of the same layer has a smaller norm; 0 if none was proved.
         gap: (cost - lower_bound) / cost; 0 for no change.
@@ -208,6 +221,7 @@ class Repair:
         solver: what solved the programs.
         message: one sentence for people.
         verdicts: with certificates asked for, of every property given, in order.
+        minimal: whether cost and lower bound are as close as was asked for.
         core: for `infeasible`, demands that contradict each other, none of them superfluous.
     """
 
@@ -227,6 +241,7 @@ class Repair:
     message: str
     verdicts: tuple[Verdict, ...] = ()
     core: Core | None = None
+    minimal: bool = False
 
     @property
     def proved(self) -> bool:

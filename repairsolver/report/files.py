@@ -6,24 +6,29 @@ from pathlib import Path
 
 from repairsolver.errors import EditError, SoundnessError
 from repairsolver.network import load_network
+from repairsolver.repairing.edit_file import check_kind
 from repairsolver.repairing.result import Repair
 from repairsolver.results import RepairStatus
 from repairsolver.targets import file_target
 
 
-def check_output(out: Path, *inputs: Path) -> None:
+def check_output(out: Path, *inputs: Path, edit: Path | None = None) -> None:
     """Refuse, before the work, a path to which the repaired network could not be written.
 
     Args:
         inputs: files that must stay: the change beside the repaired network is of the original one.
+        edit: where the change goes, if not beside the network.
 
     Raises:
-        EditError: the path does not end in .onnx, or is one of the inputs.
+        EditError: the path does not end in .onnx, or is one of the inputs; or the name of the change ends in
+            neither .json nor .npz.
         OSError: it, or the path of its change, is a folder or device, or cannot be written to.
     """
     if out.suffix.lower() != ".onnx":
         raise EditError(f"{out}: the repaired network is written as ONNX; choose a name that ends in .onnx")
-    for target in (file_target(out), file_target(change_of(out))):
+    if edit is not None:
+        check_kind(edit)
+    for target in (file_target(out), file_target(edit or change_of(out))):
         taken = [path for path in inputs if path.exists() and target == path.resolve()]
         if taken:
             raise EditError(f"{out}: would overwrite {taken[0]}, which is an input; choose another name")
@@ -34,8 +39,8 @@ def change_of(out: Path) -> Path:
     return out.with_suffix(".delta.json")
 
 
-def write_repair(fix: Repair, out: Path) -> tuple[Path, ...]:
-    """Write a proved repair; the paths written: OUT.onnx and OUT.delta.json, or none.
+def write_repair(fix: Repair, out: Path, edit: Path | None = None) -> tuple[Path, ...]:
+    """Write a proved repair; the paths written: OUT.onnx and its change (OUT.delta.json), or none.
 
     A candidate that is not proved is not written, so that nobody takes it for a repair.
 
@@ -51,6 +56,7 @@ def write_repair(fix: Repair, out: Path) -> tuple[Path, ...]:
         raise SoundnessError(
             f"{out}: the file has SHA-256 {saved.sha256}, the network that was proved {fix.network.sha256}"
         )
-    change = change_of(out)
-    change.write_text(fix.edit.to_json() + "\n", encoding="utf-8")
+    change = edit or change_of(out)
+    change.parent.mkdir(parents=True, exist_ok=True)
+    fix.edit.save(change)
     return out, change

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from repairsolver.repairing.result import Repair
     from repairsolver.verification.falsification import Falsification
 
+SHOWN = 5
+"""Changed numbers that are printed, largest change first."""
+
 
 def assignment(found: Counterexample) -> str:
     """A counterexample as VNN-COMP writes it: ((X_0 0.5) ... (Y_0 1.0) ...), exact decimals."""
@@ -117,6 +120,8 @@ def _repair_lines(repair: Repair) -> Iterator[str]:
                 yield explain_verdict(repair.verdict)
         case RepairStatus.REPAIRED:
             yield f"The repaired network has the property; {_change(repair)}; {spent}."
+            if repair.edit is not None:
+                yield from (f"  {line}" for line in repair.edit.describe(SHOWN).splitlines())
             if repair.verdict is not None:
                 yield explain_verdict(repair.verdict)
         case RepairStatus.INFEASIBLE:
@@ -133,7 +138,7 @@ def _change(repair: Repair) -> str:
     entries = 0 if repair.edit is None else repair.edit.count
     least = f"no repair of the same layer has less than {repair.lower_bound:.6g}"
     if repair.lower_bound <= 0:
-        least = f"no lower bound is known: {repair.solver} proved none"
+        least = "it is not proved minimal, and no lower bound is known"
     return f"{counted(entries, 'number')} changed, {_measure(repair)} is {repair.cost or 0.0:.6g}; {least}"
 
 

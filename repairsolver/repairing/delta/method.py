@@ -155,7 +155,7 @@ def _nothing_to_do(session: Session, verdict: Verdict | None) -> Repair:
 def _result(session: Session, decision: str, points: PointSet | None, keep: PointSet | None) -> Repair:
     chosen = session.best or session.last
     if session.best is not None:
-        status, message = RepairStatus.REPAIRED, "the repaired network is proved to have the property"
+        status, message = RepairStatus.REPAIRED, f"the repaired network has the property, {_least(session)}"
     else:
         late = session.remaining <= 0
         status = RepairStatus.TIMEOUT if late else RepairStatus.UNKNOWN
@@ -175,6 +175,15 @@ def _result(session: Session, decision: str, points: PointSet | None, keep: Poin
             seconds=None if np.isinf(session.left) else session.left,
         )
     return _repair(session, status, chosen, session.lower, kept, message)
+
+
+def _least(session: Session) -> str:
+    """How small the change is, in words."""
+    if session.best is not None and session.best.cost - session.lower <= session.gap * session.best.cost:
+        return f"proved; its change is minimal up to {session.gap:.2%}"
+    if session.lower > 0:
+        return f"proved; its change is not proved minimal: at least {session.lower:.6g}"
+    return "proved; its change is not proved minimal, and no lower bound is known"
 
 
 def _repair(
@@ -205,4 +214,5 @@ def _repair(
         seed=session.seed,
         solver=session.solver,
         message=message,
+        minimal=status is RepairStatus.REPAIRED and relative is not None and relative <= session.gap,
     )

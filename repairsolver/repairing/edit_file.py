@@ -1,0 +1,113 @@
+"""Changes as files: JSON to be read, NPZ to be small; and applied to the network that they belong to."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from repairsolver.errors import EditError
+from repairsolver.network.graph import Network
+from repairsolver.network.onnx_out import umask
+from repairsolver.repairing.result import Delta
+from repairsolver.targets import file_target
+
+KINDS = (".json", ".npz")
+
+
+def save_edit(edit: Delta, path: str | Path) -> None:
+    """Write a change; the file appears complete or not at all.
+
+    A name that ends in .json gets one object per changed entry, with its meaning, old and new value; .npz
+    the same numbers as arrays. Both hold every number exactly.
+
+    Raises:
+        EditError: the name ends otherwise.
+        OSError: the path is a folder or a device, or cannot be written to.
+    """
+    check_kind(path)
+    target = file_target(path)
+    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            if target.suffix.lower() == ".json":
+                file.write(edit.to_json().encode() + b"\n")
+            else:
+                np.savez_compressed(file, **_arrays(edit))  # type: ignore[arg-type] # keys are not allow_pickle
+        os.chmod(temporary, 0o666 & ~umask())
+        os.replace(temporary, target)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def load_edit(path: str | Path, network: Network) -> Delta:
+    """Read a change back, for the network that it belongs to.
+
+    Raises:
+        EditError: the file is no change, or not one of this network.
+        OSError: it cannot be read.
+    """
+    check_kind(path)
+    source = Path(path)
+    if source.suffix.lower() == ".json":
+        try:
+            return Delta.from_json(source.read_text(encoding="utf-8"), network)
+        except UnicodeDecodeError as error:
+            raise EditError(f"{path}: not a change: {error}") from error
+    try:
+        with source.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            content = _content({name: arrays[name] for name in arrays.files})
+    except (ValueError, KeyError, TypeError, IndexError, EOFError, zipfile.BadZipFile) as error:
+        raise EditError(f"{path}: not a change in a .npz file: {error!r}") from error
+    return Delta.from_json(json.dumps(content), network)
+
+
+def apply_edit(network: Network, edit: Delta | str | Path) -> Network:
+    """The network after a change, given or in a file: bit for bit the network that was repaired.
+
+    Raises:
+        EditError: the change is malformed, or belongs to another network.
+        OSError: the file cannot be read.
+    """
+    change = edit if isinstance(edit, Delta) else load_edit(edit, network)
+    return change.apply(network)
+
+
+def check_kind(path: str | Path) -> None:
+    """Refuse a name that says of neither format.
+
+    Raises:
+        EditError: the name ends neither in .json nor in .npz.
+    """
+    if Path(path).suffix.lower() not in KINDS:
+        raise EditError(f"{path}: a change is a file that ends in {' or '.join(KINDS)}; choose such a name")
+
+
+def _arrays(edit: Delta) -> dict[str, np.ndarray[Any, Any]]:
+    """The head as text, and index, old and new values of every tensor."""
+    content = json.loads(edit.to_json())
+    arrays: dict[str, np.ndarray[Any, Any]] = {}
+    for i, (item, change) in enumerate(zip(content["tensors"], edit.changes, strict=True)):
+        del item["entries"]
+        index = np.argwhere(change.difference != 0)
+        place = tuple(index.T)
+        arrays |= {f"index{i}": index, f"old{i}": change.old[place], f"new{i}": change.new[place]}
+    arrays["head"] = np.array(json.dumps(content))
+    return arrays
+
+
+def _content(arrays: dict[str, np.ndarray[Any, Any]]) -> dict[str, Any]:
+    """The content of the JSON format."""
+    content: dict[str, Any] = json.loads(str(arrays["head"]))
+    for i, item in enumerate(content["tensors"]):
+        parts = (arrays[f"index{i}"].tolist(), arrays[f"old{i}"].tolist(), arrays[f"new{i}"].tolist())
+        item["entries"] = [
+            {"index": index, "old": old, "new": new} for index, old, new in zip(*parts, strict=True)
+        ]
+    return content
