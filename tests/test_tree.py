@@ -234,7 +234,7 @@ FORGERIES = [drop_open, drop_some, optimistic, shrunk, empty_cut, other_weights,
 def test_a_forged_tree_never_makes_a_wrong_proof(
     tmp_path: Path, forge: Callable[[dict[str, Any]], object], safe: bool
 ) -> None:
-    """Of a network that violates the property slightly, `holds` would be wrong; else it must be proved anew."""
+    """Where the property is violated slightly, `holds` would be wrong; elsewhere it must be proved anew."""
     path = tmp_path / "t.tree"
     network, prop = half_done(path)
     if not safe:
@@ -343,3 +343,56 @@ def test_a_full_disk_costs_the_tree_and_not_the_answer(
     verdict = stopped.value.result
     assert isinstance(verdict, Verdict)
     assert "could not be written" in " ".join(verdict.notes)
+
+
+def many_inputs(seed: int = 4) -> tuple[Network, Property]:
+    """It holds, by phase splitting: two boxes, one query in the first and two in the second."""
+    network = dense_network(seed, [18, 14, 14, 2])
+    lower, upper = -np.full(18, 0.31), np.full(18, 0.29)
+    outputs = network(sample(np.random.default_rng(0), lower, upper, 4000))
+    depth = 0.35 * (outputs.max(axis=0) - outputs.min(axis=0))
+
+    def unsafe(k: int) -> Conjunction:
+        return Conjunction(np.eye(2)[k : k + 1], np.zeros((1, 18)), outputs.min(axis=0)[k : k + 1] - depth[k])
+
+    halves = np.where(np.arange(18) == 0, 0.0, upper), np.where(np.arange(18) == 0, 0.0, lower)
+    first = Region(lower, halves[0], (unsafe(0),))
+    second = Region(halves[1], upper, (unsafe(0), unsafe(1)))
+    return network, Property((first, second), 18, 2)
+
+
+def test_phase_splitting_in_pieces_ends_as_in_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("repairsolver.verification.phases.MOST_PARTS", 4)
+    network, prop = many_inputs()
+    once = verify_property(network, prop, effort=NO_ATTACK)
+    assert once.status is VerifyStatus.HOLDS
+    assert "phase splitting" in once.methods
+    assert "milp" not in once.methods
+    pieces, stops = in_pieces(network, prop, tmp_path / "t.tree", 12)
+    assert stops >= 3
+    assert pieces.status is VerifyStatus.HOLDS
+    assert "rests on what this file says" in " ".join(pieces.notes)
+    assert pieces.certificate is None
+
+
+def test_states_that_fit_no_box_are_refused(tmp_path: Path) -> None:
+    network, prop = many_inputs()
+    path = tmp_path / "t.tree"
+    with pytest.raises(Interrupted):
+        verify_property(network, prop, effort=NO_ATTACK, tree=path, on_event=stopping(3))
+    arrays = Tree(path, network, prop).take("phase splitting")
+    assert arrays is not None
+    structure = json.loads(arrays["structure"].tobytes())
+    signs = structure["list"][0]["fields"]["stack"]["tuple"][0]["fields"]["sign"]["array"]
+    wrong: list[dict[str, Any]] = [
+        arrays | {signs: arrays[signs][:, 1:]},
+        arrays | {signs: arrays[signs].astype(np.float64)},
+        {name: array for name, array in arrays.items() if name != signs},
+        arrays | {"structure": np.frombuffer(b"{}", np.uint8)},
+        arrays | {"structure": np.frombuffer(b'{"class": "Path", "fields": {}}', np.uint8)},
+    ]
+    for forged in wrong:
+        path.unlink()
+        Tree(path, network, prop).write("phase splitting", forged)
+        with pytest.raises(TreeError, match="contradict each other"):
+            verify_property(network, prop, effort=NO_ATTACK, tree=path)
