@@ -53,8 +53,8 @@ def _sums(node: Node, terms: int, *numbers: np.ndarray) -> tuple[float, float]:
     largest = max(float(np.abs(part).max(initial=0)) for part in numbers)
     if not (largest <= LARGEST and terms + SPARE <= TERMS):
         raise NetworkError(
-            f"{node.layer}: it has numbers up to {largest:.3g} and sums of {terms} terms; float32 executions are "
-            f"covered up to 2^39 and {TERMS} terms: use arithmetic 'real'"
+            f"{node.layer}: it has numbers up to {largest:.3g} and sums of {terms} terms; float32 executions "
+            f"are covered up to 2^39 and {TERMS} terms: use arithmetic 'real'"
         )
     share = (terms + SPARE) * UNIT
     return MARGIN * share / (1 - share), ABSOLUTE

@@ -36,8 +36,8 @@ def root_boxes(graph: TensorGraph, lower: Tensor, upper: Tensor) -> Boxes:
     largest = max(float(torch.maximum(low.abs(), high.abs()).max()) for low, high in found)
     if any(node.absolute for node in graph.nodes) and not largest <= LARGEST:
         raise NetworkError(
-            f"numbers up to {largest:.3g} are possible on the property's boxes; float32 executions are covered "
-            "up to 2^39, as sums might overflow: use arithmetic 'real'"
+            f"numbers up to {largest:.3g} are possible on the property's boxes; float32 executions are "
+            "covered up to 2^39, as sums might overflow: use arithmetic 'real'"
         )
     return Boxes(lower, upper, {source: found[source] for _, source in pre_activations(graph)})
 

@@ -1,8 +1,8 @@
 """A network as the checker sees it: affine maps with explicit matrices, and activations ("bends").
 
-In float32 arithmetic a layer stands for every execution of its node: with exact result y of the inputs that it
-got, and s the largest sum of absolute terms in y (for a bend, the largest |y|), it returns some number within
-relative * s + absolute of y. Both are 0 in real arithmetic.
+In float32 arithmetic a layer stands for every execution of its node: with exact result y of the inputs that
+it got, and s the largest sum of absolute terms in y (for a bend, the largest |y|), it returns some number
+within relative * s + absolute of y. Both are 0 in real arithmetic.
 """
 
 from __future__ import annotations
@@ -102,7 +102,9 @@ def _executed(layer: Layer, node: Node) -> Layer:
                 return replace(layer, absolute=TINY32)
     if isinstance(node.operator, ops.Select | ops.Concat):
         return replace(layer, absolute=TINY32)
-    counts = sum(np.asarray((m != 0).sum(axis=1)) for m in layer.matrices) + SPARE
+    counts = np.full(len(layer.constant), float(SPARE))
+    for matrix in layer.matrices:
+        counts += np.diff(sparse.csr_array(matrix).indptr)
     numbers = [m if isinstance(m, np.ndarray) else m.data for m in layer.matrices] + [layer.constant]
     small = all(np.abs(part).max(initial=0) <= LARGEST32 for part in numbers)
     _require(small and counts.max() <= TERMS32, node)
@@ -112,8 +114,8 @@ def _executed(layer: Layer, node: Node) -> Layer:
 def _require(fits: bool, node: Node) -> None:
     if not fits:
         raise InvalidError(
-            f"{node.layer}: it has numbers above 2^40 or sums of over 2^22 terms, so that a float32 execution "
-            "might overflow: only 'real' arithmetic can be checked."
+            f"{node.layer}: it has numbers above 2^40 or sums of over 2^22 terms, so that a float32 "
+            "execution might overflow: only 'real' arithmetic can be checked."
         )
 
 

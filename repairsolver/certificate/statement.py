@@ -15,7 +15,6 @@ from repairsolver.property import write_property
 from repairsolver.property.specification import Conjunction, Property
 from repairsolver.results import Array, Certificate
 
-
 ARITHMETICS = "real", "float32"
 
 

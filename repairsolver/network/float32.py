@@ -4,7 +4,7 @@ An execution computes the nodes of the ONNX file one by one, in IEEE 754 float32
 sums in any order, products fused into sums or not, any part of it in higher precision, numbers below
 $2^{-126}$ flushed to zero or not, the bias of a layer added by its own node or by the layer before.
 
-The graph of operators stands for the nodes up to what `ROUNDED` counts: an output entry that sums k products
+The graph of operators stands for the nodes up to rounding: an output entry that sums k products
 suffers at most k + `SPARE` roundings each. They cover a bias (1), a division that is done as a product with a
 reciprocal (2), and a constant factor that a runtime multiplies into the layer before (1).
 """
@@ -21,15 +21,11 @@ from repairsolver.network.ordering import described, in_order
 from repairsolver.results import Array
 
 # Nodes that compute nothing: their results are entries of their inputs, constants, or the larger of two.
-EXACT = frozenset(
-    ["Clip", "Concat", "Dropout", "Flatten", "GlobalMaxPool", "Identity", "MaxPool", "Pad", "Relu", "Reshape"]
-    + ["Shape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"]
-)
+EXACT = {"Clip", "Concat", "Dropout", "Flatten", "GlobalMaxPool", "Identity", "MaxPool", "Pad", "Relu"}
+EXACT |= {"Reshape", "Shape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"}
 # Nodes whose roundings are counted.
-ROUNDED = frozenset(
-    ["Add", "AveragePool", "Conv", "Div", "Gemm", "GlobalAveragePool", "HardSigmoid", "LeakyRelu", "MatMul"]
-    + ["Mul", "Neg", "PRelu", "ReduceMean", "ReduceSum", "Sigmoid", "Sub", "Sum", "Tanh"]
-)
+ROUNDED = {"Add", "AveragePool", "Conv", "Div", "Gemm", "GlobalAveragePool", "HardSigmoid", "LeakyRelu"}
+ROUNDED |= {"MatMul", "Mul", "Neg", "PRelu", "ReduceMean", "ReduceSum", "Sigmoid", "Sub", "Sum", "Tanh"}
 # What may be computed from constants alone: every runtime gets the same numbers.
 CONSTANT = EXACT | {"Cast", "Constant", "ConstantOfShape", "Expand", "Gather", "Tile"}
 SPARE = 5
