@@ -121,9 +121,20 @@ def _read(path: Path) -> list[Row]:
         return list(csv.DictReader(file))
 
 
+def _falsify(rows: Sequence[Row]) -> Iterator[str]:
+    yield from _head("family", "attack", "instances", "within 1 s", "within 5 s", "median s")
+    for family, attack in dict.fromkeys((row["family"], row["attack"]) for row in rows):
+        part = [row for row in rows if (row["family"], row["attack"]) == (family, attack)]
+        found = [float(row["seconds"]) for row in part if row["found"] == "True"]
+        within = " | ".join(str(sum(second <= limit for second in found)) for limit in (1.0, 5.0))
+        times = median(float(row["seconds"]) for row in part)
+        yield f"| {family} | {attack} | {len(part)} | {within} | {times:.3f} |"
+
+
 SUMMARIES: dict[str, Callable[[Sequence[Row]], Iterator[str]]] = {
     "acasxu_repair": _acasxu_repair,
     "acasxu_verify": _acasxu_verify,
     "bigm_build": _bigm_build,
+    "falsify": _falsify,
     "watermark": _watermark,
 }
