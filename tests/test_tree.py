@@ -396,3 +396,24 @@ def test_states_that_fit_no_box_are_refused(tmp_path: Path) -> None:
         Tree(path, network, prop).write("phase splitting", forged)
         with pytest.raises(TreeError, match="contradict each other"):
             verify_property(network, prop, effort=NO_ATTACK, tree=path)
+
+
+def test_exact_programs_report_what_is_left_and_give_way_to_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Smooth networks with many inputs, no kinks: everything is left to exact programs."""
+    network = dense_network(2, [18, 8, 8, 2], "Tanh")
+    prop = below(network, 1.0, 1)
+    events: list[Event] = []
+    options: dict[str, Any] = {"effort": NO_ATTACK, "limits": Limits(seconds=1.5)}
+    monkeypatch.setattr("repairsolver.verification.searching.split_phases", lambda run, graph, left: left)
+    verdict = verify_property(network, prop, on_event=events.append, **options)
+    assert any(event.stage == "milp" and event.numbers["open"] == 1 for event in events)
+    assert verdict.status is not VerifyStatus.VIOLATED
+    if verdict.status is not VerifyStatus.HOLDS:
+        assert verdict.open_boxes is not None
+        assert len(verdict.open_boxes) == 1
+        assert verdict.proved_volume == 0
+        assert verdict.best_bound == verdict.open_boxes.bound[0]
+    with pytest.raises(Interrupted) as stopped:
+        verify_property(network, prop, on_event=stopping(1, ("milp",)), **options)
+    assert isinstance(stopped.value.result, Verdict)
+    assert stopped.value.result.open_boxes is not None

@@ -6,7 +6,7 @@ import math
 import os
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -14,15 +14,14 @@ from torch import Tensor
 
 from repairsolver.bounds.tensors import TensorGraph, tensor_graph
 from repairsolver.errors import DeviceError
-from repairsolver.results import Array, OpenBoxes, Verdict, VerifyStatus, counted
+from repairsolver.results import Verdict, VerifyStatus, counted
 from repairsolver.verification.attack import Effort, ascend, attack
-from repairsolver.verification.exact import Rows, largest_violation
-from repairsolver.verification.frontier import Open, State, listed
+from repairsolver.verification.frontier import State
 from repairsolver.verification.input_tree import KIND, to_arrays
 from repairsolver.verification.phase_search import split_phases
-from repairsolver.verification.query import Queries
+from repairsolver.verification.programs import solve_programs
 from repairsolver.verification.replay import replayed
-from repairsolver.verification.resuming import UNCHECKED, confirmed, resume
+from repairsolver.verification.resuming import confirmed, resume
 from repairsolver.verification.run import Run
 from repairsolver.verification.split import InputSplitting, Step
 
@@ -39,6 +38,10 @@ LADDER = (
 )
 
 MOST_THREADS = 1024
+BOXES_ONLY = (
+    "Proofs that split activations or solve exact programs do not cover rounding: arithmetic 'real' may "
+    "prove what is left"
+)
 
 
 def processors() -> int:
@@ -68,7 +71,7 @@ def thread_count() -> int:
 def split_boxes(run: Run) -> Verdict:
     """Branch and bound on the inputs until everything is proved, a violation is found, or time is up."""
     run.methods.append("input splitting")
-    graph = tensor_graph(run.core, torch.float64, run.device)
+    graph = tensor_graph(run.core, torch.float64, run.device, run.arithmetic)
     memory = run.limits.memory_gb * 1e9
     search = InputSplitting(
         graph, run.queries, batch=BATCH, threads=thread_count(), memory=memory, record=run.record
@@ -96,7 +99,9 @@ def split_boxes(run: Run) -> Verdict:
     left = search.remaining()
     if left is None:
         return _proved(run, search.state)
-    return _solve(run, graph, left, 1 - search.state.proved())
+    if run.arithmetic != "real":
+        return _given_up(run)
+    return solve_programs(run, graph, left, 1 - search.state.proved())
 
 
 def _report(run: Run, search: InputSplitting) -> None:
@@ -109,9 +114,16 @@ def _report(run: Run, search: InputSplitting) -> None:
 def _proved(run: Run, state: State) -> Verdict:
     record = state.record
     kept = None if record is None else record.certificate(run.network, run.prop, len(run.queries))
+    kept = kept and replace(kept, arithmetic=run.arithmetic)
     if run.resumed and kept is not None:
         return confirmed(run, kept, state.least_proved)
     return run.verdict(VerifyStatus.HOLDS, bound=state.least_proved, certificate=kept)
+
+
+def _given_up(run: Run) -> Verdict:
+    """What linear bounds on boxes leave open, nothing else proves for float32 executions."""
+    run.notes.append(BOXES_ONLY)
+    return run.verdict(VerifyStatus.UNKNOWN)
 
 
 def _inspect(run: Run, graph: TensorGraph, steps: list[Step], hottest: float) -> float:
@@ -140,7 +152,7 @@ def _collect(run: Run, points: Tensor, which: Tensor, values: Tensor) -> None:
 def solve_boxes(run: Run) -> Verdict:
     """Bound the queries' boxes once, split phases where this leaves something open, solve what is left."""
     run.methods.append("linear bounds")
-    graph = tensor_graph(run.core, torch.float64, run.device)
+    graph = tensor_graph(run.core, torch.float64, run.device, run.arithmetic)
     memory = run.limits.memory_gb * 1e9
     search = InputSplitting(graph, run.queries, batch=1, memory=memory, record=run.record)
     search.examine_roots(time.monotonic() + run.left / 2)
@@ -149,89 +161,12 @@ def solve_boxes(run: Run) -> Verdict:
     left = search.remaining()
     if left is None:
         return _proved(run, search.state)
+    if run.arithmetic != "real":
+        return _given_up(run)
     rest = split_phases(run, graph, left)
     if run.found:
         return run.verdict(VerifyStatus.VIOLATED)
     if rest is None:
         return run.verdict(VerifyStatus.HOLDS, bound=0.0)
     assert run.reached is not None
-    return _solve(run, graph, rest, 1 - run.reached.proved())
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Left:
-    """Boxes that are left to exact programs, each taken for the same share of the volume."""
-
-    parts: tuple[Open, ...]
-    share: float
-
-    @property
-    def count(self) -> int:
-        return len(self.parts)
-
-    def proved(self) -> float:
-        return 1 - self.share * self.count
-
-    def bound(self) -> float:
-        return min((float(part.bound) for part in self.parts), default=math.inf)
-
-    def open_boxes(self) -> OpenBoxes:
-        return listed(list(self.parts))
-
-
-def _solve(run: Run, graph: TensorGraph, left: Open, volume: float) -> Verdict:
-    """Exact programs, box by box, each with its share of the time."""
-    run.methods.append("milp")
-    waiting = [left[slice(number, number + 1)] for number in range(len(left))]
-    undecided: list[Open] = []
-    while waiting and run.left > 0:
-        reached = Left((*undecided, *waiting), volume / len(left))
-        run.reach("milp", f"{counted(len(waiting), 'exact program')} to go", reached)
-        seconds = min(run.left / len(waiting) * 2, run.left, 1e6)
-        bound = _solve_one(run, graph, waiting[0], seconds)
-        if run.found:
-            return run.verdict(VerifyStatus.VIOLATED)
-        tried = waiting.pop(0)
-        if bound is not None:
-            undecided.append(replace(tried, bound=torch.full_like(tried.bound, bound)))
-    run.reached = Left((*undecided, *waiting), volume / len(left))
-    if undecided or waiting:
-        return run.verdict(VerifyStatus.TIMEOUT if run.left <= 0 else VerifyStatus.UNKNOWN)
-    return _solved(run)
-
-
-def _solved(run: Run) -> Verdict:
-    """All programs are solved; what a tree closed before them, nobody has checked."""
-    if run.resumed and run.savable is not None and run.savable.kind == KIND:
-        run.notes.append(UNCHECKED)
-        return run.verdict(VerifyStatus.UNKNOWN)
-    return run.verdict(VerifyStatus.HOLDS, bound=0.0)
-
-
-def _solve_one(run: Run, graph: TensorGraph, box: Open, seconds: float) -> float | None:
-    """None if the box is proved, else the best bound; a violating answer goes to `run.found`."""
-    index = int(box.query[0])
-    known = {graph_name(graph, run, k): _arrays(low[0], high[0]) for k, (low, high) in box.known.items()}
-    rows = _rows(run.queries, index)
-    lower, upper = _arrays(box.lower[0], box.upper[0])
-    answer = largest_violation(run.core, lower, upper, rows, known, seconds=seconds)
-    if answer.failure:
-        run.say("milp", f"the solver failed, so the box stays unproved: {answer.failure}")
-    if answer.impossible:
-        return None
-    if answer.point is not None:
-        run.found += replayed(run.network, [(run.regions[index], answer.point[None])])
-    return max(answer.bound, float(box.bound[0]))
-
-
-def graph_name(graph: TensorGraph, run: Run, position: int) -> str:
-    """The tensor's name at a position of the graph."""
-    return run.core.input_name if position == 0 else graph.nodes[position - 1].name
-
-
-def _rows(found: Queries, index: int) -> Rows:
-    return Rows(*(t[index].cpu().numpy() for t in (found.output, found.input, found.bound)))
-
-
-def _arrays(lower: Tensor, upper: Tensor) -> tuple[Array, Array]:
-    return lower.cpu().numpy(), upper.cpu().numpy()
+    return solve_programs(run, graph, rest, 1 - run.reached.proved())
