@@ -161,9 +161,10 @@ class Contradiction:
     def _lacking(self, delta: Array) -> list[tuple[float, Member]]:
         """Of all rows that must hold those that a change does not meet; of every point the worst one."""
         found: list[tuple[float, Member]] = []
+        everywhere = self.requirements.all_values(delta)
         for name, group in self.requirements.groups.items():
             if group.plain and np.isinf(group.penalty):
-                values = self.requirements.values(group, delta)
+                values = everywhere[name]
                 row = values.argmin(axis=1)
                 least = values[np.arange(len(values)), row]
                 worst = np.argsort(least, kind="stable")[:BATCH]

@@ -79,10 +79,9 @@ class LeastChange:
 
     def scale(self) -> float:
         """The largest amount that is missing without any change; at least a rounding step."""
-        start = np.zeros(self.requirements.layer.size)
         worst = [0.0]
         for group in self.requirements.groups.values():
-            short = self.shortfall(group, start)
+            short = group.need(self.margin)[:, None] - group.slack
             worst.append(float((short.max(axis=1) if group.every else short.min(axis=1)).max(initial=0.0)))
         return max(max(worst), 1e-12)
 
@@ -147,18 +146,30 @@ class LeastChange:
         """
         found: list[tuple[float, Row]] = []
         most = max(BATCH, len(self._active) // 2)
+        values = self.requirements.all_values(delta)
+        paid = self._paid(values, used)
         for name, group in self.requirements.groups.items():
-            short = self.shortfall(group, delta)
+            short = group.need(self.margin)[:, None] - values[name]
             short[~self._forced(name, group, choices, shared)] = -np.inf
             worst = short.argmax(axis=1)
             value = short[np.arange(len(short)), worst]
-            if np.isfinite(group.penalty):
-                value = value - _paid(name, short, used)
+            value = value - paid[name] if name in paid else value
             ranked = np.argsort(-value, kind="stable")[:most]
             ranked = ranked[value[ranked] > tolerance]
             found += [(float(value[point]), (name, int(point), int(worst[point]))) for point in ranked]
         found.sort(key=lambda item: -item[0])
         return [row for _, row in found[:most]]
+
+    def _paid(self, values: Mapping[str, Array], used: set[Row]) -> dict[str, Array]:
+        """What the used rows of soft points fall short by, [b] by group; 0 for points without."""
+        groups = self.requirements.groups
+        paid = {name: np.zeros(len(g.slack)) for name, g in groups.items() if np.isfinite(g.penalty)}
+        if paid:
+            for name, point, row in used:
+                if name in paid:
+                    short = float(groups[name].need(self.margin)[point] - values[name][point, row])
+                    paid[name][point] = max(paid[name][point], short)
+        return paid
 
     def _forced(self, name: str, group: Group, choices: Mapping[Key, int], shared: bool) -> NDArray[np.bool_]:
         """Which rows [b, r] must hold: of plain groups all, of the others those chosen."""
@@ -208,12 +219,3 @@ class LeastChange:
                 matrix = sparse.csr_array(dense)
                 for k, point in enumerate(part):
                     self._rows[name, point, index] = matrix[[k]]
-
-
-def _paid(name: str, short: Array, used: set[Row]) -> Array:
-    """What the used rows of a group's points fall short by, [b]; 0 for points without."""
-    paid = np.zeros(len(short))
-    for key, point, row in used:
-        if key == name:
-            paid[point] = max(paid[point], short[point, row])
-    return paid

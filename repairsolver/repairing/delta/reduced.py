@@ -31,6 +31,12 @@ INTERIOR = {"solver": "ipx", "run_crossover": "off"}
 """Options of HiGHS for the change of behaviour: thousands of rows that all bind."""
 
 
+CROSSED = {"solver": "ipx"}
+"""Options of HiGHS for an L1 norm with more than `MANY` rows, where simplex takes several times as long."""
+
+MANY = 500
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Rows:
     """Rows g delta >= missing over all unknowns.
@@ -119,7 +125,14 @@ def _solve(
         left = left + sparse.csr_array((np.ones(len(at)), (at, rows.owner[at])), shape=shape) @ slack
         program.add_cost((rows.penalty * price)[None] @ slack)
     program.rows(left, lower=rows.missing)
-    solution = get_solver(solver).solve(program, seconds=seconds, seed=seed, options=options)
+    if options is None and solver == "highs" and norm.name == "l1" and len(rows.missing) > MANY:
+        options = CROSSED
+    try:
+        solution = get_solver(solver).solve(program, seconds=seconds, seed=seed, options=options)
+    except SolverError:
+        if options is None:
+            raise
+        solution = get_solver(solver).solve(program, seconds=seconds, seed=seed)
     if solution.values is None:
         return _Found(solution, np.zeros(0), np.zeros(0))
     values = delta.value(solution.values)

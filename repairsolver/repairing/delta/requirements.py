@@ -13,6 +13,7 @@ group of kind `every` all rows are needed (a decision: the label beats every oth
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +35,7 @@ class Group:
 
     Args:
         name: for messages, e.g. "region 1, conjunction 2".
-        readout: C, [r, m], over the scores.
+        readout: C, [r, m], over the scores; small whole numbers where it compares outputs.
         every: whether all rows are needed, or one.
         strict: whether the margin is asked for.
         inputs: [b, n].
@@ -47,7 +48,7 @@ class Group:
     """
 
     name: str
-    readout: Array
+    readout: NDArray[Any]
     every: bool
     strict: bool
     inputs: Array
@@ -104,6 +105,19 @@ class Requirements:
         """What the rows reach under a change, [b, r]."""
         return np.asarray(group.slack + self.layer.effect(group.hidden, delta) @ group.readout.T)
 
+    def all_values(self, delta: Array) -> dict[str, Array]:
+        """`values` of every group by name, with the layer's effect computed once."""
+        groups = self.groups
+        if not groups:
+            return {}
+        moved = self.layer.effect(np.concatenate([g.hidden for g in groups.values()]), delta)
+        ends = np.cumsum([len(g.slack) for g in groups.values()])
+        parts = np.split(moved, ends[:-1])
+        return {
+            name: np.asarray(group.slack + part @ group.readout.T)
+            for (name, group), part in zip(groups.items(), parts, strict=True)
+        }
+
     def gradient(self, group: Group, point: int, row: int) -> Array:
         """How one row depends on the change, [unknowns]."""
         hidden = group.hidden[point : point + 1]
@@ -141,8 +155,8 @@ class Requirements:
         Points to keep get no margin, and no floor above what the original network has. With a finite
         penalty they may be lost, at that price for each unit by which the worst row falls short.
         """
-        identity = np.eye(self.network.output_size)
-        sign = 1.0 if decision == "max" else -1.0
+        identity = np.eye(self.network.output_size, dtype=np.int8)  # there may be a thousand labels
+        sign = np.int8(1 if decision == "max" else -1)
         for label in np.unique(labels):
             readout = sign * (identity[label] - np.delete(identity, label, axis=0))
             at = inputs[labels == label]
@@ -153,7 +167,7 @@ class Requirements:
     def _add(
         self,
         name: str,
-        readout: Array,
+        readout: NDArray[Any],
         inputs: Array,
         shift: Array,
         *,
@@ -175,7 +189,7 @@ class Requirements:
         new = Group(name, readout, every, strict, inputs, hidden, shift, slack, rounding, floor, penalty)
         self.groups[name] = new if group is None else group.joined(new)
 
-    def _rounding(self, hidden: Array, readout: Array) -> Array:
+    def _rounding(self, hidden: Array, readout: NDArray[Any]) -> Array:
         """Twice what half a unit in the last place of every stored parameter can move a row, [b].
 
         |dz| <= eps/2 (|W| |h| + |b|), pushed through |T| and |C|; evaluation in that type errs as much
