@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,7 +15,7 @@ from repairsolver.errors import DeviceError, SoundnessError
 from repairsolver.network import Network, load_network
 from repairsolver.property import PointSet, Property, load_points, load_property
 from repairsolver.property.files import check_fits
-from repairsolver.results import Limits, OnEvent, Verdict, VerifyStatus
+from repairsolver.results import Arithmetic, Limits, OnEvent, Verdict, VerifyStatus
 
 if TYPE_CHECKING:
     from repairsolver.repairing.delta.objective import PerEntry
@@ -36,6 +36,7 @@ def verify(
     device: str = "cpu",
     certificate: bool = False,
     tree: str | Path | None = None,
+    arithmetic: Arithmetic = "real",
 ) -> Verdict:
     """Decide whether a network has the property on all inputs of its regions.
 
@@ -53,15 +54,21 @@ def verify(
         certificate: keep the proof, as `verdict.certificate`; None where it rests on exact programs.
         tree: a file of the search. If it exists, the search goes on from it; it is written every minute,
             when the time is up, and on Ctrl-C.
+        arithmetic: what a proof speaks of: "real", the exact network on the weights as stored; or "float32",
+            every float32 execution of the ONNX file, whatever the order of its sums. The latter takes
+            linear bounds on boxes alone, so that more may stay unknown.
 
     Raises:
-        NetworkError, PropertyError: a file is malformed, or property and network do not fit.
+        NetworkError, PropertyError: a file is malformed, or property and network do not fit; or, for float32,
+            the network has nodes whose rounding is not known, or numbers that are too large.
         DeviceError: torch cannot use the device.
         TreeError: the tree is damaged, or of another network, property or version.
         SoundnessError: a check contradicts a result.
         Interrupted: on Ctrl-C, a KeyboardInterrupt whose `result` is the verdict so far.
     """
     _check_options(seed, limits)
+    if arithmetic not in get_args(Arithmetic):
+        raise ValueError(f"arithmetic must be 'real' or 'float32', got {arithmetic!r}")
     net = _network(network)
     prop = _property(property, net)
     _check_device(device)
@@ -76,6 +83,7 @@ def verify(
         device=device,
         record=certificate,
         tree=tree,
+        arithmetic=arithmetic,
     )
 
 

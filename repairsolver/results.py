@@ -13,6 +13,11 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 # What a proof speaks of: the exact network, or every float32 execution of its ONNX file.
 Arithmetic = Literal["real", "float32"]
+COVERED: Mapping[str, str] = {
+    "real": "in real arithmetic on the weights as stored. Rounding inside a runtime is not covered.",
+    "float32": "for every float32 execution of the ONNX file's nodes: sums in any order, fused or not, "
+    "sigmoid and tanh within 2^-20. Lower precision and other algorithms (TF32, Winograd) are not covered.",
+}
 
 
 def counted(number: int, noun: str, plural: str | None = None) -> str:

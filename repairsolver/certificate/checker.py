@@ -27,7 +27,7 @@ from repairsolver.network.graph import Network
 from repairsolver.network.load import load_network
 from repairsolver.property import check_fits, load_property
 from repairsolver.property.specification import Property
-from repairsolver.results import Array, Certificate
+from repairsolver.results import COVERED, Array, Certificate
 
 # Boxes examined at once.
 BATCH = 128
@@ -104,8 +104,8 @@ def check(
     except (InvalidError, CertificateError) as problem:
         return CheckResult(False, str(problem), boxes, time.monotonic() - started)
     reason = (
-        f"No input of the property's regions violates it: proved anew on {boxes} boxes, in "
-        f"{found.arithmetic} arithmetic on the weights as stored. Rounding inside a runtime is not covered."
+        f"No input of the property's regions violates it: proved anew on {boxes} boxes, "
+        f"{COVERED[found.arithmetic]}"
     )
     return CheckResult(True, reason, boxes, time.monotonic() - started, found.arithmetic)
 

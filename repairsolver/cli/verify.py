@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, cast
 
@@ -23,6 +24,13 @@ from repairsolver.cli.writing import write_proof
 from repairsolver.errors import PropertyError
 
 
+class Arithmetic(StrEnum):
+    """What a proof speaks of."""
+
+    REAL = "real"
+    FLOAT32 = "float32"
+
+
 def verify(
     first: Annotated[Path, typer.Argument(metavar="NET", help="Network: ONNX (also .gz) or NNet.")],
     second: Annotated[
@@ -41,6 +49,10 @@ def verify(
     normalise: Normalise = True,
     certificate: CertificateFile = None,
     tree: TreeFile = None,
+    arithmetic: Annotated[
+        Arithmetic,
+        typer.Option(help="What a proof speaks of: the exact network, or every float32 execution."),
+    ] = Arithmetic.REAL,
     as_json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -76,6 +88,7 @@ def verify(
                 device=device,
                 certificate=certificate is not None,
                 tree=tree,
+                arithmetic=arithmetic.value,
             )
         except rs.Interrupted as stopped:
             verdict = cast(rs.Verdict, stopped.result)

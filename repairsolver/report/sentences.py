@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, assert_never
 
 from repairsolver.metrics import Fidelity, Share
-from repairsolver.results import Counterexample, RepairStatus, Verdict, VerifyStatus, counted
+from repairsolver.results import COVERED, Counterexample, RepairStatus, Verdict, VerifyStatus, counted
 
 if TYPE_CHECKING:
     from repairsolver.repairing.result import Repair
@@ -46,8 +46,7 @@ def _answer(verdict: Verdict) -> str:
         case VerifyStatus.HOLDS:
             return (
                 f"The property holds for every input of its regions: proved by {proof(verdict)} on "
-                f"{boxes} in {verdict.seconds:.2f} s, in {verdict.arithmetic} arithmetic "
-                f"on the weights as stored. Rounding inside a runtime is not covered."
+                f"{boxes} in {verdict.seconds:.2f} s, {COVERED[verdict.arithmetic]}"
             )
         case VerifyStatus.UNKNOWN | VerifyStatus.TIMEOUT:
             return (

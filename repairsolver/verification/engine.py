@@ -55,7 +55,7 @@ def verify_property(
         limits: wall-clock seconds and the memory of batched bounds.
         device: where bounds are computed, as torch names it.
         effort: of the attack.
-        arithmetic: what is proved; float32 uses 1. and linear bounds alone (2., or one round of them).
+        arithmetic: what is proved; for float32, step 2 and, with many inputs, one round of linear bounds.
         record: keep the proof, as the verdict's certificate (none if exact programs took part).
         tree: a file to go on from and to keep what is open and closed in; it implies `record`.
 
@@ -65,7 +65,8 @@ def verify_property(
 
     Raises:
         PropertyError: the property does not fit the network.
-        UnsupportedOperatorError: the network or property cannot be bounded.
+        UnsupportedOperatorError: the network or property cannot be bounded, or not for float32.
+        NetworkError: its numbers are too large for float32.
         TreeError: the tree is damaged, or of another network, property or version.
         Interrupted: Ctrl-C; its result is the verdict so far, and the tree is written.
     """
@@ -77,9 +78,17 @@ def verify_property(
     if not any(region.unsafe for region in prop.regions):
         proof = Record(0).certificate(network, prop, 0) if record else None
         methods = ("vacuous: no region",)
-        return Verdict(VerifyStatus.HOLDS, proved_volume=1.0, methods=methods, seed=seed, certificate=proof)
+        return Verdict(
+            VerifyStatus.HOLDS,
+            proved_volume=1.0,
+            methods=methods,
+            seed=seed,
+            arithmetic=arithmetic,
+            certificate=proof and replace(proof, arithmetic=arithmetic),
+        )
     regions = [region for region in prop.regions for _ in region.unsafe]
-    run = Run(network, core, prop, limits, seed, on_event, device, queries(prop, device), regions)
+    asked = queries(prop if arithmetic == "real" else _executed(prop), device)
+    run = Run(network, core, prop, limits, seed, on_event, device, asked, regions, arithmetic=arithmetic)
     run.record = record or tree is not None
     run.tree = None if tree is None else Tree(tree, network, prop, arithmetic)
     with single_threaded(), torch.inference_mode(False):
@@ -96,6 +105,13 @@ def verify_property(
 def _decide(run: Run, effort: Effort | None) -> Verdict:
     found = _attack(run, effort)
     return _prove(run) if found is None else found
+
+
+def _executed(prop: Property) -> Property:
+    """The property on every input that a float32 execution may get for a point of its boxes."""
+    ends = [float32_box(region.lower, region.upper) for region in prop.regions]
+    regions = (Region(*box, region.unsafe) for box, region in zip(ends, prop.regions, strict=True))
+    return replace(prop, regions=tuple(regions))
 
 
 @contextmanager
