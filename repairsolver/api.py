@@ -1,4 +1,4 @@
-"""The verbs of the library, `verify`, `falsify` and `repair`; each loads its engine when it is first called."""
+"""The verbs of the library, `verify`, `falsify` and `repair`; each loads its engine at its first call."""
 
 from __future__ import annotations
 
