@@ -9,10 +9,10 @@ from bounding import assert_inside, boxes, values
 from random_networks import dense_network, random_network
 
 from repairsolver.bounds.backward import Boxes, pull_back
-from repairsolver.bounds.relaxation import relax, relax_with
 from repairsolver.bounds.slopes import Parameter, climb, tighten_slopes
 from repairsolver.bounds.tensors import apply_activation, tensor_graph
 from repairsolver.bounds.tighten import root_boxes, tighten
+from repairsolver.bounds.turning import turning
 
 
 def tightened(network, lower, upper, *, steps=12, memory=2.5e8) -> tuple[Boxes, Boxes]:
@@ -46,22 +46,57 @@ def test_climb_never_returns_worse_than_the_start() -> None:
     assert (height == 0).all()
 
 
-@pytest.mark.parametrize("operator", ["Relu", "LeakyRelu"])
-def test_every_share_keeps_the_relaxation_sound(operator: str) -> None:
+@pytest.mark.parametrize("operator", ["Relu", "LeakyRelu", "Sigmoid", "Tanh"])
+@pytest.mark.parametrize("width", [1e-9, 1e-4, 0.5, 2.0, 30.0])
+def test_every_share_keeps_the_relaxation_sound(operator: str, width: float) -> None:
     rng = np.random.default_rng(1)
-    for seed in range(40):
+    # The rounding of chords is counted elsewhere; that of smooth functions is within their lines.
+    slack = 1e-12 if operator.endswith("Relu") else 1e-15
+    for seed in range(20):
         network = dense_network(seed, [3, 12, 2], operator)
         node = tensor_graph(network).nodes[1]
-        lower = torch.tensor(rng.normal(size=(1, 12)) - 0.5)
-        upper = lower + torch.tensor(rng.random((1, 12)) * 2)
+        lower = torch.tensor(rng.normal(size=(1, 12)) * 3)
+        upper = lower + torch.tensor(rng.random((1, 12)) * width)
         share = torch.tensor(rng.random((1, 5, 12)))
-        bent = (lower < 0) & (upper > 0)
-        lines = relax_with(node, relax(node, lower, upper), bent, share)
-        for part in np.linspace(0, 1, 21):
+        share[:, 0], share[:, 1] = 0.0, 1.0
+        lines = turning(node, lower, upper)(share)
+        for part in np.linspace(0, 1, 81):
             x = lower + (upper - lower) * part
             y = apply_activation(node, x)
-            assert (lines.lower_slope * x + lines.lower_shift <= y + 1e-12).all()
-            assert (lines.upper_slope * x + lines.upper_shift >= y - 1e-12).all()
+            assert (lines.lower_slope * x + lines.lower_shift <= y + slack).all()
+            assert (lines.upper_slope * x + lines.upper_shift >= y - slack).all()
+
+
+@pytest.mark.parametrize("operator", ["Sigmoid", "Tanh"])
+def test_tangents_touch_the_function(operator: str) -> None:
+    """No line can be moved closer: somewhere on the interval it meets the function."""
+    rng = np.random.default_rng(6)
+    node = tensor_graph(dense_network(1, [3, 40, 2], operator)).nodes[1]
+    lower = torch.tensor(rng.normal(size=(1, 40)) * 2 - 1)
+    upper = lower + torch.tensor(rng.random((1, 40)) * 4)
+    x = lower + (upper - lower) * torch.linspace(0, 1, 4001, dtype=torch.float64)[:, None]
+    y = apply_activation(node, x)
+    for share in (0.0, 0.3, 1.0):
+        lines = turning(node, lower, upper)(torch.full_like(lower, share))
+        above = lines.upper_slope * x + lines.upper_shift - y
+        below = y - lines.lower_slope * x - lines.lower_shift
+        assert float(above.amin(dim=0).max()) < 1e-6
+        assert float(below.amin(dim=0).max()) < 1e-6
+
+
+@pytest.mark.parametrize("operator", ["Sigmoid", "Tanh"])
+def test_smooth_networks_gain_and_no_value_escapes(operator: str) -> None:
+    rng = np.random.default_rng(7)
+    for seed in range(4):
+        network = dense_network(seed, [4, 12, 12, 12, 3], operator)
+        lower, upper = (corner[:1] for corner in boxes(rng, network, 2, 2.0))
+        plain, better = tightened(network, lower, upper)
+        taken = values(rng, network, lower, upper, 2000)[0]
+        for source, (low, high) in better.known.items():
+            assert_inside(taken[source], low[0], high[0], (seed, source))
+        last = max(better.known)
+        width = [float((b.known[last][1] - b.known[last][0]).mean()) for b in (plain, better)]
+        assert width[1] < 0.9 * width[0], seed
 
 
 def test_no_value_escapes_and_nothing_becomes_looser() -> None:

@@ -153,10 +153,14 @@ def _step(
     negative = rows.clamp(max=0)
     lower_slope, upper_slope = _by_row(lines.lower_slope), _by_row(lines.upper_slope)
     pulled = torch.addcmul(rows * lower_slope, negative, upper_slope - lower_slope)
-    constant = negative @ (lines.upper_shift - lines.lower_shift).unsqueeze(2)
+    constant = _weighed(negative, lines.upper_shift - lines.lower_shift)
     if not isinstance(node.operator, ops.Relu):
-        constant = constant + rows @ lines.lower_shift.unsqueeze(2)
-    return [pulled], constant.squeeze(2)
+        constant = constant + _weighed(rows, lines.lower_shift)
+    return [pulled], constant
+
+
+def _weighed(rows: Tensor, shift: Tensor) -> Tensor:
+    return (rows * shift).sum(dim=2) if shift.dim() == 3 else (rows @ shift.unsqueeze(2)).squeeze(2)
 
 
 def _by_row(slope: Tensor) -> Tensor:

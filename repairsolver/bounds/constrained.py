@@ -16,35 +16,39 @@ theorem 3.1 and equation 12.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from repairsolver.bounds.backward import ROUNDING, Boxes, LinearBound, extend_magnitudes, pull_back
 from repairsolver.bounds.interval import Interval
-from repairsolver.bounds.relaxation import Lines, relax, relax_with
-from repairsolver.bounds.slopes import cast, first_share
+from repairsolver.bounds.relaxation import Lines, relax
+from repairsolver.bounds.slopes import cast
 from repairsolver.bounds.tensors import TensorGraph
 from repairsolver.bounds.tighten import image, pre_activations
+from repairsolver.bounds.turning import Turn, first_share, turning
 from repairsolver.network import operators as ops
+
+# Sigmoids and tanhs with narrower bounds are not split.
+NARROW = 1e-2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Kinks:
-    """The kinks at one value of one activation's entries that lie inside their bounds.
+    """Values inside their bounds at which the entries of one activation may be split.
 
     Args:
         position, source: of the activation, and of its pre-activation.
         entries: which entries, [u].
-        threshold: the kink.
+        threshold: the kink of each, or a point of a smooth activation, [u], float64.
         first: where these kinks begin among all kinks of the network.
     """
 
     position: int
     source: int
     entries: Tensor
-    threshold: float
+    threshold: Tensor
     first: int
 
     @property
@@ -53,24 +57,38 @@ class Kinks:
 
 
 def find_kinks(graph: TensorGraph, known: dict[int, Interval]) -> tuple[Kinks, ...]:
-    """All kinks of ReLU, leaky ReLU and clip inside the bounds of one box [1, size]."""
+    """All kinks inside the bounds of one box [1, size]; one point for sigmoid and tanh."""
     found: list[Kinks] = []
     for position, source in pre_activations(graph):
-        lower, upper = known[source]
-        for threshold in _thresholds(graph.nodes[position - 1].operator):
-            entries = ((lower < threshold) & (upper > threshold))[0].nonzero()[:, 0]
+        lower, upper = (side[0] for side in known[source])
+        for threshold in _thresholds(graph.nodes[position - 1].operator, lower, upper):
+            entries = ((lower < threshold) & (upper > threshold)).nonzero()[:, 0]
             if len(entries):
                 first = found[-1].part.stop if found else 0
-                found.append(Kinks(position, source, entries, threshold, first))
+                found.append(Kinks(position, source, entries, threshold[entries].double(), first))
     return tuple(found)
 
 
-def _thresholds(operator: ops.Operator) -> tuple[float, ...]:
+def _thresholds(operator: ops.Operator, lower: Tensor, upper: Tensor) -> tuple[Tensor, ...]:
+    """Values [size] at which entries bend, or beyond their bounds where one should not be split."""
     if isinstance(operator, ops.Relu | ops.LeakyRelu):
-        return (0.0,)
+        return (torch.zeros_like(lower),)
     if isinstance(operator, ops.Clip):
-        return tuple(dict.fromkeys(t for t in (operator.lower, operator.upper) if math.isfinite(t)))
+        values = dict.fromkeys(t for t in (operator.lower, operator.upper) if math.isfinite(t))
+        return tuple(torch.full_like(lower, t) for t in values)
+    if isinstance(operator, ops.Sigmoid | ops.Tanh):
+        # The point of inflection, unless it lies at the border.
+        quarter = (upper - lower) / 4
+        inside = torch.minimum(torch.maximum(lower + quarter, torch.zeros_like(lower)), upper - quarter)
+        return (torch.where(4 * quarter > NARROW, inside, upper),)
     return ()
+
+
+@dataclass(slots=True, eq=False)
+class Part(Boxes):
+    """Parts of a box, with the lines of every activation as a function of its shares."""
+
+    turns: dict[int, Turn] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,11 +126,9 @@ class ConstrainedBox:
 
     def thresholds(self) -> Tensor:
         """The values of all kinks, [all kinks]."""
-        return torch.cat(
-            [torch.full_like(k.entries, 1, dtype=self.graph.dtype) * k.threshold for k in self.kinks]
-        )
+        return torch.cat([k.threshold for k in self.kinks])
 
-    def part(self, lower: Tensor, upper: Tensor) -> Boxes:
+    def part(self, lower: Tensor, upper: Tensor) -> Part:
         """The box with the bounds and lines that hold on each part.
 
         Args:
@@ -127,21 +143,23 @@ class ConstrainedBox:
         for _, source in pre_activations(self.graph):
             if (found := image(self.graph, known, source)) is not None:
                 known[source] = found
-        boxes = Boxes(self.root.lower, self.root.upper, known, magnitude=self.root.magnitude)
+        boxes = Part(self.root.lower, self.root.upper, known, magnitude=self.root.magnitude)
         for position, source in pre_activations(self.graph):
             node = self.graph.nodes[position - 1]
             if not isinstance(node.operator, ops.MaxPool):
                 boxes.lines[position] = relax(node, *known[source])
+                boxes.turns[position] = turning(node, *known[source], boxes.lines[position])
         return boxes
 
     def first_shares(self) -> Tensor:
         """Slopes to start from, [1, all kinks]."""
-        shares = [first_share(*(t[:, k.entries] for t in self.root.known[k.source])) for k in self.kinks]
-        return torch.cat(shares, dim=1)
+        nodes = [self.graph.nodes[k.position - 1] for k in self.kinks]
+        sides = [self._at(self.root.known[k.source], k) for k in self.kinks]
+        return torch.cat([first_share(n, *side) for n, side in zip(nodes, sides, strict=True)], dim=1)
 
     def bound(
         self,
-        boxes: Boxes,
+        boxes: Part,
         rows: Functionals,
         share: Tensor,
         sign: Tensor,
@@ -169,23 +187,20 @@ class ConstrainedBox:
             zero = push.new_zeros(len(push), 1, self.graph.size(k.source))
             added = zero.index_copy(2, k.entries, push.unsqueeze(1))
             start[k.source] = start[k.source] + added if k.source in start else added
-            if k.threshold:
-                shift = shift - k.threshold * push.sum(dim=1, keepdim=True)
-        lines = dict(boxes.lines) | self._turned(boxes, share)
+            shift = shift - (push @ k.threshold.to(push.dtype)).unsqueeze(1)
+        lines = dict(boxes.lines) | self.turned(boxes, share)
         used = Boxes(boxes.lower, boxes.upper, boxes.known, None, lines, boxes.magnitude)
         found = pull_back(self.graph, used, start, guide=guide, seen=seen)
         if not guide:
-            spent = sum(abs(k.threshold) * pull[:, k.part].abs().sum(1, keepdim=True) for k in self.kinks)
+            spent = sum((pull[:, k.part].abs() @ k.threshold.abs()).unsqueeze(1) for k in self.kinks)
             shift = shift - ROUNDING * (rows.bound.abs() + spent)
         return LinearBound(found.slope, found.shift + shift)
 
-    def _turned(self, boxes: Boxes, share: Tensor) -> dict[int, Lines]:
+    def turned(self, boxes: Part, share: Tensor) -> dict[int, Lines]:
+        """The lines for given shares, by the position of the activation."""
         turned: dict[int, Lines] = {}
         for k in self.kinks:
-            lower, upper = boxes.known[k.source]
-            dense = torch.zeros_like(lower, dtype=share.dtype).index_copy(1, k.entries, share[:, k.part])
-            bent = (lower < 0) & (upper > 0)
-            turned[k.position] = relax_with(
-                self.graph.nodes[k.position - 1], boxes.lines[k.position], bent, dense
-            )
+            blank = share.new_zeros(len(share), self.graph.size(k.source))
+            dense = blank.index_copy(1, k.entries, share[:, k.part])
+            turned[k.position] = boxes.turns[k.position](dense)
         return turned

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from repairsolver.bounds.backward import ROUNDING, Boxes, pull_back
+from repairsolver.bounds.backward import Boxes, pull_back
 from repairsolver.bounds.constrained import ConstrainedBox, Kinks
-from repairsolver.bounds.relaxation import relax, relax_with
 from repairsolver.bounds.slopes import RowSlopes
-from repairsolver.bounds.tighten import unit_rows
+from repairsolver.bounds.tighten import unit_rounding, unit_rows
 
 # Kinks that may be open in the widest part of a batch are bounded together: bytes of one block of rows.
 BLOCK = 3e7
@@ -85,23 +84,19 @@ class Refreshing:
         graph, count = self.box.graph, len(k.entries)
         # Empty parts have crossed bounds, between which there is no line: anything is true of them.
         whole = self.box.part(lower, torch.maximum(lower, upper))
-        loose = ((lower < k.threshold) & (upper > k.threshold))[:, k.part]
+        loose = (lower[:, k.part] < k.threshold) & (upper[:, k.part] > k.threshold)
         most = int(loose.sum(dim=1).max()) if len(loose) else 0
         if not most:
             return lower[:, k.part], upper[:, k.part]
         index = torch.argsort(loose.to(torch.int8), dim=1, descending=True, stable=True)[:, :most]
         both = torch.cat([index, index + count], dim=1)
-        lines = dict(whole.lines)
-        for p, share in shares.items():
-            node = graph.nodes[p - 1]
-            low, high = whole.known[node.inputs[0]]
-            bent = (low < 0) & (high > 0)
-            lines[p] = relax_with(node, relax(node, low, high), bent, share[both])
+        lines = dict(whole.lines) | {p: whole.turns[p](share[both]) for p, share in shares.items()}
         boxes = Boxes(whole.lower, whole.upper, whole.known, None, lines, whole.magnitude)
-        rows, offset = unit_rows(graph, k.source, k.entries[index], graph.dtype)
+        entries = k.entries[index]
+        rows, offset = unit_rows(graph, k.source, entries, graph.dtype)
         bound = pull_back(graph, boxes, {p: torch.cat([r, -r], dim=1) for p, r in rows.items()})
         least = bound.minimum(whole.lower, whole.upper)
-        rounding = ROUNDING * offset.abs()
+        rounding = unit_rounding(graph, boxes, k.source, entries, (rows, offset))
         low, high = least[:, :most] + offset - rounding, -least[:, most:] + offset + rounding
         old_low, old_high = lower[:, k.part], upper[:, k.part]
         return (
@@ -140,10 +135,7 @@ def refreshing(box: ConstrainedBox, slopes: dict[int, list[RowSlopes]], *, rows:
 def _losses(box: ConstrainedBox, k: Kinks, shares: dict[int, Tensor]) -> Tensor:
     """What every kink before costs the bounds of some on the whole box, [2 u, all kinks]."""
     boxes = box.part(*box.ranges())
-    lines = dict(boxes.lines)
-    for p, share in shares.items():
-        low, high = boxes.known[box.graph.nodes[p - 1].inputs[0]]
-        lines[p] = relax_with(box.graph.nodes[p - 1], lines[p], (low < 0) & (high > 0), share.unsqueeze(0))
+    lines = dict(boxes.lines) | {p: boxes.turns[p](share.unsqueeze(0)) for p, share in shares.items()}
     rows, _ = unit_rows(box.graph, k.source, k.entries.unsqueeze(0), box.graph.dtype)
     seen: dict[int, Tensor] = {}
     used = Boxes(boxes.lower, boxes.upper, boxes.known, None, lines)

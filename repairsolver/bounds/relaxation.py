@@ -16,7 +16,7 @@ from repairsolver.network import operators as ops
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lines:
-    """The two lines of a relaxation, each tensor [b, size]; slopes may differ by row, [b, s, size]."""
+    """The two lines of a relaxation, each tensor [b, size], or [b, s, size] where it differs by row."""
 
     lower_slope: Tensor
     lower_shift: Tensor
@@ -147,11 +147,11 @@ def _s_shaped(node: TensorNode, lower: Tensor, upper: Tensor) -> Lines:
     at_lower, at_upper = apply_activation(node, lower), apply_activation(node, upper)
     middle = (lower + upper) / 2
     at_middle = apply_activation(node, middle)
-    least = torch.minimum(_slope(node, at_lower), _slope(node, at_upper))
+    least = torch.minimum(slope_at(node, at_lower), slope_at(node, at_upper))
     width = (upper - lower).clamp(min=1e-9)
     # A chord steeper than the true one could cut the function: shrink it by the rounding of its ends.
     chord = ((at_upper - at_lower) / width).clamp(min=0)
-    tangent = _slope(node, at_middle)
+    tangent = slope_at(node, at_middle)
     narrow = upper - lower < 1e-6
     concave, convex = (lower >= 0) & ~narrow, (upper <= 0) & ~narrow
     lower_slope = torch.where(concave, chord, torch.where(convex, tangent, least))
@@ -162,5 +162,6 @@ def _s_shaped(node: TensorNode, lower: Tensor, upper: Tensor) -> Lines:
     return Lines(lower_slope, lower_shift - slack, upper_slope, upper_shift + slack)
 
 
-def _slope(node: TensorNode, value: Tensor) -> Tensor:
+def slope_at(node: TensorNode, value: Tensor) -> Tensor:
+    """The slope of a sigmoid or tanh where it has a value."""
     return value * (1 - value) if isinstance(node.operator, ops.Sigmoid) else 1 - value * value

@@ -17,11 +17,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from repairsolver.bounds.backward import ROUNDING, Boxes, LinearBound, pull_back
-from repairsolver.bounds.relaxation import Lines, relax, relax_with, unstable
+from repairsolver.bounds.backward import Boxes, LinearBound, pull_back
+from repairsolver.bounds.relaxation import Lines, unstable
 from repairsolver.bounds.tensors import TensorGraph
-from repairsolver.bounds.tighten import image, pre_activations, unit_rows
-from repairsolver.network import operators as ops
+from repairsolver.bounds.tighten import image, pre_activations, unit_rounding, unit_rows
+from repairsolver.bounds.turning import Turn, first_share, turning, turns
 
 # Adam's constants (Kingma and Ba 2015) and the decay of the step.
 MOMENTUM, SQUARES, DECAY = 0.9, 0.999, 0.97
@@ -157,11 +157,6 @@ def tighten_slopes(
     return kept
 
 
-def turns(graph: TensorGraph, position: int) -> bool:
-    """Whether a node's relaxation has a slope to choose."""
-    return isinstance(graph.nodes[position - 1].operator, ops.Relu | ops.LeakyRelu)
-
-
 def _tighten_block(
     graph: TensorGraph,
     fast: TensorGraph,
@@ -175,22 +170,24 @@ def _tighten_block(
     """Bound some entries [1, k] of a tensor from both sides."""
     guide = cast(boxes, fast.dtype)
     rows, _ = _both_sides(fast, source, index)
-    bases = {p: _base(fast, guide, p) for p in bends}
+    turned = {p: _turn(fast, guide, p) for p in bends}
 
     def value(shares: list[Tensor]) -> Tensor:
-        lines = _turned(fast, bases, dict(zip(bends, shares, strict=True)))
+        lines = {p: turned[p](share) for p, share in zip(bends, shares, strict=True)}
         bound = pull_back(fast, _with(guide, lines), rows, guide=True)
         return least_value(bound, guide.lower, guide.upper)
 
     count = 2 * index.shape[1]
-    starts = [first_share(*guide.known[fast.nodes[p - 1].inputs[0]]) for p in bends]
+    nodes = [fast.nodes[p - 1] for p in bends]
+    starts = [first_share(node, *guide.known[node.inputs[0]]) for node in nodes]
     starts = [share.unsqueeze(1).expand(-1, count, -1) for share in starts]
     shares, _ = climb(value, [Parameter(s, RATE, 0.0, 1.0) for s in starts], steps, until=until)
     exact = {p: share.to(graph.dtype).clamp(0, 1) for p, share in zip(bends, shares, strict=True)}
-    lines = _turned(graph, {p: _base(graph, boxes, p) for p in bends}, exact)
+    lines = {p: _turn(graph, boxes, p)(share) for p, share in exact.items()}
     rows, offset = _both_sides(graph, source, index)
     bound = pull_back(graph, _with(boxes, lines), rows)
-    least = bound.minimum(boxes.lower, boxes.upper) + offset - ROUNDING * offset.abs()
+    rounding = unit_rounding(graph, boxes, source, index.repeat(1, 2), (rows, offset))
+    least = bound.minimum(boxes.lower, boxes.upper) + offset - rounding
     low, high = least[:, : count // 2], -least[:, count // 2 :]
     old_low, old_high = boxes.known[source]
     low = torch.fmax(low, old_low.gather(1, index))
@@ -204,22 +201,9 @@ def _both_sides(graph: TensorGraph, source: int, index: Tensor) -> tuple[dict[in
     return {k: torch.cat([r, -r], dim=1) for k, r in rows.items()}, torch.cat([offset, -offset], dim=1)
 
 
-def _base(graph: TensorGraph, boxes: Boxes, position: int) -> tuple[Lines, Tensor]:
-    """The lines of an activation without turning, and which of its entries may be turned."""
+def _turn(graph: TensorGraph, boxes: Boxes, position: int) -> Turn:
     node = graph.nodes[position - 1]
-    lower, upper = boxes.known[node.inputs[0]]
-    return relax(node, lower, upper), (lower < 0) & (upper > 0)
-
-
-def _turned(
-    graph: TensorGraph, bases: dict[int, tuple[Lines, Tensor]], shares: dict[int, Tensor]
-) -> dict[int, Lines]:
-    return {p: relax_with(graph.nodes[p - 1], *bases[p], share) for p, share in shares.items()}
-
-
-def first_share(lower: Tensor, upper: Tensor) -> Tensor:
-    """The adaptive choice of CROWN, where optimisation starts: 1 if most of the interval is positive."""
-    return (upper > -lower).to(lower.dtype)
+    return turning(node, *boxes.known[node.inputs[0]])
 
 
 def _with(boxes: Boxes, lines: dict[int, Lines]) -> Boxes:

@@ -121,12 +121,21 @@ def _two_sided(graph: TensorGraph, boxes: Boxes, source: int, index: Tensor) -> 
     bound = pull_back(graph, boxes, {k: torch.cat([r, -r], dim=1) for k, r in rows[0].items()})
     least = bound.minimum(boxes.lower, boxes.upper, boxes.cut)
     offset, count = rows[1], index.shape[1]
-    rounding = ROUNDING * offset.abs()
-    node = graph.nodes[source - 1] if source else None
-    if node is not None and node.absolute and source not in rows[0]:
-        extend_magnitudes(graph, boxes, source)
-        rounding = rounding + (node.relative * boxes.magnitude[source] + node.absolute).gather(1, index)
+    rounding = unit_rounding(graph, boxes, source, index, rows)
     return least[:, :count] + offset - rounding, -least[:, count:] + offset + rounding
+
+
+def unit_rounding(
+    graph: TensorGraph, boxes: Boxes, source: int, index: Tensor, rows: tuple[dict[int, Tensor], Tensor]
+) -> Tensor:
+    """What the offsets of `unit_rows` lose, and an execution where a layer is stepped over, [b, k]."""
+    rounding = ROUNDING * rows[1].abs()
+    node = graph.nodes[source - 1] if source else None
+    if node is None or not node.absolute or source in rows[0]:
+        return rounding
+    extend_magnitudes(graph, boxes, source)
+    lost = node.relative * boxes.magnitude[source] + node.absolute
+    return rounding + lost.expand(len(index), -1).gather(1, index)
 
 
 def image(graph: TensorGraph, known: dict[int, Interval], position: int) -> Interval | None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from repairsolver.bounds.backward import Boxes
-from repairsolver.bounds.constrained import ConstrainedBox
+from repairsolver.bounds.constrained import ConstrainedBox, Kinks, Part
 from repairsolver.bounds.refreshing import line_losses
-from repairsolver.bounds.slopes import turns
+from repairsolver.bounds.relaxation import Lines
+from repairsolver.bounds.tensors import apply_activation
 from repairsolver.network import operators as ops
 
 
-def estimates(box: ConstrainedBox, boxes: Boxes, seen: dict[int, Tensor], share: Tensor) -> Tensor:
+def estimates(box: ConstrainedBox, boxes: Part, seen: dict[int, Tensor], share: Tensor) -> Tensor:
     """How much the relaxation of every kink costs the bound at most, [b, all kinks].
 
     Args:
@@ -21,15 +21,31 @@ def estimates(box: ConstrainedBox, boxes: Boxes, seen: dict[int, Tensor], share:
     Source: Bunel et al. 2020, "Branch and Bound for Piecewise Linear Neural Network Verification",
     section 4.3 (BaBSR), with the loss of both lines.
     """
-    found = []
+    found, lines = [], box.turned(boxes, share)
     for k in box.kinks:
         low, high = (t[:, k.entries] for t in boxes.known[k.source])
         if k.position not in seen:
             found.append(torch.zeros_like(share[:, k.part]))
             continue
-        row = seen[k.position][:, 0, k.entries]
-        found.append(line_losses(row, k.threshold - low, high - k.threshold, share[:, k.part]))
+        row, at = seen[k.position][:, 0, k.entries], k.threshold.to(low.dtype)
+        if isinstance(box.graph.nodes[k.position - 1].operator, ops.Sigmoid | ops.Tanh):
+            found.append(_smooth_losses(box, k, row, (low, at.expand_as(low), high), lines[k.position]))
+        else:
+            found.append(line_losses(row, at - low, high - at, share[:, k.part]))
     return torch.cat(found, dim=1)
+
+
+def _smooth_losses(
+    box: ConstrainedBox, k: Kinks, row: Tensor, points: tuple[Tensor, ...], lines: Lines
+) -> Tensor:
+    """The line that the row takes, at its largest distance from the function among some points."""
+    node, entries = box.graph.nodes[k.position - 1], k.entries
+    values = [apply_activation(node, x) for x in points]
+    above = [lines.upper_slope[:, entries] * x + lines.upper_shift[:, entries] for x in points]
+    below = [lines.lower_slope[:, entries] * x + lines.lower_shift[:, entries] for x in points]
+    over = torch.stack([line - v for line, v in zip(above, values, strict=True)]).amax(dim=0)
+    under = torch.stack([v - line for line, v in zip(below, values, strict=True)]).amax(dim=0)
+    return row.abs() * torch.where(row < 0, over, under).clamp(min=0)
 
 
 def first_multipliers(box: ConstrainedBox, seen: dict[int, Tensor], share: Tensor) -> tuple[Tensor, Tensor]:
@@ -45,7 +61,7 @@ def first_multipliers(box: ConstrainedBox, seen: dict[int, Tensor], share: Tenso
     above, below = [], []
     for k in box.kinks:
         node, turn = box.graph.nodes[k.position - 1], share[:, k.part]
-        if k.position not in seen or not turns(box.graph, k.position):
+        if k.position not in seen or not isinstance(node.operator, ops.Relu | ops.LeakyRelu):
             above.append(torch.zeros_like(turn))
             below.append(torch.zeros_like(turn))
             continue

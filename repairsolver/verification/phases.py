@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from repairsolver.bounds.backward import ROUNDING, Boxes
-from repairsolver.bounds.constrained import ConstrainedBox, Functionals, find_kinks
+from repairsolver.bounds.constrained import ConstrainedBox, Functionals, Part, find_kinks
 from repairsolver.bounds.refreshing import refreshing
 from repairsolver.bounds.slopes import Parameter, RowSlopes, climb, least_value
 from repairsolver.bounds.tensors import TensorGraph
@@ -231,7 +231,7 @@ class PhaseSplitting:
         self.examined += int(empty.sum())
         return replace(parts, lower=lower, upper=upper)[(~empty).nonzero()[:, 0]]
 
-    def _fast_part(self, parts: Parts) -> Boxes:
+    def _fast_part(self, parts: Parts) -> Part:
         narrow = self.fast.graph.dtype
         return self.fast.part(parts.lower.to(narrow), parts.upper.to(narrow))
 
