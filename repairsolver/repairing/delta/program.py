@@ -77,6 +77,11 @@ class LeastChange:
         """need - value, [b, r]: positive where a row is not reached."""
         return np.asarray(group.need(self.margin)[:, None] - self.requirements.values(group, delta))
 
+    @property
+    def rows_used(self) -> int:
+        """How many rows have been part of a program so far."""
+        return len(self._active)
+
     def scale(self) -> float:
         """The largest amount that is missing without any change; at least a rounding step."""
         worst = [0.0]
