@@ -77,12 +77,14 @@ def split_boxes(run: Run) -> Verdict:
         graph, run.queries, batch=BATCH, threads=thread_count(), memory=memory, record=run.record
     )
     resume(run, search)
+    begun = search.state.examined
     ladder = [rung for rung in LADDER if rung[0] >= search.state.examined]
     _report(run, search)
     while not search.done:
         if run.left <= 0:
             return run.verdict(VerifyStatus.TIMEOUT)
-        steps = search.round(time.monotonic() + run.left)
+        # The first round of a call always counts, so that calls with little time come forward, too.
+        steps = search.round(time.monotonic() + run.left, drop=search.state.examined > begun)
         run.boxes = search.state.examined
         hottest = _inspect(run, graph, steps, search.state.hottest)
         search.state = replace(search.state, hottest=hottest)
@@ -128,9 +130,9 @@ def _given_up(run: Run) -> Verdict:
 
 def _inspect(run: Run, graph: TensorGraph, steps: list[Step], hottest: float) -> float:
     """Replay violating centres; climb from the most suspicious ones when they are hotter than before."""
-    points = torch.cat([step.points for step in steps])
-    if not len(points):
+    if not sum(len(step.points) for step in steps):
         return hottest
+    points = torch.cat([step.points for step in steps])
     which = torch.cat([step.point_query for step in steps])
     values = torch.cat([step.point_slack for step in steps])
     top = values.argsort(descending=True)[:LOCAL_POINTS]

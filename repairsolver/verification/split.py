@@ -8,6 +8,7 @@ number of threads: batches are taken from the stack in order, and what they leav
 from __future__ import annotations
 
 import math
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -88,19 +89,23 @@ class InputSplitting:
         parts = self.state.parts
         return merge(parts) if parts else None
 
-    def round(self, until: float = math.inf) -> list[Step]:
+    def round(self, until: float = math.inf, *, drop: bool = False) -> list[Step]:
         """Take up to one batch a thread from the stack, examine them, and put back what is left.
 
         The state changes at the end and at once: an exception before leaves it as it was.
 
         Args:
             until: when `time.monotonic()` has passed this, neurons keep the bounds that they have.
+            drop: give up the whole round then, which leaves the state as it was.
         """
         stack = list(self.state.stack)
         most = self._affordable()
         batches = [_take(stack, most) for _ in range(self.threads) if stack]
-        examine = partial(self._examine, until=until)
-        steps = list(self._pool.map(examine, batches)) if self._pool else list(map(examine, batches))
+        examine = partial(self._examine, until=until, drop=drop)
+        found = list(self._pool.map(examine, batches)) if self._pool else list(map(examine, batches))
+        steps = [step for step in found if step is not None]
+        if len(steps) < len(batches):
+            return []
         self._adopt(stack, steps)
         return steps
 
@@ -145,7 +150,7 @@ class InputSplitting:
         part = whole[chosen.nonzero()[:, 0]]
         first = part[slice(0, 1)]
         boxes = Boxes(first.lower, first.upper, dict(first.known))
-        tighten(self.graph, boxes, memory=self.memory / 4, until=until)
+        tighten(self.graph, boxes, memory=self.memory / 8, until=until)
         shared = {
             k: (low.expand_as(part.known[k][0]), high.expand_as(part.known[k][1]))
             for k, (low, high) in boxes.known.items()
@@ -155,9 +160,11 @@ class InputSplitting:
         splits = Splits(none.number, none.query, none.bound)
         return Step(none, splits, left, points, left.query, left.bound, weights, part.number, least)
 
-    def _examine(self, part: Open, until: float = math.inf) -> Step:
+    def _examine(self, part: Open, until: float, drop: bool) -> Step | None:
         boxes = Boxes(part.lower, part.upper, dict(part.known), part.cut)
-        tighten(self.graph, boxes, memory=self.memory / 4, until=until)
+        tighten(self.graph, boxes, memory=self.memory / 8, until=until)
+        if drop and time.monotonic() > until:
+            return None
         left, least, weights = self._survivors(part, boxes)
         points = (left.lower + left.upper) / 2
         measured = slack(self.queries, left.query, points, self.graph.forward(points))
