@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.record import Recorder, data_folder
-from benchmarks.vnncomp.instances import FAMILIES, Instance, load_instances, verify_instances
+from benchmarks.vnncomp.instances import FAMILIES, Instance, Settings, load_instances, verify_instances
 from benchmarks.vnncomp.summary import is_wrong, write_summary
 
 RESULTS = Path(__file__).parent / "results"
@@ -25,6 +25,7 @@ COLUMNS = (
     "methods",
     "timeout",
     "device",
+    "jobs",
 )
 WRONG_VERDICT = 3
 
@@ -43,8 +44,8 @@ def _run(family: str, arguments: argparse.Namespace, out: Path) -> None:
     chosen = [i for i in load_instances(family, folder) if all(w in _name(i) for w in arguments.only)]
     recorder = Recorder(out / f"{family}.csv", COLUMNS, seed=arguments.seed, resume=arguments.resume)
     left = [i for i in chosen if not recorder.has(onnx=i.network, vnnlib=i.prop)][: arguments.most]
-    results = verify_instances(folder, left, arguments.timeout, arguments.seed, arguments.device)
-    for instance, row in results:
+    settings = Settings(arguments.timeout, arguments.seed, arguments.device, arguments.jobs)
+    for instance, row in verify_instances(folder, left, settings):
         recorder.add(row)
         print(
             f"{len(recorder.rows):4d}/{len(chosen)}  {_name(instance)}  {row['result']} "
@@ -66,6 +67,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--resume", action="store_true", help="keep the rows that are there")
     parser.add_argument("--only", nargs="+", default=[], metavar="WORD", help="words of network and property")
     parser.add_argument("--most", type=int, help="at most so many instances of each family in this run")
+    parser.add_argument("--jobs", type=int, default=1, help="instances at once, one thread each (default 1)")
     parser.add_argument("--device", default="cpu", help="where bounds are computed (default cpu)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="folder (default: results/)")
