@@ -66,13 +66,15 @@ def _split_box(
     before, hottest, ladder = run.boxes, -math.inf, list(LADDER)
     suspects = search.start(until) if saved is None else journal.restore(search, saved)
     while True:
-        hottest = _inspect(run, graph, suspects, hottest)
+        hottest = _inspect(run, graph, suspects, hottest, until)
         run.boxes = before + search.examined
         journal.note(search, rest, slopes)
-        if not run.found and not search.done and ladder and run.elapsed > ladder[0][0]:
-            _attack(run, ladder.pop(0)[1], len(ladder))
         if search.done or run.found or time.monotonic() > until:
             break
+        if ladder and run.elapsed > ladder[0][0]:
+            _attack(run, ladder.pop(0)[1], len(ladder))
+            if run.found or time.monotonic() > until:
+                break
         suspects = search.round(until)
     return _remainder(search, boxes, rest)
 
@@ -107,7 +109,7 @@ def _leaf(search: PhaseSplitting, part: Parts, rest: Open) -> Open:
     return replace(rest[slice(row, row + 1)], known=known, bound=part.bound.clamp(max=0))
 
 
-def _inspect(run: Run, graph: TensorGraph, suspects: Suspects, hottest: float) -> float:
+def _inspect(run: Run, graph: TensorGraph, suspects: Suspects, hottest: float, until: float) -> float:
     """Replay suspicious points that violate, and climb from them when they are hotter than before."""
     if not len(suspects.points):
         return hottest
@@ -115,8 +117,8 @@ def _inspect(run: Run, graph: TensorGraph, suspects: Suspects, hottest: float) -
     points, which, values = suspects.points[top], suspects.query[top], suspects.slack[top]
     peak = float(values[0])
     _collect(run, points, which, values)
-    if not run.found and peak > hottest:
-        climbed, height = ascend(graph, run.queries, which, points, LOCAL_STEPS)
+    if not run.found and peak > hottest and time.monotonic() < until:
+        climbed, height = ascend(graph, run.queries, which, points, LOCAL_STEPS, until=until)
         _collect(run, climbed, which, height)
     return max(hottest, peak)
 

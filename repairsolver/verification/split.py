@@ -27,6 +27,8 @@ from repairsolver.verification.record import Mark, Record, Splits, whole_weights
 
 # Boxes narrower than this share of their query's box in every input are left to exact methods.
 NARROWEST = 2.0**-40
+# Bytes of one block of rows at most, so that deadlines are seen in between.
+BLOCK = 1e8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,6 +77,7 @@ class InputSplitting:
         stack = Open(roots.lower, roots.upper, index, roots.known, whole, bound, index)
         kept = Record(len(found)) if record else None
         self.state = State(found, (stack,), record=kept, mark=kept.mark() if kept else Mark())
+        self._block = min(BLOCK, self.memory / 8)
         self.batch = max(1, min(batch, int(self.memory / 4 // _work_bytes(graph, found))))
         self._span = (found.upper - found.lower).clamp(min=torch.finfo(found.lower.dtype).tiny)
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
@@ -150,7 +153,7 @@ class InputSplitting:
         part = whole[chosen.nonzero()[:, 0]]
         first = part[slice(0, 1)]
         boxes = Boxes(first.lower, first.upper, dict(first.known))
-        tighten(self.graph, boxes, memory=self.memory / 8, until=until)
+        tighten(self.graph, boxes, memory=self._block, until=until)
         shared = {
             k: (low.expand_as(part.known[k][0]), high.expand_as(part.known[k][1]))
             for k, (low, high) in boxes.known.items()
@@ -162,7 +165,7 @@ class InputSplitting:
 
     def _examine(self, part: Open, until: float, drop: bool) -> Step | None:
         boxes = Boxes(part.lower, part.upper, dict(part.known), part.cut)
-        tighten(self.graph, boxes, memory=self.memory / 8, until=until)
+        tighten(self.graph, boxes, memory=self._block, until=until)
         if drop and time.monotonic() > until:
             return None
         left, least, weights = self._survivors(part, boxes)
