@@ -40,6 +40,10 @@ class EditError(RepairSolverError, ValueError):
     """A requested edit names a layer or parameter that does not exist or cannot be edited."""
 
 
+class ArchitectureError(RepairSolverError, ValueError):
+    """A description of a layer graph is malformed, or uses layer types that have no rule."""
+
+
 class DeviceError(RepairSolverError, ValueError):
     """A device that torch does not know, or cannot use here."""
 

@@ -17,7 +17,7 @@ ROWS = [
     ["bounds", "solvers", "certificate"],
     ["verification"],
     ["metrics"],
-    ["repairing"],
+    ["repairing", "architecture"],
     ["report"],
     ["api"],
     [""],

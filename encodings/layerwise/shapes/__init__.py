@@ -1,0 +1,21 @@
+"""Layer validity as integer constraints: ranks, sizes, arguments and weights of each layer type.
+
+One rule per layer type, written once: on Python integers it checks and computes shapes, on z3 terms the same
+lines are constraints.
+"""
+
+from __future__ import annotations
+
+from layerwise.shapes import convolution, features, pooling, structure
+from layerwise.shapes.rule import Argument, Outcome, RankMismatch, Requirement, Rule
+
+FRAMEWORKS = ("keras", "torch")
+_FAMILIES = (convolution, pooling, features, structure)
+
+RULES: dict[str, dict[str, Rule]] = {
+    "keras": {rule.kind: rule for family in _FAMILIES for rule in family.keras()},
+    "torch": {rule.kind: rule for family in _FAMILIES for rule in family.torch()},
+}
+"""Framework, then layer type, to its rule."""
+
+__all__ = ["FRAMEWORKS", "RULES", "Argument", "Outcome", "RankMismatch", "Requirement", "Rule"]

@@ -1,0 +1,170 @@
+"""Layers that can be inserted between two others, and which of them lead from one shape to another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import isqrt, prod
+from typing import Any
+
+from repairsolver.architecture.costs import Costs
+from repairsolver.architecture.edits import Edit
+from repairsolver.architecture.model import Framework, Shape
+
+Way = tuple[Shape, tuple[Edit, ...]]
+
+
+class Adapters:
+    """What can be inserted on one edge.
+
+    Args:
+        framework: whose layers are inserted.
+        costs: their prices.
+        layer: the layer that is fed, or the output.
+        slot: which of its inputs; -1: behind the output.
+    """
+
+    def __init__(self, framework: Framework, costs: Costs, layer: str, slot: int) -> None:
+        self.keras = framework == "keras"
+        self.costs = costs
+        self.layer, self.slot = layer, slot
+
+    def anywhere(self, shape: Shape) -> Iterator[Way]:
+        """Insertions that make sense without a target: flatten and pool away all positions."""
+        if len(shape) > 1:
+            yield (prod(shape),), (self._edit("Flatten", "Flatten", {}),)
+            yield from self._global(shape)
+
+    def ranked(self, shape: Shape, rank: int) -> Iterator[Way]:
+        """Reshapes to another rank that keep the order of the elements and most axes."""
+        for target in dict.fromkeys(_targets(shape, rank)):
+            yield target, (self._reshape(shape, target),)
+
+    def squared(self, shape: Shape, channels: int) -> Iterator[Way]:
+        """The elements as a square image with that many channels."""
+        total = prod(shape)
+        side = isqrt(total // channels)
+        if channels and side * side * channels == total and side > 1:
+            target = (side, side, channels) if self.keras else (channels, side, side)
+            if target != shape:
+                yield target, (self._reshape(shape, target),)
+
+    def bridge(self, shape: Shape, target: Shape) -> Iterator[Way]:
+        """Insertions that turn one shape into the other."""
+        if shape == target:
+            yield target, ()
+            return
+        if sorted(shape) == sorted(target) and len(shape) > 1 and shape != target:
+            yield target, (self._permute(shape, target),)
+        if prod(shape) == prod(target):
+            kind = "Flatten" if len(target) == 1 else None
+            yield target, (self._edit("Flatten", "Flatten", {}) if kind else self._reshape(shape, target),)
+            return
+        if len(shape) != len(target):
+            for middle in dict.fromkeys(_targets(shape, len(target))):
+                for end, rest in self._resized(middle, target):
+                    yield end, (self._reshape(shape, middle), *rest)
+            return
+        yield from self._resized(shape, target)
+
+    def _resized(self, shape: Shape, target: Shape) -> Iterator[Way]:
+        """Same rank: sizes first, then the width."""
+        if shape == target:
+            yield target, ()
+            return
+        (have, wide), (want, width) = self._split(shape), self._split(target)
+        if have == want:
+            yield target, (self._project(wide, width, len(shape)),)
+            return
+        middle = self._join(want, wide)
+        for edit in self._spatial(have, want):
+            yield target, (edit,) if wide == width else (edit, self._project(wide, width, len(shape)))
+        if wide != width and len(have) in (1, 2, 3):
+            steps = [-(-n // m) for n, m in zip(have, want, strict=True)]
+            if all(-(-n // s) == m for n, s, m in zip(have, steps, want, strict=True)) and middle != target:
+                yield target, (self._strided(wide, width, tuple(steps)),)
+
+    def _spatial(self, have: Shape, want: Shape) -> Iterator[Edit]:
+        pairs = list(zip(have, want, strict=True))
+        dims = len(have)
+        if not 1 <= dims <= 3:
+            return
+        if all(n <= m for n, m in pairs):
+            yield self._padding("Pad", "ZeroPadding{}D", "padding", [m - n for n, m in pairs])
+        if all(n >= m for n, m in pairs):
+            yield self._padding("Crop", "Cropping{}D", "cropping", [n - m for n, m in pairs])
+        if self.keras and all(m % n == 0 for n, m in pairs):
+            yield self._edit("Upsample", f"UpSampling{dims}D", {"size": tuple(m // n for n, m in pairs)})
+        if self.keras and all(n % m == 0 for n, m in pairs) and any(m > 1 for m in want):
+            args = {"pool_size": tuple(n // m for n, m in pairs)}
+            yield self._edit("Pool", f"MaxPooling{dims}D", args)
+
+    def _padding(self, price: str, kind: str, name: str, amounts: list[int]) -> Edit:
+        """Evenly, the odd one at the end; torch pads with F.pad, negative amounts crop."""
+        halves = tuple(part for a in amounts for part in (a // 2, a - a // 2))
+        if self.keras:
+            return self._edit(price, kind.format(len(amounts)), {name: halves})
+        sign = 1 if price == "Pad" else -1
+        return self._edit(price, f"ZeroPad{len(amounts)}d", {"padding": tuple(sign * h for h in halves)})
+
+    def _global(self, shape: Shape) -> Iterator[Way]:
+        if self.keras and 2 <= len(shape) <= 4:
+            kind = f"GlobalAveragePooling{len(shape) - 1}D"
+            yield (shape[-1],), (self._edit("GlobalPool", kind, {}),)
+
+    def _split(self, shape: Shape) -> tuple[Shape, int]:
+        return (shape[:-1], shape[-1]) if self.keras else (shape[1:], shape[0])
+
+    def _join(self, sizes: Shape, width: int) -> Shape:
+        return (*sizes, width) if self.keras else (width, *sizes)
+
+    def _project(self, wide: int, width: int, rank: int) -> Edit:
+        if self.keras:
+            return self._edit("Project", "Dense", {"units": width})
+        if rank == 1:
+            return self._edit("Project", "Linear", {"in_features": wide, "out_features": width})
+        args = {"in_channels": wide, "out_channels": width, "kernel_size": (1,) * (rank - 1)}
+        return self._edit("Project", f"Conv{rank - 1}d", args)
+
+    def _strided(self, wide: int, width: int, steps: Shape) -> Edit:
+        ones = (1,) * len(steps)
+        if self.keras:
+            args: dict[str, Any] = {"filters": width, "kernel_size": ones, "strides": steps}
+            return self._edit("Stride", f"Conv{len(steps)}D", args)
+        args = {"in_channels": wide, "out_channels": width, "kernel_size": ones, "stride": steps}
+        return self._edit("Stride", f"Conv{len(steps)}d", args)
+
+    def _reshape(self, shape: Shape, target: Shape) -> Edit:
+        # An axis of size 1 at the end is a channel, in front it is a position that nothing fills.
+        awkward = 0.0 if target[: len(shape)] == shape else 0.5
+        if self.keras:
+            return self._edit("Reshape", "Reshape", {"target_shape": target}, awkward)
+        return self._edit("Reshape", "View", {"shape": (-1, *target)}, awkward)
+
+    def _permute(self, shape: Shape, target: Shape) -> Edit:
+        left = list(range(len(shape)))
+        order = []
+        for size in target:
+            place = next(i for i in left if shape[i] == size)
+            left.remove(place)
+            order.append(place + 1)
+        dims = tuple(order) if self.keras else (0, *order)
+        return self._edit("Permute", "Permute", {"dims": dims})
+
+    def _edit(self, price: str, kind: str, args: dict[str, Any], size: float = 0.0) -> Edit:
+        cost = self.costs.adapters[price]
+        return Edit("insert", self.layer, kind, args, cost, size, self.slot)
+
+
+def _targets(shape: Shape, rank: int) -> Iterator[Shape]:
+    have = len(shape)
+    if rank > have:
+        yield (*shape, *(1,) * (rank - have))
+        yield (*(1,) * (rank - have), *shape)
+        if have == 2 and rank == 3:
+            yield (shape[0], 1, shape[1])
+    elif 1 <= rank < have:
+        ones = [size for size in shape if size > 1]
+        if len(ones) <= rank:
+            yield (*ones, *(1,) * (rank - len(ones)))
+        yield (*shape[: rank - 1], prod(shape[rank - 1 :]))
+        yield (prod(shape[: have - rank + 1]), *shape[have - rank + 1 :])

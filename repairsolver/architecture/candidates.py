@@ -1,0 +1,174 @@
+"""Which values of a layer's arguments are worth trying on given input shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from math import gcd, prod
+from typing import Any
+
+from layerwise.shapes import Argument
+from repairsolver.architecture.costs import Costs
+from repairsolver.architecture.edits import Edit
+from repairsolver.architecture.model import Layer, Model, Shape
+
+_LAST = ("in_features", "input_size", "embed_dim")
+_FIRST = ("in_channels", "num_features", "num_channels")
+
+
+def argument_edits(model: Model, layer: Layer, inputs: Sequence[Shape], costs: Costs) -> Iterator[Edit]:
+    """Single changes of the arguments of a layer."""
+    widths = _given_widths(layer)
+    for argument in model.rule(layer).arguments:
+        old = layer.args[argument.name]
+        values = _choices(argument, layer, inputs[0]) if not layer.kind == "Dot" else _axes(inputs)
+        for value in dict.fromkeys([*values, *widths.get(argument.name, ())]):
+            if value == old or (isinstance(value, tuple) and not value and argument.role == "derived"):
+                continue
+            cost = _cost(argument, value, layer, inputs[0], costs)
+            if value in widths.get(argument.name, ()):
+                cost = min(cost, costs.width_of_weights)
+            yield Edit("set", layer.name, argument.name, value, cost, change(old, value), before=old)
+
+
+def _cost(argument: Argument, value: Any, layer: Layer, shape: Shape, costs: Costs) -> int:
+    if argument.role == "target":
+        skip = 1 if argument.name == "shape" else 0
+        old = layer.args[argument.name][skip:]
+        if -1 not in old and prod(old) != prod(value[skip:]):
+            return costs.target_total
+    return costs.roles[argument.role]
+
+
+def change(old: Any, new: Any) -> float:
+    """Relative size of a numeric change; 1 where that means nothing."""
+    a, b = (v if isinstance(v, tuple) else (v,) for v in (old, new))
+    if len(a) != len(b) or not all(isinstance(v, int) for v in (*a, *b)):
+        return 1.0
+    return sum(abs(x - y) / max(abs(x), abs(y), 1) for x, y in zip(a, b, strict=True)) / max(len(a), 1)
+
+
+def _choices(argument: Argument, layer: Layer, shape: Shape) -> Iterator[Any]:
+    if argument.choices:
+        if argument.name != "data_format":
+            yield from argument.choices
+        return
+    old = layer.args[argument.name]
+    if argument.role == "derived":
+        yield from _derived(argument, old, shape)
+    elif argument.role in ("kernel", "pool") and argument.size:
+        yield from _windows(argument, layer, shape)
+    elif argument.role in ("stride", "dilation"):
+        yield (1,) * argument.size
+    elif argument.role == "padding":
+        yield from _paddings(layer, shape)
+    elif argument.role == "groups":
+        yield from _divisors(layer, old)
+    elif argument.role == "amount":
+        yield from _amounts(argument, layer, shape)
+    elif argument.role == "target":
+        yield from _reshapes(argument, old, shape)
+    elif argument.name == "axis":
+        yield from range(1, len(shape) + 1)
+
+
+def _derived(argument: Argument, old: Any, shape: Shape) -> Iterator[Any]:
+    if not shape:
+        return
+    if argument.name in _LAST:
+        yield shape[-1]
+    elif argument.name in _FIRST:
+        yield shape[0]
+    elif argument.name == "normalized_shape":
+        yield shape[len(shape) - len(old) :]
+
+
+def _sizes(layer: Layer, shape: Shape, dims: int) -> Shape:
+    """The spatial sizes, if the rank is right; torch and channels_first have the channels in front."""
+    if len(shape) != dims + 1:
+        return ()
+    first = layer.args.get("data_format", "channels_first") == "channels_first"
+    return shape[1:] if first else shape[:-1]
+
+
+def _windows(argument: Argument, layer: Layer, shape: Shape) -> Iterator[Any]:
+    sizes, old = _sizes(layer, shape, argument.size), layer.args[argument.name]
+    if not sizes or layer.kind.startswith("UpSampling"):
+        return
+    pads = layer.args.get("padding", 0)
+    pads = pads if isinstance(pads, tuple) else (0,) * argument.size
+    least = tuple(min(k, n + 2 * p) for k, n, p in zip(old, sizes, pads, strict=True))
+    yield least
+    yield tuple(min(least) for _ in least)
+
+
+def _paddings(layer: Layer, shape: Shape) -> Iterator[Any]:
+    kernel = layer.args["kernel_size"]
+    yield tuple(k // 2 for k in kernel)
+    sizes = _sizes(layer, shape, len(kernel))
+    if sizes:
+        yield tuple(
+            max(p, (k - n + 1) // 2) for p, k, n in zip(layer.args["padding"], kernel, sizes, strict=True)
+        )
+
+
+def _divisors(layer: Layer, old: int) -> Iterator[int]:
+    numbers = [
+        layer.args[n] for n in ("in_channels", "out_channels", "num_channels", "embed_dim") if n in layer.args
+    ]
+    common = gcd(*numbers) if numbers else 1
+    found = [d for d in range(1, min(common, 4096) + 1) if common % d == 0]
+    # Near in ratio; powers of two before others, as they are usual.
+    yield from sorted(found, key=lambda d: (max(d, old) / min(d, old), d & (d - 1) != 0))[:4]
+
+
+def _amounts(argument: Argument, layer: Layer, shape: Shape) -> Iterator[Any]:
+    old = layer.args[argument.name]
+    if argument.name == "output_padding":
+        steps = layer.args.get("strides", layer.args.get("stride"))
+        for extra in range(max(steps)):
+            yield (extra,) * argument.size
+        return
+    sizes = _sizes(layer, shape, argument.size // 2)
+    if argument.name == "cropping" and sizes:
+        fitted: list[int] = []
+        for i, size in enumerate(sizes):
+            low = min(old[2 * i], size - 1)
+            fitted += [low, min(old[2 * i + 1], size - 1 - low)]
+        yield tuple(fitted)
+
+
+def _reshapes(argument: Argument, old: tuple[Any, ...], shape: Shape) -> Iterator[Any]:
+    """Ones dropped or appended, the first axes merged, or one axis that takes what there is."""
+    skip = 1 if argument.name == "shape" else 0
+    head, target, total = old[:skip], old[skip:], prod(shape)
+    for rank in (1, 2, 3, 4):
+        kept = tuple(s for s in target if s != 1)
+        options = [kept + (1,) * (rank - len(kept)), target[: rank - 1] + (-1,), target[:rank]]
+        for option in options:
+            whole = tuple(total // max(1, prod(s for s in option if s > 0)) if s == -1 else s for s in option)
+            if len(whole) == rank and prod(whole) == total:
+                yield (*head, *whole)
+    for i in range(len(target)):
+        rest = prod(s for j, s in enumerate(target) if j != i)
+        if rest > 0 and total % rest == 0:
+            yield (*head, *target[:i], total // rest, *target[i + 1 :])
+
+
+def _axes(inputs: Sequence[Shape]) -> Iterator[Any]:
+    left, right = inputs
+    for i, n in enumerate(left, start=1):
+        for j, m in enumerate(right, start=1):
+            if n == m:
+                yield (i, j)
+
+
+def _given_widths(layer: Layer) -> dict[str, tuple[int, ...]]:
+    """Widths that weights which are given imply."""
+    kernel = layer.weights.get("kernel") or layer.weights.get("weight")
+    table = layer.weights.get("embeddings")
+    if table is not None and len(table) == 2:
+        return {"input_dim": (table[0],), "output_dim": (table[1],)}
+    if kernel is None or len(kernel) < 2:
+        return {}
+    torch = "weight" in layer.weights
+    return dict.fromkeys(("units", "filters", "out_features", "out_channels"), (kernel[0 if torch else -1],))

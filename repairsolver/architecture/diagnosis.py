@@ -1,0 +1,92 @@
+"""All independent faults of a layer graph: where a rule fails on shapes that are known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from layerwise.shapes import RankMismatch
+from repairsolver.architecture.model import Layer, Model, Shape
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One broken rule.
+
+    Args:
+        layer: name of the layer, or of the output.
+        kind: its type; "output" for a demand on the output.
+        rule: the rule's name.
+        text: what it says, with the numbers.
+        shapes: the input shapes, without batch.
+        message: the framework's usual message.
+    """
+
+    layer: str
+    kind: str
+    rule: str
+    text: str
+    shapes: tuple[Shape, ...]
+    message: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.layer} ({self.kind}): {self.rule}: {self.text}"
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """The faults of a model, and the shapes of all tensors that could be computed."""
+
+    faults: tuple[Fault, ...]
+    shapes: Mapping[str, Shape]
+
+    @property
+    def valid(self) -> bool:
+        """Whether there is no fault."""
+        return not self.faults
+
+    def __repr__(self) -> str:
+        head = "valid" if self.valid else f"{len(self.faults)} faults"
+        return "\n  ".join([f"Diagnosis: {head}", *map(str, self.faults)])
+
+
+def diagnose_model(model: Model) -> Diagnosis:
+    """Check every layer whose input shapes are known; beyond a fault nothing is guessed.
+
+    A fault that leaves the output shape defined (wrong in_features, say) does not hide later ones.
+    """
+    shapes: dict[str, Shape] = dict(model.inputs)
+    faults: list[Fault] = []
+    for layer in model.layers:
+        if all(name in shapes for name in layer.inputs):
+            found, shape = check_layer(model, layer, [shapes[name] for name in layer.inputs])
+            faults += found
+            if shape is not None:
+                shapes[layer.name] = shape
+    for name, wanted in model.outputs.items():
+        if wanted is not None and name in shapes and shapes[name] != wanted:
+            text = f"output is {shapes[name]}, demanded is {wanted}"
+            faults.append(Fault(name, "output", "output shape", text, (shapes[name],)))
+    return Diagnosis(tuple(faults), shapes)
+
+
+def check_layer(model: Model, layer: Layer, inputs: Sequence[Shape]) -> tuple[list[Fault], Shape | None]:
+    """The faults of one layer on known inputs, and its output shape if one is defined nevertheless."""
+    rule, shapes = model.rule(layer), tuple(inputs)
+    try:
+        outcome = rule(inputs, layer.args)
+    except RankMismatch as error:
+        return [Fault(layer.name, layer.kind, "rank", str(error), shapes, rule.error)], None
+    faults = [
+        Fault(layer.name, layer.kind, need.rule, need.text, shapes, rule.error)
+        for need in outcome.requirements
+        if not need.holds
+    ]
+    for name, given in layer.weights.items():
+        wanted = outcome.weights.get(name)
+        if wanted is not None and tuple(given) != tuple(wanted):
+            text = f"weight {name} has shape {tuple(given)}, the layer needs {tuple(wanted)}"
+            message = f"Layer {layer.name} weight shape {tuple(wanted)} is not compatible with {tuple(given)}"
+            faults.append(Fault(layer.name, layer.kind, "weight shape", text, shapes, message))
+    usable = all(size >= 1 for size in outcome.shape)
+    return faults, tuple(outcome.shape) if usable else None

@@ -1,0 +1,158 @@
+"""Layer graphs in the JSON of ExAIS: arguments as text, inputs as names or tensors with their batch axis."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from repairsolver.architecture.model import Layer, Model, Shape, build
+from repairsolver.errors import ArchitectureError
+
+_NAMED = {
+    "dense": "Dense",
+    "linear": "Dense",
+    "prelu": "PReLU",
+    "elu": "ELU",
+    "relu": "ReLU",
+    "leakyrelu": "LeakyReLU",
+    "thresholdedrelu": "ThresholdedReLU",
+    "sigmoid": "Sigmoid",
+    "softmax": "Softmax",
+    "flatten": "Flatten",
+    "reshape": "Reshape",
+    "permute": "Permute",
+    "dropout": "Dropout",
+    "masking": "Masking",
+    "embedding": "Embedding",
+    "batchnormalization": "BatchNormalization",
+    "layernormalization": "LayerNormalization",
+    "repeatvector": "RepeatVector",
+    "dot": "Dot",
+    "concatenate": "Concatenate",
+    "lstm": "LSTM",
+    "gru": "GRU",
+    "simplernn": "SimpleRNN",
+    "lstmcell": "LSTM",
+    "grucell": "GRU",
+    "simplernncell": "SimpleRNN",
+}
+_FAMILIES = {
+    "conv{}dtranspose": "Conv{}DTranspose",
+    "conv{}d": "Conv{}D",
+    "depthwiseconv{}d": "DepthwiseConv{}D",
+    "separableconv{}d": "SeparableConv{}D",
+    "locallyconnected{}d": "LocallyConnected{}D",
+    "maxpool{}d": "MaxPooling{}D",
+    "averagepooling{}d": "AveragePooling{}D",
+    "globalmaxpool{}d": "GlobalMaxPooling{}D",
+    "globalaveragepooling{}d": "GlobalAveragePooling{}D",
+    "zeropadding{}d": "ZeroPadding{}D",
+    "cropping{}d": "Cropping{}D",
+    "upsampling{}d": "UpSampling{}D",
+}
+MERGES = ("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum")
+KINDS = {
+    **_NAMED,
+    **{kind.lower(): kind for kind in MERGES},
+    **{old.format(d): new.format(d) for old, new in _FAMILIES.items() for d in (1, 2, 3)},
+}
+"""The layer types of ExAIS with their Keras names; cells stand for recurrent layers of one cell."""
+
+_ARGUMENTS = {
+    "kernel_shape": "kernel_size",
+    "kernel_size": "kernel_size",
+    "Permute_Dims": "dims",
+    "sizes": "padding",
+}
+_VECTORS = ("strides", "dilation_rate", "pool_size", "cropping", "size", "axis", "axes", "reset_after")
+_WEIGHTS = {"weights": "kernel", "recurrent_weights": "recurrent_kernel", "bias": "bias"}
+_OF_KIND = {
+    "SeparableConv1D": {"weights": "depthwise_kernel", "weights1": "pointwise_kernel", "bias": "bias"},
+    "SeparableConv2D": {"weights": "depthwise_kernel", "weights1": "pointwise_kernel", "bias": "bias"},
+    "PReLU": {"alphas": "alpha"},
+    "BatchNormalization": {
+        "gammas": "gamma",
+        "betas": "beta",
+        "means": "moving_mean",
+        "variances": "moving_variance",
+    },
+}
+
+
+def read(data: Mapping[str, Any]) -> Model:
+    """The model of one ExAIS object; merge layers demand equal shapes, as ExAIS has it.
+
+    Raises:
+        ArchitectureError: malformed, or layer types without a rule (all are listed).
+    """
+    unknown = [f"{e['name']}: {e['type']}" for e in data["layers"] if e["type"].lower() not in KINDS]
+    if unknown:
+        raise ArchitectureError(f"layer types without a rule: {', '.join(unknown)}; remove these layers")
+    inputs: dict[str, Shape] = {}
+    layers = [_layer(entry, inputs) for entry in data["layers"]]
+    return build("keras", inputs, layers)
+
+
+def _layer(entry: Mapping[str, Any], inputs: dict[str, Shape]) -> Layer:
+    kind, name = KINDS[entry["type"].lower()], entry["name"]
+    sources = []
+    for source in entry["inputs"]:
+        if not source.startswith("["):
+            sources.append(source)
+            continue
+        for shape in _literal_shapes(source, kind):
+            inputs[f"{name}_input{len(sources)}"] = shape
+            sources.append(f"{name}_input{len(sources)}")
+    weights = dict(_weights(kind, entry))
+    args = dict(_arguments(kind, entry, weights))
+    return Layer(name, kind, args, tuple(sources), weights)
+
+
+def _literal_shapes(text: str, kind: str) -> list[Shape]:
+    """A merge of literal tensors holds them side by side in one text; the first axis of each is the batch."""
+    value = _value(text)
+    tensors = value if kind in (*MERGES, "Dot", "Concatenate") else [value]
+    return [_shape(tensor)[1:] for tensor in tensors]
+
+
+def _arguments(kind: str, entry: Mapping[str, Any], weights: dict[str, Shape]) -> Iterator[tuple[str, Any]]:
+    for old, text in entry.items():
+        new = _ARGUMENTS.get(old, old if old in _VECTORS else None)
+        if old == "padding":
+            yield "padding", _value(text) if kind.startswith("Zero") else _padding(text)
+        elif new is not None:
+            yield new, _value(text)
+    if "nodes" in entry and not kind.startswith("Depthwise"):
+        recurrent = kind in ("LSTM", "GRU", "SimpleRNN")
+        yield "units" if recurrent or kind == "Dense" else "filters", int(entry["nodes"])
+    if kind.startswith("Depthwise") and "kernel" in weights:
+        yield "depth_multiplier", weights["kernel"][-1]
+    if kind in MERGES:
+        yield "strict", True
+
+
+def _padding(text: str) -> str:
+    return "same" if text == "true" else "valid"
+
+
+def _weights(kind: str, entry: Mapping[str, Any]) -> Iterator[tuple[str, Shape]]:
+    for old, new in _OF_KIND.get(kind, _WEIGHTS).items():
+        if entry.get(old):
+            yield new, _shape(_value(entry[old]))
+
+
+def _value(text: str) -> Any:
+    words = {"true": "True", "false": "False"}
+    try:
+        return ast.literal_eval(words.get(text, text))
+    except (ValueError, SyntaxError) as error:
+        raise ArchitectureError(f"{text[:60]!r} is no number, tuple or tensor") from error
+
+
+def _shape(tensor: Any) -> Shape:
+    shape = []
+    while isinstance(tensor, list):
+        shape.append(len(tensor))
+        tensor = tensor[0] if tensor else None
+    return tuple(shape)

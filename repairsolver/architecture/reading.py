@@ -1,0 +1,112 @@
+"""Layer graphs from JSON: Keras's own (Sequential and functional), plain layer lists, and that of ExAIS."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from repairsolver.architecture import exais
+from repairsolver.architecture.model import Framework, Layer, Model, Shape, build
+from repairsolver.errors import ArchitectureError
+
+HELP = (
+    "expected Keras JSON (class_name, config), a layer list (framework, input_shape, layers), or ExAIS JSON"
+)
+
+
+def load_architecture(source: str | Path | Mapping[str, Any]) -> Model:
+    """A layer graph from a JSON file or from a mapping of the same form.
+
+    Raises:
+        ArchitectureError: malformed JSON (with its position), unknown layer types (all are listed).
+    """
+    if isinstance(source, Mapping):
+        return read_model(source)
+    text = Path(source).read_text(encoding="utf-8")
+    try:
+        data = json.loads(text)
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise ArchitectureError(f"{source}: {where}: {error.msg}; {HELP}") from error
+    return read_model(data)
+
+
+def read_model(data: Any) -> Model:
+    """The model that parsed JSON describes."""
+    if not isinstance(data, Mapping):
+        raise ArchitectureError(f"got a {type(data).__name__}, {HELP}")
+    if "class_name" in data:
+        return _keras(data)
+    if isinstance(data.get("model"), Mapping):
+        data = data["model"]
+    layers = data.get("layers")
+    if not isinstance(layers, list) or not all(isinstance(e, Mapping) and "type" in e for e in layers):
+        raise ArchitectureError(f"no list of layers with types; {HELP}")
+    if "input_shape" in data:
+        return _listed(data)
+    if all("name" in e and isinstance(e.get("inputs"), list) for e in layers):
+        return exais.read(data)
+    raise ArchitectureError(f"no input_shape; {HELP}")
+
+
+def _listed(data: Mapping[str, Any]) -> Model:
+    """A plain layer list; a layer without `inputs` reads the one before it."""
+    framework = data.get("framework", "keras")
+    if framework not in ("keras", "torch"):
+        raise ArchitectureError(f"framework {framework!r} is neither 'keras' nor 'torch'")
+    shapes = data["input_shape"]
+    if not isinstance(shapes, Mapping):
+        shapes = {"input": shapes}
+    inputs = {name: tuple(shape) for name, shape in shapes.items()}
+    given, before = data.get("given_weights", {}), next(iter(inputs))
+    layers = []
+    for number, entry in enumerate(data["layers"], start=1):
+        name = entry.get("name", f"{entry['type'].lower()}_{number}")
+        weights = {key: tuple(shape) for key, shape in given.get(name, {}).items()}
+        sources = tuple(entry.get("inputs", [before]))
+        layers.append(Layer(name, entry["type"], dict(entry.get("args", {})), sources, weights))
+        before = name
+    wanted = data.get("output_shape")
+    outputs = None if wanted is None else {before: tuple(wanted)}
+    return build(cast(Framework, framework), inputs, layers, outputs)
+
+
+def _keras(data: Mapping[str, Any]) -> Model:
+    config = data.get("config")
+    if data["class_name"] not in ("Sequential", "Functional", "Model") or not isinstance(config, Mapping):
+        raise ArchitectureError(f"class_name {data['class_name']!r} with such a config; {HELP}")
+    inputs: dict[str, Shape] = {}
+    layers: list[Layer] = []
+    before = "input"
+    for entry in config["layers"]:
+        arguments = dict(entry["config"])
+        name = str(entry.get("name") or arguments.get("name"))
+        batch = arguments.get("batch_input_shape") or arguments.get("batch_shape")
+        if entry["class_name"] == "InputLayer":
+            if not batch:
+                raise ArchitectureError(f"input {name} states no batch_shape; {HELP}")
+            inputs[name] = tuple(batch[1:])
+        else:
+            if batch and not inputs:
+                inputs[before] = tuple(batch[1:])
+            sources = tuple(_sources(entry.get("inbound_nodes"))) or (before,)
+            layers.append(Layer(name, entry["class_name"], arguments, sources, stated=arguments))
+        before = name
+    if not inputs:
+        raise ArchitectureError("the model states no input shape: add an InputLayer with batch_shape")
+    outputs = list(_sources([config["output_layers"]])) if config.get("output_layers") else None
+    return build("keras", inputs, layers, dict.fromkeys(outputs) if outputs else None)
+
+
+def _sources(node: Any) -> list[str]:
+    """Names of layers in the nested lists of Keras 2 and the keras_history entries of Keras 3."""
+    if isinstance(node, Mapping):
+        history = node.get("config", {}).get("keras_history") if "class_name" in node else None
+        return [history[0]] if history else [s for value in node.values() for s in _sources(value)]
+    if isinstance(node, list):
+        if len(node) >= 3 and isinstance(node[0], str) and all(isinstance(n, int) for n in node[1:3]):
+            return [node[0]]
+        return [s for part in node for s in _sources(part)]
+    return []
