@@ -60,9 +60,9 @@ def pull(
     batch = len(values[source])
     found: dict[str, Array] = {source: np.broadcast_to(readout[None], (batch, *readout.shape))}
     shapes = {network.input_name: network.input_shape} | {n.name: n.shape for n in network.nodes}
-    names = [node.name for node in network.nodes]
-    first = min(names.index(name) for name in targets)
-    for node in reversed(network.nodes[first + 1 : names.index(source) + 1]):
+    place = {network.input_name: -1} | {node.name: i for i, node in enumerate(network.nodes)}
+    first = min(place[name] for name in targets)
+    for node in reversed(network.nodes[first + 1 : place[source] + 1]):
         if node.name not in found:
             continue
         cotangent = found[node.name] if node.name in targets else found.pop(node.name)

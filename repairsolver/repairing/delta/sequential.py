@@ -1,10 +1,11 @@
 r"""The least change of hidden layers, or of several, by a sequence of affine models.
 
-At a change \(\delta_k\) the scores of every point are replaced by their tangent, and the least change
-\(\delta^*\) of that model is found exactly (rows added lazily, disjunctions branched on). Of the points on
-the way from \(\delta_k\) to \(\delta^*\) the one is taken that really (by a forward pass) meets everything at
-the least cost, or else lacks least; smaller steps are tried as long as nothing improves. For one layer of
-a piecewise-linear network the model is the program of the activation pattern at \(\delta_k\), exact near it.
+At a change \(\delta_k\) the scores of every point are replaced by their tangent. As long as requirements are
+missed, the least *step* that meets them in this model is taken (the smaller, the truer the model), or the
+share of it that really, by a forward pass, leaves least to do. From there on a share of the way to the
+least *change* of the model is gone, and back to where everything is met, as long as that saves something.
+Both programs are solved exactly, rows added lazily, disjunctions branched on. For one layer of a
+piecewise-linear network the model is that of the activation pattern at \(\delta_k\), exact near it.
 Where no start from the original network succeeds, random changes are tried as starts.
 
 What is returned really meets the requirements. It is a local optimum, and its bound is 0, unless the
@@ -17,7 +18,6 @@ with an L1 merit function).
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -37,8 +37,14 @@ STEPS = 30
 SHARES = (1.0, 0.7, 0.4, 0.2, 0.08, 0.03, 0.01)
 """Of the way to a model's optimum that are tried."""
 
-GAIN = 2e-3
-"""A search that meets everything ends when a step saves less than this share of the cost."""
+IMPROVING = (1.0, 0.5, 0.2, 0.05)
+"""Of the way to a smaller change, from where everything is met."""
+
+RESTORING = 5
+"""Least steps that lead back from there."""
+
+GAIN = 5e-3
+"""The share of the cost that an improvement has to save."""
 
 NODES = 200
 """Programs for the choices of one model."""
@@ -96,13 +102,15 @@ def least_bound(problem: LeastChange, *, gap: float, known: float) -> Optimum:
     return least_exactly(problem, layer, known, gap=gap)
 
 
-def tangent(requirements: Requirements, layer: HiddenLayers, base: Array) -> Requirements:
-    """The same requirements of the affine model at a change."""
+def tangent(
+    requirements: Requirements, layer: HiddenLayers, base: Array, *, step: bool = False
+) -> Requirements:
+    """The same requirements of the affine model at a change; with `step` of a further change from there."""
     model = layer.tangent(base)
-    groups = {
-        name: replace(group, slack=group.slack + model.offset(group.hidden) @ group.readout.T)
-        for name, group in requirements.groups.items()
-    }
+    groups = {}
+    for name, group in requirements.groups.items():
+        offset = layer.effect(group.hidden, base) if step else model.offset(group.hidden)
+        groups[name] = replace(group, slack=group.slack + offset @ group.readout.T)
     return Requirements(requirements.network, model, groups)
 
 
@@ -114,6 +122,7 @@ class _Descent:
         self.best: Array | None = None
         self.cost = known
         self.choices: dict[Key, int] = {}
+        self.chosen: dict[Key, int] = {}
         self.model = problem
         self.solved = 0
 
@@ -127,71 +136,81 @@ class _Descent:
                 break
             self._descend(start * size * rng.normal(size=self.layer.size))
         status = SolutionStatus.TIMEOUT if self.best is None and self._late() else SolutionStatus.FEASIBLE
-        return Optimum(status, self.best, self.cost, 0.0, self.choices, self.solved)
+        return Optimum(status, self.best, self.cost, 0.0, self.chosen, self.solved)
 
     def _late(self) -> bool:
         return self.problem.deadline is not None and time.perf_counter() > self.problem.deadline
 
     def _descend(self, base: Array) -> None:
+        """Meet everything, then make the change smaller as long as that succeeds."""
+        found = self._restored(base, STEPS)
         for _ in range(STEPS):
-            moved = None if self._late() else self._step(base)
-            if moved is None:
+            if found is None:
                 return
-            base = moved
+            self._keep(found)
+            found = self._improved(found)
 
-    def _step(self, base: Array) -> Array | None:
-        """The next change, or None where no step improves anything."""
-        self.model = replace(
-            self.problem,
-            requirements=tangent(self.problem.requirements, self.layer, base),
-            _rows={},
-            _active=dict(self.model._active),
-        )
-        optimum = optimise(self.model, shared=self.shared, gap=GAIN, nodes=NODES)
-        self.solved += optimum.nodes
-        if optimum.delta is None:
-            return None
-        lacking = self._lack(base, optimum.choices)
+    def _restored(self, base: Array, steps: int) -> Array | None:
+        """A change near this one that meets everything, by least steps; None where it is not reached."""
         allowed = TOLERANCE * self.problem.scale()
-        if lacking > allowed:
-            return self._approach(base, optimum, lacking, allowed)
-        return self._improve(base, optimum, allowed)
+        for _ in range(steps):
+            if self._lack(base) <= allowed:
+                return base
+            aim = self._aim(base, step=True)
+            moved = None if aim is None else self._approached(base, aim)
+            if moved is None:
+                return None
+            base = moved
+        return base if self._lack(base) <= allowed else None
 
-    def _approach(self, base: Array, optimum: Optimum, lacking: float, allowed: float) -> Array | None:
-        """Towards meeting everything: the share of the way that leaves least to do."""
-        assert optimum.delta is not None
-        best: tuple[float, Array] | None = None
+    def _approached(self, base: Array, step: Array) -> Array | None:
+        """After the share of a step that leaves least to do; None if every share leaves more."""
+        best: Array | None = None
+        least, reach = self._lack(base), np.asarray(self.problem.objective.reach)
         for share in SHARES:
-            trial = base + share * (optimum.delta - base)
-            lack = self._lack(trial, optimum.choices)
-            if lack <= allowed:
-                self._keep(trial, optimum)
-                return trial
-            if lack < 0.999 * lacking and (best is None or lack < best[0]):
-                best = lack, trial
+            trial = np.clip(base + share * step, -reach, reach)
+            lack = self._lack(trial)
+            if lack < 0.999 * least:
+                best, least = trial, lack
             elif best is not None:
                 break
-        return None if best is None else best[1]
+        return best
 
-    def _improve(self, base: Array, optimum: Optimum, allowed: float) -> Array | None:
-        """Towards a smaller change, all requirements met on the way."""
-        assert optimum.delta is not None
+    def _improved(self, base: Array) -> Array | None:
+        """A smaller change that meets everything too: a share of the way to the model's least change,
+        and from there back to where everything is met; None where no share helps."""
+        aim = self._aim(base, step=False)
+        if aim is None:
+            return None
         cost = self.problem.cost(base)
-        for share in SHARES:
-            trial = base + share * (optimum.delta - base)
+        for share in IMPROVING:
+            trial = base + share * (aim - base)
             if self.problem.cost(trial) > (1 - GAIN) * cost:
                 return None
-            if self._lack(trial, optimum.choices) <= allowed:
-                self._keep(trial, optimum)
-                return trial
+            found = self._restored(trial, RESTORING)
+            if found is not None and self.problem.cost(found) <= (1 - GAIN) * cost:
+                return found
         return None
 
-    def _keep(self, delta: Array, optimum: Optimum) -> None:
+    def _aim(self, base: Array, *, step: bool) -> Array | None:
+        """The optimum of the model at a change: its least change, or the least step from there."""
+        if self._late():
+            return None
+        model = tangent(self.problem.requirements, self.layer, base, step=step)
+        active = dict(self.model._active)
+        self.model = replace(self.problem, requirements=model, _rows={}, _active=active)
+        optimum = optimise(self.model, shared=self.shared, gap=GAIN, nodes=NODES)
+        self.solved += optimum.nodes
+        if optimum.delta is not None:
+            self.choices = dict(optimum.choices)
+        return optimum.delta
+
+    def _keep(self, delta: Array) -> None:
         cost = self.problem.cost(delta)
         if cost < self.cost:
-            self.best, self.cost, self.choices = delta, cost, dict(optimum.choices)
+            self.best, self.cost, self.chosen = delta, cost, self.choices
 
-    def _lack(self, delta: Array, choices: Mapping[Key, int]) -> float:
+    def _lack(self, delta: Array) -> float:
         """By how much the requirements are missed in all; soft ones are part of the cost instead."""
         total = 0.0
         for name, group in self.problem.requirements.groups.items():
@@ -200,8 +219,8 @@ class _Descent:
             short = self.problem.shortfall(group, delta)
             if group.every:
                 worst = short.max(axis=1)
-            elif self.shared and (name, -1) in choices:
-                worst = short[:, choices[name, -1]]
+            elif self.shared and (name, -1) in self.choices:
+                worst = short[:, self.choices[name, -1]]
             else:
                 worst = short.min(axis=1)
             total += float(np.maximum(worst, 0.0).sum())
