@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -88,3 +89,44 @@ def test_on_the_command_line_with_a_certificate_for_each(tmp_path: Path) -> None
         )
         assert proof.stdout.startswith("valid"), proof.output
     assert load_property(paths[0]).sha256 != load_property(paths[1]).sha256
+
+
+def test_contradictory_properties_are_told_on_the_command_line(tmp_path: Path) -> None:
+    """One file says that output 0 must beat output 1 in the box, the other the opposite."""
+    rs.save_network(NETWORK, tmp_path / "net.onnx")
+    paths = []
+    for index, sign in enumerate((1.0, -1.0)):
+        order = Conjunction(np.array([[sign, -sign, 0.0]]), np.zeros((1, 2)), np.zeros(1))
+        prop = Property((Region(-np.ones(2), np.ones(2), (order,)),), 2, 3, name=f"order {index}")
+        save_property(prop, tmp_path / f"p{index}.vnnlib")
+        paths.append(str(tmp_path / f"p{index}.vnnlib"))
+    arguments = ["repair", str(tmp_path / "net.onnx"), *paths, "-o", str(tmp_path / "out.onnx"), "--quiet"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.stdout.startswith("infeasible\n")
+    assert "No change meets these 2 demands at the same features at once" in result.stdout
+    assert "must not violate region 0, conjunction 0 of the property." in result.stdout
+    assert not (tmp_path / "out.onnx").exists()
+    record = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).stdout)
+    assert record["core"]["ties"]
+    assert len(record["core"]["demands"]) == len(record["properties"]) == 2
+
+
+def test_soft_points_and_behaviour_on_the_command_line(tmp_path: Path) -> None:
+    rs.save_network(NETWORK, tmp_path / "net.onnx")
+    save_property(FIRST, tmp_path / "p.vnnlib")
+    np.savez(tmp_path / "keep.npz", inputs=POINTS[:50])
+    arguments = [
+        "repair",
+        str(tmp_path / "net.onnx"),
+        str(tmp_path / "p.vnnlib"),
+        "-o",
+        str(tmp_path / "o.onnx"),
+    ]
+    options = ["--keep", str(tmp_path / "keep.npz"), "--keep-soft", "0.01", "--minimise", "behaviour"]
+    result = CliRunner().invoke(app, [*arguments, *options, "--gap", "0.3", "--timeout", "60", "--quiet"])
+    assert result.stdout.startswith("repaired\n"), result.output
+    assert "the mean change of margins to the decision is" in result.stdout
+    assert "Points to keep that were right and are wrong now" in result.stdout
+    refused = CliRunner().invoke(app, [*arguments, "--max-change", "-1", "--quiet"])
+    assert refused.exit_code == 1
+    assert "max_change must be at least 0" in refused.output

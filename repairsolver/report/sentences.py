@@ -124,7 +124,9 @@ def _repair_lines(repair: Repair) -> Iterator[str]:
             if repair.verdict is not None:
                 yield explain_verdict(repair.verdict)
         case RepairStatus.INFEASIBLE:
-            yield f"The network cannot be repaired in this layer: {repair.message} ({spent})."
+            yield f"The network cannot be repaired in this layer: {repair.message.rstrip('.')} ({spent})."
+            if repair.core is not None:
+                yield from repair.core.sentences()[1:]
         case RepairStatus.UNKNOWN | RepairStatus.TIMEOUT:
             yield f"No repair was proved: {repair.message} ({spent})."
         case _ as unreachable:
