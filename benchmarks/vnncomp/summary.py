@@ -59,9 +59,18 @@ def write_summary(folder: Path) -> str:
 
 
 def _markdown(found: Mapping[str, Mapping[str, object]]) -> str:
-    columns = (
-        "instances decided share unsat sat known known_and_decided median_seconds sum_seconds timeout".split()
-    )
+    columns = [
+        "instances",
+        "decided",
+        "share",
+        "unsat",
+        "sat",
+        "known",
+        "known_and_decided",
+        "median_seconds",
+        "sum_seconds",
+        "timeout",
+    ]
     lines = ["| family, network | " + " | ".join(c.replace("_", " ") for c in columns) + " | wrong |"]
     lines.append("|---" * (len(columns) + 2) + "|")
     for name, facts in found.items():

@@ -26,6 +26,8 @@ from repairsolver.bounds.turning import Turn, first_share, turning, turns
 # Adam's constants (Kingma and Ba 2015) and the decay of the step.
 MOMENTUM, SQUARES, DECAY = 0.9, 0.999, 0.97
 RATE = 0.15
+# Bytes of a block of rows, and the least gain in width for which the next blocks of a tensor follow.
+BLOCK, GAIN = 1e7, 0.02
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -123,6 +125,8 @@ def tighten_slopes(
 ) -> dict[int, list[RowSlopes]]:
     """Improve the known bounds of one box, front to back, every neuron with slopes of its own.
 
+    Large tensors are bounded in blocks; where the first gains next to nothing, the others are left out.
+
     Args:
         graph: in float64; its bounds are kept.
         fast: the same network in float32; it guides.
@@ -146,15 +150,22 @@ def tighten_slopes(
         if not bends or not len(loose):
             continue
         widest = sum(graph.size(p) for p in bends) + max(graph.size(k) for k in range(source + 1))
-        chunk = max(1, int(memory / (4 * 12 * widest)))
-        for first in range(0, len(loose), chunk):
-            if time.monotonic() < until:
-                index = loose[first : first + chunk].unsqueeze(0)
-                slopes = _tighten_block(graph, fast, boxes, source, index, bends, steps, until)
-                memory_left -= sum(4 * share.numel() for share in slopes.shares.values())
-                if memory_left > 0:
-                    kept.setdefault(source, []).append(slopes)
+        for index in loose.unsqueeze(0).split(max(1, int(min(memory, BLOCK) / (4 * 12 * widest))), dim=1):
+            if time.monotonic() > until:
+                break
+            before = _widths(boxes, source, index)
+            slopes = _tighten_block(graph, fast, boxes, source, index, bends, steps, until)
+            memory_left -= sum(4 * share.numel() for share in slopes.shares.values())
+            if memory_left > 0:
+                kept.setdefault(source, []).append(slopes)
+            if _widths(boxes, source, index) > (1 - GAIN) * before:
+                break
     return kept
+
+
+def _widths(boxes: Boxes, source: int, index: Tensor) -> float:
+    lower, upper = boxes.known[source]
+    return float((upper - lower).gather(1, index).sum())
 
 
 def _tighten_block(

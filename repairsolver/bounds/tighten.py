@@ -16,6 +16,8 @@ from repairsolver.bounds.tensors import TensorGraph, TensorNode
 from repairsolver.errors import NetworkError
 from repairsolver.network import operators as ops
 
+CACHE = 1e7
+
 
 def pre_activations(graph: TensorGraph) -> list[tuple[int, int]]:
     """(position of the nonlinear node, position of its pre-activation), in order."""
@@ -99,7 +101,9 @@ def _tighten_one(
     # The first `count` entries of a stable sort by looseness: every loose entry, then padding.
     index = torch.argsort(loose.to(torch.int8), dim=1, descending=True, stable=True)[:, :count]
     widest = max(graph.size(k) for k in range(source + 1))
-    chunk = max(1, int(memory / (8 * 4 * len(loose) * widest)))
+    # Rows of one box that stay in the processor's cache take a third of the time.
+    held = min(memory, CACHE) if len(loose) == 1 else memory
+    chunk = max(1, int(held / (8 * 4 * len(loose) * widest)))
     parts = []
     for k in range(0, count, chunk):
         if time.monotonic() > until:
