@@ -22,7 +22,8 @@ from repairsolver.certificate.boxes import Boxes
 from repairsolver.certificate.layers import Affine, layers_of
 from repairsolver.errors import NetworkError, UnsupportedOperatorError
 from repairsolver.network import Network, load_network
-from repairsolver.network.float32 import float32_box, require_float32
+from repairsolver.network.float32 import EXACT, ROUNDED, float32_box, require_float32
+from repairsolver.network.lowering import SUPPORTED
 from repairsolver.network.replay import replay
 from repairsolver.property import Property, Region
 from repairsolver.results import Certificate, Limits, VerifyStatus
@@ -140,7 +141,7 @@ def test_enough_is_proved() -> None:
 
 
 def halved(network: Network, prop: Property, depth: int) -> Certificate:
-    """A tree over one input that halves every box `depth` times, and all boxes at the next level are leaves."""
+    """A tree over one input that halves every box `depth` times; the boxes below are its leaves."""
     low, high = float(prop.regions[0].lower[0]), float(prop.regions[0].upper[0])
     inner, leaves = 2**depth - 1, 2**depth
     values = [low + (high - low) * (k + 0.5) / 2**d for d in range(depth) for k in range(2**d)]
@@ -213,6 +214,11 @@ def test_what_is_not_covered_is_refused_all_at_once() -> None:
     prop = below(network, -1.0, np.zeros(2), np.ones(2))
     with pytest.raises(UnsupportedOperatorError, match="norm"):
         rs.verify(network, prop, arithmetic="float32")
+
+
+def test_every_operator_is_counted_or_refused() -> None:
+    assert set(SUPPORTED) - EXACT - ROUNDED == {"BatchNormalization", "Cast", "Constant", "Softmax"}
+    assert EXACT | ROUNDED <= set(SUPPORTED)
 
 
 def test_a_relabelled_certificate_of_such_a_network_is_invalid() -> None:

@@ -1,0 +1,49 @@
+"""How much the rounding of float32 executions takes off the bounds of a certificate's leaves."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from repairsolver.certificate.boxes import Boxes
+from repairsolver.certificate.checker import Checker, _Part
+from repairsolver.certificate.layers import layers_of
+from repairsolver.certificate.statement import InvalidError
+from repairsolver.network import Network
+from repairsolver.property import Property
+from repairsolver.results import Array, Certificate
+
+
+class Measuring(Checker):
+    """A checker that bounds the rows of every box twice, with the same lines: with and without rounding."""
+
+    def __init__(self, network: Network, prop: Property, certificate: Certificate):
+        super().__init__(network, prop, certificate)
+        self.executed, self.exact = self.layers, layers_of(network)
+        self.errors: list[float] = []
+
+    def _rows(self, part: _Part) -> tuple[Array, Array]:
+        slope, shift = super()._rows(part)
+        b = part.boxes
+        self.layers = self.exact
+        plain = super()._rows(
+            _Part(part.node, part.query, Boxes(b.lower, b.upper, b.known, b.slope, b.shift))
+        )
+        self.layers = self.executed
+        several = self.rows[2].shape[1] > 1
+        weight = self.weights[part.node].sum(axis=1) if several else np.ones(len(part))
+        leaf = (self.axis[part.node] < 0) & (weight > 0)
+        self.errors += ((plain[1] - shift)[leaf, -1] / weight[leaf]).tolist()
+        return slope, shift
+
+
+def errors_of(network: Network, prop: Property, certificate: Certificate) -> list[float] | None:
+    """What is taken off at each leaf, for weights that sum to 1; None if the certificate is rejected."""
+    checker = Measuring(network, prop, certificate)
+    try:
+        with np.errstate(all="ignore"):
+            checker.run(math.inf)
+    except InvalidError:
+        return None
+    return checker.errors
