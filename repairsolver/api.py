@@ -15,7 +15,7 @@ from repairsolver.errors import DeviceError, SoundnessError
 from repairsolver.network import Network, load_network
 from repairsolver.property import PointSet, Property, load_points, load_property
 from repairsolver.property.files import check_fits
-from repairsolver.results import Arithmetic, Limits, OnEvent, Verdict, VerifyStatus
+from repairsolver.results import Arithmetic, Interrupted, Limits, OnEvent, Verdict, VerifyStatus
 
 if TYPE_CHECKING:
     from repairsolver.repairing.delta.objective import PerEntry
@@ -207,6 +207,7 @@ def repair(
         EditError: no such layer, or it cannot be changed.
         SolverUnavailableError, LicenseError, SolverError: of the solver.
         SoundnessError: a check contradicts a result.
+        Interrupted: on Ctrl-C, a KeyboardInterrupt whose `result` is the best proved repair so far, if any.
     """
     _check_options(seed, limits)
     net = _network(network)
@@ -255,7 +256,12 @@ def _certified(
         left = limits or Limits()
         if end is not None:
             left = replace(left, seconds=max(end - time.perf_counter(), 1.0))
-        verdict = verify(fix.network, prop, limits=left, seed=fix.seed, on_event=on_event, certificate=True)
+        try:
+            verdict = verify(
+                fix.network, prop, limits=left, seed=fix.seed, on_event=on_event, certificate=True
+            )
+        except KeyboardInterrupt:
+            raise Interrupted(fix) from None
         if verdict.status is VerifyStatus.VIOLATED:
             raise SoundnessError(
                 "the repaired network was proved, but a counterexample was found: report this"

@@ -97,6 +97,36 @@ def test_options_reach_the_engine(engine: Any) -> None:
     assert (seen["seed"], seen["device"]) == (7, "cpu:0")
 
 
+def test_memory_and_tree_reach_the_engine(engine: Any, tmp_path: Path) -> None:
+    seen = engine(lambda **_: HOLDS)
+    invoke(NET, PROP, "--memory", "0.5", "--tree", str(tmp_path / "t"))
+    assert seen["limits"] == rs.Limits(memory_gb=0.5)
+    assert seen["tree"] == tmp_path / "t"
+
+
+def test_an_interrupted_verdict_is_printed_and_exits_with_130(engine: Any) -> None:
+    opened = rs.OpenBoxes(
+        np.zeros((2, 4)), np.ones((2, 4)), np.zeros(2, dtype=np.int64), np.array([-2.0, -1.0])
+    )
+    reached = rs.Verdict(
+        rs.VerifyStatus.TIMEOUT, proved_volume=0.25, open_boxes=opened, interrupted=True, notes=("A note.",)
+    )
+
+    def stop(**_: Any) -> rs.Verdict:
+        raise rs.Interrupted(reached)
+
+    engine(stop)
+    done = invoke(NET, PROP)
+    assert done.exit_code == 130
+    assert done.stdout.splitlines()[0] == "timeout"
+    assert "Interrupted before it was decided." in done.stdout
+    assert "proved on 25.00% of the input volume; 2 boxes left" in done.stdout
+    assert done.stdout.endswith("A note.\n")
+    record = json.loads(invoke(NET, PROP, "--json").stdout)
+    assert record["open_boxes"] == {"count": 2, "least_bound": -2.0}
+    assert record["interrupted"] is True
+
+
 def test_the_form_of_vnnlib_2(engine: Any) -> None:
     seen = engine(lambda **_: HOLDS)
     done = invoke(PROP, "--network", f"N={NET}")

@@ -100,3 +100,47 @@ def test_the_handler_of_sigterm_is_put_back() -> None:
     with pytest.raises(KeyboardInterrupt), terminable():
         signal.raise_signal(signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+DEMO = Path(rs.__file__).parent / "demo"
+
+
+def test_an_interrupted_repair_gives_the_best_proved_one(tmp_path: Path) -> None:
+    """Stopped after its first proof: the file is written, and it has the property."""
+    out = tmp_path / "fixed.onnx"
+    command = ["repair", str(DEMO / "controller.onnx"), str(DEMO / "head_on.vnnlib"), "-o", str(out)]
+    code, text, err = interrupted([*command, "--decision", "min", "--gap", "0"], signal.SIGINT, ": proved")
+    assert code == 130
+    assert "Traceback" not in err
+    assert text.splitlines()[0] == "repaired"
+    assert "Interrupted: a smaller repair may exist." in text
+    assert rs.verify(out, DEMO / "head_on.vnnlib").status is rs.VerifyStatus.HOLDS
+
+
+def test_a_repair_interrupted_before_a_proof_is_none() -> None:
+    def stop(event: rs.Event) -> None:
+        if event.stage == "solve":
+            raise KeyboardInterrupt
+
+    with pytest.raises(rs.Interrupted) as stopped:
+        rs.repair(DEMO / "controller.onnx", DEMO / "head_on.vnnlib", decision="min", on_event=stop)
+    fix = stopped.value.result
+    assert isinstance(fix, rs.Repair)
+    assert fix.status is rs.RepairStatus.TIMEOUT
+    assert not fix.proved
+
+
+def test_ctrl_c_during_the_proof_for_a_certificate_keeps_the_repair() -> None:
+    seen: list[str] = []
+
+    def stop(event: rs.Event) -> None:
+        seen.append(event.stage)
+        if event.stage == "split" and "bound" in seen:
+            raise KeyboardInterrupt
+
+    options = {"decision": "min", "gap": 0.5, "certificate": True, "on_event": stop}
+    with pytest.raises(rs.Interrupted) as stopped:
+        rs.repair(DEMO / "controller.onnx", DEMO / "head_on.vnnlib", **options)  # type: ignore[arg-type]
+    fix = stopped.value.result
+    assert isinstance(fix, rs.Repair)
+    assert fix.proved

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
 from repairsolver.cli.choosing import chosen_entries, chosen_neurons
 from repairsolver.cli.options import CertificateFile, Debug, Json, Memory, Normalise, Quiet, Seed, Timeout
-from repairsolver.cli.running import running
+from repairsolver.cli.running import INTERRUPTED, running
 from repairsolver.cli.writing import proof_paths, write_proof
+
+UNCERTIFIED = " No certificate was written."
 
 
 class Method(StrEnum):
@@ -127,8 +129,10 @@ def repair(
 ) -> None:
     """Change a network as little as possible so that it has a property, proved.
 
-    Prints **repaired**, **infeasible**, **unknown** or **timeout**; only a proved repair is written.
+    Prints **repaired**, **infeasible**, **unknown** or **timeout**; only a proved repair is written. Ctrl-C
+    gives the best one proved so far, with exit code 130.
     """
+    interrupted = False
     with running(quiet=quiet, debug=debug) as on_event:
         import repairsolver as rs
         from repairsolver.report import files, records, sentences
@@ -140,32 +144,35 @@ def repair(
         files.check_output(out, network, *property_, *filter(None, (points, keep)), edit=edit)
         net = rs.load_network(network, normalise=normalise)
         props = [rs.load_property(path, network=net) for path in property_]
-        fix = rs.repair(
-            net,
-            props if len(props) > 1 else props[0],
-            method=method.value,
-            layers=layers,
-            parameters=parameters.value,
-            neurons=None if neurons is None else chosen_neurons(neurons),
-            mask=None if entries is None else chosen_entries(entries),
-            norm=norm.value,
-            max_change=_change(max_change),
-            minimise=minimise.value,
-            gap=gap,
-            solver=solver,
-            points=points,
-            keep=keep,
-            keep_soft=keep_soft,
-            decision=decision.value,
-            limits=rs.Limits(seconds=timeout, memory_gb=memory),
-            seed=seed,
-            on_event=on_event,
-            certificate=certificate is not None,
-        )
+        try:
+            fix = rs.repair(
+                net,
+                props if len(props) > 1 else props[0],
+                method=method.value,
+                layers=layers,
+                parameters=parameters.value,
+                neurons=None if neurons is None else chosen_neurons(neurons),
+                mask=None if entries is None else chosen_entries(entries),
+                norm=norm.value,
+                max_change=_change(max_change),
+                minimise=minimise.value,
+                gap=gap,
+                solver=solver,
+                points=points,
+                keep=keep,
+                keep_soft=keep_soft,
+                decision=decision.value,
+                limits=rs.Limits(seconds=timeout, memory_gb=memory),
+                seed=seed,
+                on_event=on_event,
+                certificate=certificate is not None,
+            )
+        except rs.Interrupted as stopped:
+            fix, interrupted = cast(rs.Repair, stopped.result), True
         written = files.write_repair(fix, out, edit)
     # The file comes first: whoever reads stdout may stop after the first line.
     try:
-        if certificate is not None:
+        if certificate is not None and not interrupted:
             with running(quiet=True, debug=debug):
                 verdicts = fix.verdicts if len(props) > 1 else [fix.verdict]
                 for verdict, path in zip(verdicts, proof_paths(certificate, len(props)), strict=False):
@@ -177,8 +184,14 @@ def repair(
         else:
             typer.echo(fix.status.value)
             typer.echo(sentences.explain_repair(fix))
+            if interrupted:
+                typer.echo(
+                    f"Interrupted: a smaller repair may exist.{'' if certificate is None else UNCERTIFIED}"
+                )
             for path in written:
                 typer.echo(f"Written: {path}")
+    if interrupted:
+        raise typer.Exit(INTERRUPTED)
 
 
 def _change(text: str | None) -> float | str | None:

@@ -32,7 +32,7 @@ from repairsolver.repairing.delta.sequential import least_bound
 from repairsolver.repairing.delta.ties import tie_weights
 from repairsolver.repairing.explanation import Core
 from repairsolver.repairing.result import Delta, Repair
-from repairsolver.results import Limits, OnEvent, RepairStatus, Verdict, VerifyStatus
+from repairsolver.results import Interrupted, Limits, OnEvent, RepairStatus, Verdict, VerifyStatus
 from repairsolver.solvers import SolutionStatus
 
 FIRST_ATTACK_SECONDS = 3.0
@@ -42,6 +42,9 @@ QUADRATIC = "projection"
 
 TIE_SHARE = 0.5
 """The share of the gap that may be spent on choosing among almost equal changes."""
+
+POINTS_START = 1e-3
+"""The first margin for points alone, which need no proof: as a share of what is missing at the worst."""
 
 CORE_SECONDS, CORE_SHARE = 5.0, 0.1
 """The most time, and the share of it, for a contradiction that nothing hints at."""
@@ -77,13 +80,22 @@ def repair_delta(
         objective = behavioural(objective, requirements, prop, keep, decision, seed)
     session = Session(network, prop, layer, requirements, objective, gap, solver, limits, seed, on_event)
     add_points(requirements, prop, points, keep, decision, aim.keep_penalty)
+    try:
+        return _repaired(session, points, keep, decision)
+    except KeyboardInterrupt:
+        raise Interrupted(_stopped(session)) from None
+
+
+def _repaired(session: Session, points: PointSet | None, keep: PointSet | None, decision: str) -> Repair:
+    requirements = session.requirements
     verdict = find_violations(session)
-    if not requirements.missed(network):
+    if not requirements.missed(session.network):
         return _nothing_to_do(session, verdict)
     if (end := _contradiction(session, points, keep)) is not None:
         return end
-    session.weights = tie_weights(requirements, prop, decision, TIE_SHARE * gap, seed)
-    start = START * session.problem(0.0, np.inf).scale()
+    share = TIE_SHARE * session.gap
+    session.weights = tie_weights(requirements, session.prop, decision, share, session.seed)
+    start = (START if session.prop.regions else POINTS_START) * session.problem(0.0, np.inf).scale()
     search_margins(session, start, shared=True)
     if not session.finished and not all(group.plain for group in requirements.groups.values()):
         search_margins(session, start, shared=False)
@@ -91,6 +103,15 @@ def repair_delta(
         return end
     update_bound(session)
     return _result(session, decision, points, keep)
+
+
+def _stopped(session: Session) -> Repair:
+    """What Ctrl-C leaves: the cheapest proved candidate, if there is one, without its fidelity."""
+    if session.best is None:
+        message = "interrupted before a repair was proved"
+        return _repair(session, RepairStatus.TIMEOUT, session.last, session.lower, None, message)
+    message = "interrupted: the cheapest repair proved so far; a smaller one may exist"
+    return _repair(session, RepairStatus.REPAIRED, session.best, session.lower, None, message)
 
 
 def find_violations(session: Session) -> Verdict | None:
