@@ -53,8 +53,8 @@ FIRST_TRIAL = 20.0
 MOST_UNPROVED = 3
 """Margins that may fail after the first proof if there is no time limit: then the search ends."""
 
-TRIAL_SHARE = 0.15
-"""The share of the remaining time for one margin."""
+TRIAL_SHARE, HIDDEN_SHARE = 0.15, 0.4
+"""The share of the remaining time for one margin, of layers with a linear tail and of others."""
 
 WORTH = 0.5
 """A candidate must be cheaper than the proved one by this share of the gap to be worth a proof."""
@@ -161,7 +161,8 @@ def search_margins(session: Session, start: float, *, shared: bool) -> None:
     """
     margins = Margins(start)
     unlimited = np.isinf(session.remaining)
-    trial, unproved = FIRST_TRIAL if unlimited else TRIAL_SHARE * session.remaining, 0
+    share = TRIAL_SHARE if session.layer.affine else HIDDEN_SHARE
+    trial, unproved = FIRST_TRIAL if unlimited else share * session.remaining, 0
     while not session.finished and (margin := margins.next()) is not None:
         outcome = try_margin(session, margin, min(trial, session.remaining), shared=shared)
         session.emit("margin", f"margin {margin:.3g}: {outcome}", margin=margin)
@@ -190,7 +191,8 @@ def try_margin(session: Session, margin: float, seconds: float, *, shared: bool)
         problem.weights = session.weights
         optimum = least(problem, shared=shared, known=known)
         if optimum.delta is None:
-            late = optimum.status is SolutionStatus.TIMEOUT
+            # Behind activations a change may be hard to find at all: a smaller margin is easier.
+            late = optimum.status is SolutionStatus.TIMEOUT and session.layer.affine
             return Outcome.UNPROVED if late else Outcome.UNREACHABLE
         candidate = session.candidate(optimum, margin)
         left = end - time.perf_counter()

@@ -52,6 +52,9 @@ NODES = 200
 STARTS = (0.05, 0.2, 0.5, 0.05, 0.2, 0.5)
 """Sizes of random starts, in units of the root mean square of the stored entries."""
 
+PATIENCE = 0.4
+"""The share of the time after which a change that meets everything is not made smaller any more."""
+
 SMALL = 400
 """Activations, at all points together, up to which the exact program is tried too."""
 
@@ -125,6 +128,8 @@ class _Descent:
         self.chosen: dict[Key, int] = {}
         self.model = problem
         self.solved = 0
+        now = time.perf_counter()
+        self.patience = np.inf if problem.deadline is None else now + PATIENCE * (problem.deadline - now)
 
     def run(self) -> Optimum:
         rng = np.random.default_rng(self.problem.seed)
@@ -148,6 +153,8 @@ class _Descent:
             if found is None:
                 return
             self._keep(found)
+            if time.perf_counter() > self.patience:
+                return
             found = self._improved(found)
 
     def _restored(self, base: Array, steps: int) -> Array | None:
