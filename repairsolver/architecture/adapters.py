@@ -89,9 +89,11 @@ class Adapters:
         if not 1 <= dims <= 3:
             return
         if all(n <= m for n, m in pairs):
-            yield self._padding("Pad", "ZeroPadding{}D", "padding", [m - n for n, m in pairs])
+            price = "LargePad" if any(4 * (m - n) > m for n, m in pairs) and max(want) > 4 else "Pad"
+            yield self._padding(price, "ZeroPadding{}D", "padding", [m - n for n, m in pairs])
         if all(n >= m for n, m in pairs):
-            yield self._padding("Crop", "Cropping{}D", "cropping", [n - m for n, m in pairs])
+            price = "LargeCrop" if any(4 * (n - m) > n for n, m in pairs) and max(have) > 4 else "Crop"
+            yield self._padding(price, "Cropping{}D", "cropping", [n - m for n, m in pairs])
         if self.keras and all(m % n == 0 for n, m in pairs):
             yield self._edit("Upsample", f"UpSampling{dims}D", {"size": tuple(m // n for n, m in pairs)})
         if self.keras and all(n % m == 0 for n, m in pairs) and any(m > 1 for m in want):
@@ -99,11 +101,12 @@ class Adapters:
             yield self._edit("Pool", f"MaxPooling{dims}D", args)
 
     def _padding(self, price: str, kind: str, name: str, amounts: list[int]) -> Edit:
-        """Evenly, the odd one at the end; torch pads with F.pad, negative amounts crop."""
+        """Evenly, the odd one at the end; torch counts the last axis first, and crops by negative amounts."""
+        amounts = amounts if self.keras else amounts[::-1]
         halves = tuple(part for a in amounts for part in (a // 2, a - a // 2))
         if self.keras:
             return self._edit(price, kind.format(len(amounts)), {name: halves})
-        sign = 1 if price == "Pad" else -1
+        sign = 1 if "Pad" in price else -1
         return self._edit(price, f"ZeroPad{len(amounts)}d", {"padding": tuple(sign * h for h in halves)})
 
     def _global(self, shape: Shape) -> Iterator[Way]:
@@ -136,9 +139,10 @@ class Adapters:
     def _reshape(self, shape: Shape, target: Shape) -> Edit:
         # An axis of size 1 at the end is a channel, in front it is a position that nothing fills.
         awkward = 0.0 if target[: len(shape)] == shape else 0.5
+        price = "Scramble" if len(shape) == len(target) else "Reshape"
         if self.keras:
-            return self._edit("Reshape", "Reshape", {"target_shape": target}, awkward)
-        return self._edit("Reshape", "View", {"shape": (-1, *target)}, awkward)
+            return self._edit(price, "Reshape", {"target_shape": target}, awkward)
+        return self._edit(price, "View", {"shape": (-1, *target)}, awkward)
 
     def _permute(self, shape: Shape, target: Shape) -> Edit:
         left = list(range(len(shape)))

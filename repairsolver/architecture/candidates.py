@@ -20,17 +20,25 @@ def argument_edits(model: Model, layer: Layer, inputs: Sequence[Shape], costs: C
     widths = _given_widths(layer)
     for argument in model.rule(layer).arguments:
         old = layer.args[argument.name]
-        values = _choices(argument, layer, inputs[0]) if not layer.kind == "Dot" else _axes(inputs)
+        values = _choices(argument, layer, inputs[0]) if layer.kind != "Dot" else _axes(inputs)
         for value in dict.fromkeys([*values, *widths.get(argument.name, ())]):
             if value == old or (isinstance(value, tuple) and not value and argument.role == "derived"):
                 continue
             cost = _cost(argument, value, layer, inputs[0], costs)
             if value in widths.get(argument.name, ()):
                 cost = min(cost, costs.width_of_weights)
-            yield Edit("set", layer.name, argument.name, value, cost, change(old, value), before=old)
+            said = layer.stated.get(argument.name, _said_default(argument))
+            yield Edit("set", layer.name, argument.name, value, cost, change(old, value), before=said)
+
+
+def _said_default(argument: Argument) -> Any:
+    """The default in words of the framework; None where it depends on other arguments."""
+    return None if argument.name in ("strides", "output_padding") else argument.default
 
 
 def _cost(argument: Argument, value: Any, layer: Layer, shape: Shape, costs: Costs) -> int:
+    if argument.name == "padding" and value == "valid":
+        return costs.unpad
     if argument.role == "target":
         skip = 1 if argument.name == "shape" else 0
         old = layer.args[argument.name][skip:]
@@ -44,7 +52,8 @@ def change(old: Any, new: Any) -> float:
     a, b = (v if isinstance(v, tuple) else (v,) for v in (old, new))
     if len(a) != len(b) or not all(isinstance(v, int) for v in (*a, *b)):
         return 1.0
-    return sum(abs(x - y) / max(abs(x), abs(y), 1) for x, y in zip(a, b, strict=True)) / max(len(a), 1)
+    total: float = sum(abs(x - y) / max(abs(x), abs(y), 1) for x, y in zip(a, b, strict=True))
+    return total / max(len(a), 1)
 
 
 def _choices(argument: Argument, layer: Layer, shape: Shape) -> Iterator[Any]:
@@ -143,7 +152,7 @@ def _reshapes(argument: Argument, old: tuple[Any, ...], shape: Shape) -> Iterato
     head, target, total = old[:skip], old[skip:], prod(shape)
     for rank in (1, 2, 3, 4):
         kept = tuple(s for s in target if s != 1)
-        options = [kept + (1,) * (rank - len(kept)), target[: rank - 1] + (-1,), target[:rank]]
+        options = [kept + (1,) * (rank - len(kept)), (*target[: rank - 1], -1), target[:rank]]
         for option in options:
             whole = tuple(total // max(1, prod(s for s in option if s > 0)) if s == -1 else s for s in option)
             if len(whole) == rank and prod(whole) == total:

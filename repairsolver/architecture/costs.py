@@ -26,9 +26,12 @@ def _adapters() -> dict[str, int]:
     return {
         "Flatten": 5,
         "Reshape": 5,
+        "Scramble": 9,
         "Permute": 6,
         "Pad": 6,
         "Crop": 7,
+        "LargePad": 9,
+        "LargeCrop": 10,
         "Upsample": 7,
         "Pool": 7,
         "Project": 7,
@@ -44,17 +47,22 @@ class Costs:
     Args:
         roles: changing an argument, by its role in the layer rules.
         target_total: changing a reshape target to another number of elements.
-        adapters: inserting a layer, by what it does.
+        unpad: changing padding that is stated as "same" to "valid".
+        adapters: inserting a layer, by what it does; a reshape at the same rank scrambles positions and
+            channels, and padding or cropping is large beyond a quarter of an axis.
         remove: removing a layer that keeps or shrinks its input.
         remove_global_pool: removing a global pool, whose lost axes the next layer needs.
-        weights: truncating or extending weights that are given; `transpose` where their axes only need another order.
+        weights: truncating or extending weights that are given.
+        transpose: reordering the axes of weights that are given.
         width_of_weights: setting a width to that of weights that are given.
         layout: switching the data format of all layers; every layer beyond the first adds `layout_layer`.
         input_layout: moving or dropping an axis of an input.
+        declared: declaring the input shape that is really fed.
     """
 
     roles: Mapping[str, int] = field(default_factory=_roles)
     target_total: int = 8
+    unpad: int = 7
     adapters: Mapping[str, int] = field(default_factory=_adapters)
     remove: int = 9
     remove_global_pool: int = 4
@@ -64,3 +72,4 @@ class Costs:
     layout: int = 3
     layout_layer: int = 2
     input_layout: int = 4
+    declared: int = 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from layerwise.shapes import RankMismatch
@@ -56,7 +56,7 @@ def diagnose_model(model: Model) -> Diagnosis:
     A fault that leaves the output shape defined (wrong in_features, say) does not hide later ones.
     """
     shapes: dict[str, Shape] = dict(model.inputs)
-    faults: list[Fault] = []
+    faults = list(_input_faults(model))
     for layer in model.layers:
         if all(name in shapes for name in layer.inputs):
             found, shape = check_layer(model, layer, [shapes[name] for name in layer.inputs])
@@ -68,6 +68,18 @@ def diagnose_model(model: Model) -> Diagnosis:
             text = f"output is {shapes[name]}, demanded is {wanted}"
             faults.append(Fault(name, "output", "output shape", text, (shapes[name],)))
     return Diagnosis(tuple(faults), shapes)
+
+
+def _input_faults(model: Model) -> Iterator[Fault]:
+    for name, shape in model.inputs.items():
+        if 0 in shape:
+            text = f"the first size of {('None', *shape[1:])} is unknown: a batch axis is implied"
+            yield Fault(name, "input", "known sizes", text, (shape,))
+    for name, built in model.declared.items():
+        text = f"the model was built for {built} and is fed {model.inputs[name]}"
+        yield Fault(
+            name, "input", "declared shape", text, (model.inputs[name],), "expected shape, found shape"
+        )
 
 
 def check_layer(model: Model, layer: Layer, inputs: Sequence[Shape]) -> tuple[list[Fault], Shape | None]:

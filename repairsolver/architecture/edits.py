@@ -16,8 +16,8 @@ class Edit:
     """One edit.
 
     Args:
-        operation: set an argument, insert a layer before an input of `layer`, remove `layer`, refit its weights,
-            switch the data format of all layers, or change the shape of the input called `layer`.
+        operation: set an argument, insert a layer before an input of `layer`, remove `layer`, refit
+            its weights, switch the data format of all layers, or change the shape of an input.
         layer: the layer (or the input, or the output behind which a layer is inserted).
         name: the argument, the weight, or the type of the inserted layer.
         value: the new value, or the inserted layer's arguments.
@@ -38,7 +38,9 @@ class Edit:
 
     def __str__(self) -> str:
         if self.operation == "set":
-            return f"{self.layer}: {self.name} {_said(self.before)} → {_said(self.value)}"
+            scalar = isinstance(self.value, tuple) and not isinstance(self.before, tuple | list)
+            value = self.value[0] if scalar and len(set(self.value)) == 1 else self.value
+            return f"{self.layer}: {self.name} {_said(self.before)} → {_said(value)}"
         if self.operation == "insert":
             given = ", ".join(f"{key}={_said(v)}" for key, v in self.value.items())
             place = f"after {self.layer}" if self.slot < 0 else f"before {self.layer}"
@@ -49,7 +51,7 @@ class Edit:
         if self.operation == "weights":
             return f"{self.layer}: weight {self.name} {_said(self.before)} → {_said(self.value)}"
         if self.operation == "input":
-            return f"input {self.layer}: shape {_said(self.before)} → {_said(self.value)}"
+            return f"input {self.layer}: {self.name} {_said(self.before)} → {_said(self.value)}"
         return f"all layers: data_format → {_said(self.value)}"
 
 
@@ -65,18 +67,19 @@ class _Draft:
 
     layers: dict[str, Layer]
     inputs: dict[str, Shape]
+    declared: dict[str, Shape]
     inserted: list[Layer] = field(default_factory=list)
     ends: dict[str, str] = field(default_factory=dict)
 
 
 def apply_edits(model: Model, edits: Iterable[Edit]) -> Model:
     """The edited model; insertions for one input follow each other in the given order."""
-    draft = _Draft({layer.name: layer for layer in model.layers}, dict(model.inputs))
+    draft = _Draft({layer.name: layer for layer in model.layers}, dict(model.inputs), dict(model.declared))
     for edit in edits:
         _APPLY[edit.operation](draft, edit)
     outputs: Mapping[str, Shape | None] = {draft.ends.get(n, n): s for n, s in model.outputs.items()}
     layers = [*draft.layers.values(), *draft.inserted]
-    return build(model.framework, draft.inputs, layers, outputs)
+    return build(model.framework, draft.inputs, layers, outputs, draft.declared)
 
 
 def _set(draft: _Draft, edit: Edit) -> None:
@@ -124,7 +127,9 @@ def _layout(draft: _Draft, edit: Edit) -> None:
 
 
 def _input(draft: _Draft, edit: Edit) -> None:
-    draft.inputs[edit.layer] = edit.value
+    if edit.name == "shape":
+        draft.inputs[edit.layer] = edit.value
+    draft.declared.pop(edit.layer, None)
 
 
 _APPLY = {

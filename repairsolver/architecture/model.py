@@ -48,6 +48,7 @@ class Model:
         inputs: input names with shapes, without the batch axis.
         layers: all layers.
         outputs: output names, with the shape that is demanded or None.
+        declared: input shapes for which the model was built, where they are not those that it is fed.
 
     Raises:
         ArchitectureError: unknown layer types (all are listed), unknown inputs, a cycle.
@@ -57,6 +58,7 @@ class Model:
     inputs: Mapping[str, Shape]
     layers: tuple[Layer, ...]
     outputs: Mapping[str, Shape | None]
+    declared: Mapping[str, Shape] = field(default_factory=dict)
 
     def rule(self, layer: Layer) -> Rule:
         """The rule of a layer."""
@@ -79,6 +81,7 @@ def build(
     inputs: Mapping[str, Shape],
     layers: list[Layer],
     outputs: Mapping[str, Shape | None] | None = None,
+    declared: Mapping[str, Shape] | None = None,
 ) -> Model:
     """Check and order a layer graph; without `outputs` they are all that nobody reads."""
     _check_kinds(framework, layers)
@@ -86,7 +89,13 @@ def build(
     ready = _ordered(inputs, [_completed(framework, layer) for layer in layers])
     read = {name for layer in ready for name in layer.inputs}
     ends = {layer.name: None for layer in ready if layer.name not in read}
-    return Model(framework, dict(inputs), tuple(ready), dict(ends if outputs is None else outputs))
+    return Model(
+        framework,
+        dict(inputs),
+        tuple(ready),
+        dict(ends if outputs is None else outputs),
+        dict(declared or {}),
+    )
 
 
 def _check_kinds(framework: Framework, layers: list[Layer]) -> None:
@@ -111,7 +120,8 @@ def _check_names(inputs: Mapping[str, Shape], layers: list[Layer]) -> None:
             f"unknown inputs: {', '.join(missing)}; name a layer or an input of the model"
         )
     for name, shape in inputs.items():
-        if any(not isinstance(size, int) or size < 1 for size in shape):
+        # A leading 0 stands for an unknown size, mostly a batch axis that was written down.
+        if any(not isinstance(size, int) or size < (i > 0) for i, size in enumerate(shape)):
             raise ArchitectureError(f"input {name} has shape {shape}: sizes must be known and positive")
 
 

@@ -59,7 +59,9 @@ def _listed(data: Mapping[str, Any]) -> Model:
     shapes = data["input_shape"]
     if not isinstance(shapes, Mapping):
         shapes = {"input": shapes}
-    inputs = {name: tuple(shape) for name, shape in shapes.items()}
+    inputs = {name: _known(shape) for name, shape in shapes.items()}
+    fed = data.get("declared_input_shape")
+    declared = {next(iter(inputs)): tuple(fed)} if fed and tuple(fed) != next(iter(inputs.values())) else {}
     given, before = data.get("given_weights", {}), next(iter(inputs))
     layers = []
     for number, entry in enumerate(data["layers"], start=1):
@@ -70,7 +72,12 @@ def _listed(data: Mapping[str, Any]) -> Model:
         before = name
     wanted = data.get("output_shape")
     outputs = None if wanted is None else {before: tuple(wanted)}
-    return build(cast(Framework, framework), inputs, layers, outputs)
+    return build(cast(Framework, framework), inputs, layers, outputs, declared)
+
+
+def _known(shape: list[int | None]) -> Shape:
+    """A leading unknown size is kept as 0: it is taken for a batch axis that does not belong there."""
+    return tuple(0 if i == 0 and size is None else size for i, size in enumerate(shape))  # type: ignore[misc]
 
 
 def _keras(data: Mapping[str, Any]) -> Model:

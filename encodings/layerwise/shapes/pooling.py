@@ -101,6 +101,19 @@ def _adaptive(kind: str, dims: int) -> Function:
     return function
 
 
+def _torch_pad(kind: str, dims: int) -> Function:
+    """The last axis comes first; negative amounts crop."""
+
+    def function(inputs: Sequence[Shape], a: Arguments) -> Outcome:
+        need_rank(inputs[0], dims + 1, kind=kind)
+        channels, *sizes = inputs[0]
+        pairs = [a["padding"][2 * i] + a["padding"][2 * i + 1] for i in range(dims)]
+        out = tuple(n + p for n, p in zip(sizes, reversed(pairs), strict=True))
+        return Outcome((channels, *out), (positive(out, kind),))
+
+    return function
+
+
 def _torch_upsample(inputs: Sequence[Shape], a: Arguments) -> Outcome:
     need_rank(inputs[0], 2, 3, 4, kind="Upsample")
     channels, *sizes = inputs[0]
@@ -166,5 +179,8 @@ def torch() -> list[Rule]:
         *_family("AvgPool{}d", lambda k, d: _torch_pool(k, d, False), pool(False)),
         *_family("AdaptiveMaxPool{}d", _adaptive, adaptive),
         *_family("AdaptiveAvgPool{}d", _adaptive, adaptive),
+        *_family(
+            "ZeroPad{}d", _torch_pad, lambda d: (Argument("padding", "amount", 0, size=2 * d, low=-(10**6)),)
+        ),
         Rule("Upsample", _torch_upsample, (Argument("scale_factor", "pool", 1),), error=SIZE_ERROR),
     ]
