@@ -417,3 +417,16 @@ def test_exact_programs_report_what_is_left_and_give_way_to_ctrl_c(monkeypatch: 
         verify_property(network, prop, on_event=stopping(1, ("milp",)), **options)
     assert isinstance(stopped.value.result, Verdict)
     assert stopped.value.result.open_boxes is not None
+
+
+@pytest.mark.parametrize("seed", [3, 8, 11])
+def test_ties_between_slopes_are_no_matter_of_rounding(seed: int) -> None:
+    """Boxes around 0 and weights with few bits: a neuron's bounds are equal and opposite, or nearly so."""
+    network = dense_network(seed, [3, 12, 12, 2])
+    lower, upper = -np.ones(3), np.ones(3)
+    outputs = network(sample(np.random.default_rng(0), lower, upper, 4000))
+    least = outputs[outputs.sum(axis=1).argmin()] - 0.01
+    symmetric = Property((Region(lower, upper, (Conjunction(np.eye(2), np.zeros((2, 3)), least),)),), 3, 2)
+    verdict = verify_property(network, symmetric, effort=NO_ATTACK, record=True)
+    assert verdict.certificate is not None
+    assert rs.check(verdict.certificate, network=network, property=symmetric).valid

@@ -13,6 +13,9 @@ from torch import Tensor
 from repairsolver.bounds.tensors import TensorNode, apply_activation
 from repairsolver.network import operators as ops
 
+# Where both slopes are as good, rounding must not choose: the checker of proofs would choose otherwise.
+HALF = 0.5 + 2.0**-20
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lines:
@@ -90,7 +93,7 @@ def _relu(lower: Tensor, upper: Tensor) -> Lines:
     # Clamping makes the chord formula exact for stable neurons too: slope 0 or 1, shift 0.
     low, high = lower.clamp(max=0), upper.clamp(min=0)
     slope = high / (high - low).clamp(min=torch.finfo(low.dtype).tiny)
-    return Lines((slope > 0.5).to(low.dtype), torch.zeros_like(low), slope, -slope * low)
+    return Lines((slope > HALF).to(low.dtype), torch.zeros_like(low), slope, -slope * low)
 
 
 def _leaky_relu(alpha: Tensor, lower: Tensor, upper: Tensor) -> Lines:
@@ -98,7 +101,7 @@ def _leaky_relu(alpha: Tensor, lower: Tensor, upper: Tensor) -> Lines:
     share = high / (high - low).clamp(min=torch.finfo(low.dtype).tiny)
     chord = alpha + (1 - alpha) * share
     shift = (alpha - chord) * low
-    touching = torch.where(share > 0.5, torch.ones_like(chord), alpha.expand_as(chord))
+    touching = torch.where(share > HALF, torch.ones_like(chord), alpha.expand_as(chord))
     zero = torch.zeros_like(low)
     convex = (alpha <= 1).expand_as(chord)
     return Lines(

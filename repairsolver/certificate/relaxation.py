@@ -23,6 +23,9 @@ from repairsolver.results import Array
 # Absolute error of a computed slope of sigmoid or tanh: a few times that of their values.
 SLOPE_ERROR = 2.0**-42
 
+# Where both slopes of a ReLU are as good, the prover's choice must be found again, whatever rounding does.
+HALF = 0.5 + 2.0**-20
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lines:
@@ -77,11 +80,11 @@ def lines(operator: ops.Activation, lower: Array, upper: Array) -> Lines:
             low, high = np.minimum(lower, 0), np.maximum(upper, 0)
             chord = _ratio(high, high - low)
             shift = np.maximum(up(-chord * low), up(up(1 - chord) * high))
-            return Lines((chord > 0.5).astype(np.float64), None, chord, shift)
+            return Lines((chord > HALF).astype(np.float64), None, chord, shift)
         case ops.LeakyRelu(slope):
             low, high = np.minimum(lower, 0), np.maximum(upper, 0)
             share = _ratio(high, high - low)
-            chord, touching = slope + (1 - slope) * share, np.where(share > 0.5, 1.0, slope)
+            chord, touching = slope + (1 - slope) * share, np.where(share > HALF, 1.0, slope)
             slopes = np.where(slope <= 1, touching, chord), np.where(slope <= 1, chord, touching)
             return _piecewise(operator, (0.0,), lower, upper, *slopes)
         case ops.Clip(low, high):

@@ -34,7 +34,12 @@ def to_arrays(state: State) -> dict[str, NDArray[Any]]:
         "weighed": [number for number, _ in weights],
         "weights": [used for _, used in weights],
     }
-    arrays = {name: torch.cat(column).cpu().numpy() for name, column in found.items() if column}
+    # One by one: what a tree held lies in memory, what a device made lies there.
+    arrays = {
+        name: np.concatenate([part.cpu().numpy() for part in column])
+        for name, column in found.items()
+        if column
+    }
     arrays["batches"] = np.array([len(s.parent) for s in splits], dtype=np.int64)
     arrays["sizes"] = np.array([len(part) for part in parts], dtype=np.int64)
     arrays["counts"] = np.array([len(state.stack), state.examined], dtype=np.int64)
