@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pytest
 from delta_networks import dense_network
 from scipy.optimize import linprog
 
-from repairsolver.errors import EditError, SolverCapabilityError
+from layerwise.program import Program
+from repairsolver.errors import EditError, SolverCapabilityError, SolverError
 from repairsolver.network import Network, replay
 from repairsolver.property import PointSet
 from repairsolver.property.specification import Conjunction, Property, Region
 from repairsolver.repairing import repair_property
+from repairsolver.repairing.delta import reduced
 from repairsolver.repairing.delta.branching import optimise
 from repairsolver.repairing.delta.layer import find_layer
 from repairsolver.repairing.delta.objective import AIM_NORMS, Aim, check_solver, objective_for
@@ -21,7 +24,7 @@ from repairsolver.repairing.delta.points import add_points
 from repairsolver.repairing.delta.program import LeastChange
 from repairsolver.repairing.delta.requirements import Requirements
 from repairsolver.results import Limits, RepairStatus
-from repairsolver.solvers import SolutionStatus
+from repairsolver.solvers import Solution, SolutionStatus, get_solver
 
 NETWORK = dense_network(0, (2, 6, 3))
 LIMITS = Limits(seconds=120.0)
@@ -230,3 +233,47 @@ def test_soft_points_are_paid_for(seed: int, penalty: float) -> None:
         return
     assert found.cost == pytest.approx(answer.fun, rel=1e-4)
     assert found.bound == pytest.approx(answer.fun, rel=1e-4)
+
+
+def test_many_rows_are_solved_by_the_interior_point_method_to_the_same_optimum(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    requirements = required(NETWORK, labelled(NETWORK, 2, 3))
+    plain = optimise(least(requirements, 0.01), shared=False)
+    monkeypatch.setattr(reduced, "MANY", 0)
+    used: list[object] = []
+    solver = get_solver("highs")
+
+    class Watched:
+        def solve(self, program: Program, *, options: object = None, **limits: Any) -> Solution:
+            used.append(options)
+            if options is not None and len(used) == 1:
+                raise SolverError("cannot tell")
+            return solver.solve(program, options=options, **limits)
+
+    monkeypatch.setattr(reduced, "get_solver", lambda name: Watched())
+    found = optimise(least(requirements, 0.01), shared=False)
+    assert used[:2] == [reduced.CROSSED, None]
+    assert found.cost == pytest.approx(plain.cost, rel=1e-6)
+
+
+def test_only_unknowns_that_rows_touch_become_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = dense_network(0, (4, 30, 40))
+    requirements = required(network, labelled(network, 5))
+    columns: list[int] = []
+    solver = get_solver("highs")
+
+    class Watched:
+        def solve(self, program: Program, **limits: Any) -> Solution:
+            columns.append(program.n_columns)
+            return solver.solve(program, **limits)
+
+    monkeypatch.setattr(reduced, "get_solver", lambda name: Watched())
+    problem = least(requirements, 0.01)
+    found = optimise(problem, shared=False)
+    assert found.status is SolutionStatus.OPTIMAL
+    assert requirements.layer.size == 31 * 40
+    assert max(columns) <= 2 * 31 * 2 * problem.rows_used < 2 * requirements.layer.size * 2
+    values = requirements.all_values(np.zeros(requirements.layer.size))
+    for name, group in requirements.groups.items():
+        np.testing.assert_array_equal(values[name], group.slack)
