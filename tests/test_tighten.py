@@ -8,7 +8,7 @@ import torch
 from bounding import assert_inside, boxes, values
 from random_networks import dense_network, random_network
 
-from repairsolver.bounds.backward import Boxes
+from repairsolver.bounds.backward import Boxes, HalfSpace
 from repairsolver.bounds.tensors import tensor_graph
 from repairsolver.bounds.tighten import pre_activations, root_boxes, tighten
 from repairsolver.network import operators as ops
@@ -111,3 +111,34 @@ def test_first_layer_is_exact() -> None:
         low, high = found.known[1]
         np.testing.assert_allclose(low[b].numpy(), reached.min(axis=0), atol=1e-9)
         np.testing.assert_allclose(high[b].numpy(), reached.max(axis=0), atol=1e-9)
+
+
+def with_cut(lower: torch.Tensor, upper: torch.Tensor, cut: HalfSpace, seed: int) -> Boxes:
+    """Bounds of a random network's neurons, tightened twice within a cut, as a search does."""
+    graph = tensor_graph(dense_network(seed, (2, 8, 8, 2)))
+    found = Boxes(lower, upper, root_boxes(graph, lower, upper).known, cut)
+    tighten(graph, found)
+    again = Boxes(lower, upper, dict(found.known), cut)
+    tighten(graph, again)
+    return Boxes(lower, upper, again.known, cut, empty=found.empty | again.empty)
+
+
+def test_a_box_with_a_point_within_the_cut_is_never_called_empty() -> None:
+    rng = np.random.default_rng(4)
+    for seed in range(30):
+        low = torch.tensor(rng.normal(size=(16, 2)))
+        high = low + torch.tensor(rng.uniform(0.01, 2.0, size=(16, 2)))
+        inside = low + (high - low) * torch.tensor(rng.random((16, 2)))
+        slope = torch.tensor(rng.normal(size=(16, 2)))
+        # The point lies on the half-space's face: nothing but it and what is beyond it matters.
+        found = with_cut(low, high, HalfSpace(slope, -(slope * inside).sum(dim=1)), seed)
+        assert not found.empty.any(), seed
+
+
+def test_bounds_that_contradict_each_other_tell_of_an_empty_box() -> None:
+    low, high = -torch.ones(4, 2, dtype=torch.float64), torch.ones(4, 2, dtype=torch.float64)
+    slope = torch.tensor([[1.0, 0.5]] * 4, dtype=torch.float64)
+    # Within the box, x + y / 2 is at least -1.5.
+    shift = torch.tensor([0.0, 1.0, 2.0, 4.0], dtype=torch.float64)
+    for seed in range(5):
+        assert with_cut(low, high, HalfSpace(slope, shift), seed).empty.tolist() == [False, False, True, True]

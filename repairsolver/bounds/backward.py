@@ -40,6 +40,7 @@ class Boxes:
             there (a violation can lie nowhere else).
         lines: relaxations derived from `known`, by position of the activation (a cache).
         magnitude: by position, the largest sum of absolute terms at each entry, [b, size] (a cache).
+        empty: boxes without a point that matters, as bounds of a neuron contradict each other, [b] of bool.
     """
 
     lower: Tensor
@@ -48,6 +49,7 @@ class Boxes:
     cut: HalfSpace | None = None
     lines: dict[int, Lines] = field(default_factory=dict)
     magnitude: list[Tensor] = field(default_factory=list)
+    empty: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

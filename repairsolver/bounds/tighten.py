@@ -18,6 +18,10 @@ from repairsolver.network import operators as ops
 
 CACHE = 1e7
 
+# Bounds that contradict each other by more than this, relative, prove that no point of a box matters:
+# far above their margins for rounding.
+CROSSED = 1e-6
+
 
 def pre_activations(graph: TensorGraph) -> list[tuple[int, int]]:
     """(position of the nonlinear node, position of its pre-activation), in order."""
@@ -115,8 +119,11 @@ def _tighten_one(
     index = index[:, : lower.shape[1]]
     upper = torch.cat([high for _, high in parts], dim=1)
     lower = torch.maximum(lower, old_lower.gather(1, index))
+    upper = torch.minimum(upper, old_upper.gather(1, index))
+    crossed = (lower - upper > CROSSED * (1 + lower.abs() + upper.abs())).any(dim=1)
+    boxes.empty = crossed if boxes.empty is None else boxes.empty | crossed
     # Rounding may cross bounds of a neuron that is constant on the box.
-    upper = torch.maximum(torch.minimum(upper, old_upper.gather(1, index)), lower)
+    upper = torch.maximum(upper, lower)
     return old_lower.scatter(1, index, lower), old_upper.scatter(1, index, upper)
 
 

@@ -180,6 +180,10 @@ class InputSplitting:
         lower, upper = contract(bound, part.lower, part.upper)
         # Stated so that a NaN (weights that overflow) leaves a box open: it must never count as proved.
         alive = ~((best > 0) | (lower > upper).any(dim=1))
+        # Bounds of an empty part are no guide: without this it would be split for ever. The checker of a
+        # recorded proof knows linear bounds of rows alone.
+        if boxes.empty is not None and self.state.record is None:
+            alive &= ~boxes.empty
         left = Open(lower, upper, part.query, boxes.known, cut, best.clamp(max=0), part.number)
         left = left[alive.nonzero()[:, 0]]
         proved = best[~alive]
