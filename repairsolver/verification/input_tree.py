@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -56,7 +55,7 @@ def _boxes(whole: Open) -> dict[str, NDArray[Any]]:
     return arrays
 
 
-def from_arrays(arrays: Arrays, start: State, path: Path) -> State:
+def from_arrays(arrays: Arrays, start: State, name: str) -> State:
     """The state that was saved.
 
     Args:
@@ -67,17 +66,17 @@ def from_arrays(arrays: Arrays, start: State, path: Path) -> State:
     """
     roots = start.stack[0]
     names = {"batches", "sizes", "counts", "reached"}
-    require(names <= arrays.keys(), path, "entries are missing")
+    require(names <= arrays.keys(), name, "entries are missing")
     sizes, counts, reached = arrays["sizes"], arrays["counts"], arrays["reached"]
     shapes = (counts.shape, reached.shape, sizes.ndim, arrays["batches"].ndim)
     whole = all(arrays[name].dtype == np.int64 for name in ("batches", "sizes", "counts"))
-    require(shapes == ((2,), (2,), 1, 1) and whole and bool((sizes >= 0).all()), path, "counters")
-    require(bool(0 <= counts[0] <= len(sizes)) and bool(counts[1] >= 0), path, "counters")
-    record = _record(arrays, len(roots), start.queries.bound.shape[1], path)
+    require(shapes == ((2,), (2,), 1, 1) and whole and bool((sizes >= 0).all()), name, "counters")
+    require(bool(0 <= counts[0] <= len(sizes)) and bool(counts[1] >= 0), name, "counters")
+    record = _record(arrays, len(roots), start.queries.bound.shape[1], name)
     parts: list[Open] = []
     if len(sizes):
-        opened = _opened(arrays, roots, record.boxes, path)
-        require(int(sizes.sum()) == len(opened), path, "numbers of open boxes")
+        opened = _opened(arrays, roots, record.boxes, name)
+        require(int(sizes.sum()) == len(opened), name, "numbers of open boxes")
         ends = np.cumsum(sizes).tolist()
         parts = [opened[slice(end - size, end)] for size, end in zip(sizes.tolist(), ends, strict=True)]
     return replace(
@@ -92,28 +91,28 @@ def from_arrays(arrays: Arrays, start: State, path: Path) -> State:
     )
 
 
-def _opened(arrays: Arrays, roots: Open, boxes: int, path: Path) -> Open:
+def _opened(arrays: Arrays, roots: Open, boxes: int, file: str) -> Open:
     expected = _boxes(roots)
-    require(expected.keys() <= arrays.keys(), path, "entries of open boxes are missing")
+    require(expected.keys() <= arrays.keys(), file, "entries of open boxes are missing")
     count = len(arrays["open_query"])
     device = roots.lower.device
 
     def column(name: str) -> Tensor:
         array, like = arrays[name], expected[name]
         fits = array.dtype == like.dtype and array.shape == (count, *like.shape[1:])
-        require(fits and not np.isnan(array).any(), path, name)
+        require(fits and not np.isnan(array).any(), file, name)
         return torch.tensor(array, device=device)
 
     known = {k: (column(f"known_{k}_lower"), column(f"known_{k}_upper")) for k in roots.known}
     cut = HalfSpace(column("cut_slope"), column("cut_shift"))
     lower, upper, query, bound, number = (column(f"open_{name}") for name in COLUMNS)
     if count:
-        require(int(query.min()) >= 0 and int(query.max()) < len(roots), path, "queries of open boxes")
-        require(int(number.min()) >= 0 and int(number.max()) < boxes, path, "numbers of open boxes")
+        require(int(query.min()) >= 0 and int(query.max()) < len(roots), file, "queries of open boxes")
+        require(int(number.min()) >= 0 and int(number.max()) < boxes, file, "numbers of open boxes")
     return Open(lower, upper, query, known, cut, bound, number)
 
 
-def _record(arrays: Arrays, roots: int, rows: int, path: Path) -> Record:
+def _record(arrays: Arrays, roots: int, rows: int, name: str) -> Record:
     """The record; its forest is well formed whatever the file says: children are numbered as they come."""
     record, nothing = Record(roots), np.zeros(0, dtype=np.int64)
     parent, axis, number = (arrays.get(name, nothing) for name in ("parent", "axis", "weighed"))
@@ -121,18 +120,18 @@ def _record(arrays: Arrays, roots: int, rows: int, path: Path) -> Record:
     weights = arrays.get("weights", np.zeros((0, rows), dtype=np.uint8))
     batches = arrays["batches"]
     whole = all(array.dtype == np.int64 for array in (parent, axis, number))
-    require(whole and value.dtype == np.float64 and weights.dtype == np.uint8, path, "types of the record")
-    require(parent.shape == axis.shape == value.shape == (int(batches.sum()),), path, "splits")
-    require(bool((batches >= 0).all()) and len(np.unique(parent)) == len(parent), path, "splits")
-    require(weights.shape == (len(number), rows), path, "weights")
+    require(whole and value.dtype == np.float64 and weights.dtype == np.uint8, name, "types of the record")
+    require(parent.shape == axis.shape == value.shape == (int(batches.sum()),), name, "splits")
+    require(bool((batches >= 0).all()) and len(np.unique(parent)) == len(parent), name, "splits")
+    require(weights.shape == (len(number), rows), name, "weights")
     first = 0
     for size in batches.tolist():
         some = slice(first, first + size)
         early = bool(((parent[some] >= 0) & (parent[some] < record.boxes)).all())
-        require(early and bool((axis[some] >= 0).all()), path, "splits of boxes that do not exist")
+        require(early and bool((axis[some] >= 0).all()), name, "splits of boxes that do not exist")
         record.split(Splits(*(torch.tensor(column[some]) for column in (parent, axis, value))))
         first += size
-    require(bool(((number >= 0) & (number < record.boxes)).all()), path, "weights of boxes")
+    require(bool(((number >= 0) & (number < record.boxes)).all()), name, "weights of boxes")
     if len(number):
         record.weights.append((torch.tensor(number), torch.tensor(weights)))
     return record

@@ -40,7 +40,7 @@ class Journal:
         arrays = None if run.tree is None else run.tree.take(KIND)
         if run.tree is None or arrays is None:
             return
-        for state in from_arrays(arrays, run.tree.path, run.device):
+        for state in from_arrays(arrays, run.tree.name, run.device):
             for number, rest in enumerate(boxes):
                 if (mine := state.about(rest)) is not None:
                     self._states[number] = mine
@@ -48,7 +48,7 @@ class Journal:
         run.resumed = bool(self._states)
         if run.resumed:
             run.notes.append(
-                f"Continued from {run.tree.path}: the answer rests on what this file says is proved already, "
+                f"Continued from {run.tree.name}: the answer rests on what this file says is proved already, "
                 "which no checker has examined."
             )
 
@@ -59,7 +59,7 @@ class Journal:
     def restore(self, search: PhaseSplitting, state: BoxState) -> Suspects:
         """Put a search there; no points are suspicious yet."""
         assert self._run.tree is not None
-        restore(search, state, self._run.tree.path)
+        restore(search, state, self._run.tree.name)
         nothing = search.queries.lower[:0]
         return Suspects(nothing, search.queries.lower.new_zeros(0).long(), search.queries.lower.new_zeros(0))
 

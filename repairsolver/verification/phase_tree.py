@@ -9,7 +9,6 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -100,7 +99,7 @@ def capture(search: PhaseSplitting, rest: Open, slopes: dict[int, list[RowSlopes
     )
 
 
-def restore(search: PhaseSplitting, state: BoxState, path: Path) -> None:
+def restore(search: PhaseSplitting, state: BoxState, name: str) -> None:
     """Put a new search of the same box where another one stopped.
 
     Raises:
@@ -111,8 +110,8 @@ def restore(search: PhaseSplitting, state: BoxState, path: Path) -> None:
         for item in fields(Parts):
             mine, like = getattr(part, item.name), getattr(root, item.name)
             fits = mine.dtype == like.dtype and mine.shape == (len(part), *like.shape[1:])
-            require(fits, path, f"{item.name} of open parts")
-    require(state.scale.shape == search.scale.shape, path, "scale")
+            require(fits, name, f"{item.name} of open parts")
+    require(state.scale.shape == search.scale.shape, name, "scale")
     search.stack, search.leaves, search.scale = list(state.stack), list(state.leaves), state.scale
     search.examined, search.least_proved = state.examined, state.least_proved
 
@@ -155,7 +154,7 @@ def to_arrays(states: Mapping[int, BoxState]) -> dict[str, NDArray[Any]]:
     return arrays | {"structure": np.frombuffer(json.dumps(structure).encode(), np.uint8)}
 
 
-def from_arrays(arrays: Arrays, path: Path, device: str) -> list[BoxState]:
+def from_arrays(arrays: Arrays, name: str, device: str) -> list[BoxState]:
     """The states that were saved.
 
     Raises:
@@ -166,7 +165,7 @@ def from_arrays(arrays: Arrays, path: Path, device: str) -> list[BoxState]:
     except (KeyError, ValueError, TypeError, AttributeError, IndexError, RecursionError):
         found = None
     fits = isinstance(found, list) and all(isinstance(state, BoxState) for state in found)
-    require(fits, path, "states of boxes")
+    require(fits, name, "states of boxes")
     states: list[BoxState] = found
     return states
 

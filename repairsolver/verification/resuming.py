@@ -25,9 +25,9 @@ def resume(run: Run, search: InputSplitting) -> None:
     arrays = None if run.tree is None else run.tree.take(KIND)
     if run.tree is None or arrays is None:
         return
-    search.state = from_arrays(arrays, search.state, run.tree.path)
+    search.state = from_arrays(arrays, search.state, run.tree.name)
     run.resumed = True
-    run.notes.append(f"Continued from {run.tree.path}, boxes counted from its beginning.")
+    run.notes.append(f"Continued from {run.tree.name}, boxes counted from its beginning.")
 
 
 def confirmed(run: Run, certificate: Certificate, bound: float) -> Verdict:

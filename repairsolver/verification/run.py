@@ -113,7 +113,7 @@ class Run:
         try:
             self.tree.write(self.savable.kind, self.savable.to_arrays())
         except OSError as error:
-            self.notes.append(f"The tree could not be written to {self.tree.path}: {error}.")
+            self.notes.append(f"The tree could not be written to {self.tree.name}: {error}.")
 
     def close(self) -> None:
         """Write the tree of a search that ends undecided, and say what can be done with it."""
@@ -121,7 +121,7 @@ class Run:
         self.save()
         if self.tree is not None and len(self.notes) == before:
             kept = self.savable is not None
-            self.notes.append(f"Go on with the tree {self.tree.path}." if kept else "No tree yet.")
+            self.notes.append(f"Go on with the tree {self.tree.name}." if kept else "No tree yet.")
 
     def verdict(
         self,

@@ -37,7 +37,7 @@ class Tree:
     """The file of one search.
 
     Args:
-        path: the file; it need not exist yet.
+        path: the file; it need not exist yet. Messages name it as it is given here.
         network, prop, arithmetic: what the search is about.
 
     Raises:
@@ -48,7 +48,7 @@ class Tree:
     def __init__(
         self, path: str | Path, network: Network, prop: Property, arithmetic: Arithmetic = "real"
     ) -> None:
-        self.path = file_target(path)
+        self.name, self.path = str(path), file_target(path)
         self._about = {"network": network.sha256, "property": property_sha256(prop), "arithmetic": arithmetic}
         self._names = {"network": network.name, "property": prop.name}
         self._next = time.monotonic() + EVERY
@@ -81,41 +81,41 @@ class Tree:
         """
         found, self._found = self._found, None
         if found is not None and found[0] != kind:
-            raise _wrong(self.path, f"it is of a search by {found[0]}, expected {kind}")
+            raise _wrong(self.name, f"it is of a search by {found[0]}, expected {kind}")
         return None if found is None else found[1]
 
     def _read(self) -> tuple[str, dict[str, NDArray[Any]]]:
-        head, arrays = _content(self.path)
+        head, arrays = _content(self.path, self.name)
         if (head.get("format"), head.get("schema")) != (FORMAT, SCHEMA):
-            raise _wrong(self.path, f"it is no tree of schema {SCHEMA}")
+            raise _wrong(self.name, f"it is no tree of schema {SCHEMA}")
         if head.get("tool") != __version__:
             reason = f"repairsolver {head.get('tool')} wrote it, this is {__version__}"
-            raise _wrong(self.path, f"{reason}: only the version that wrote a tree goes on from it")
+            raise _wrong(self.name, f"{reason}: only the version that wrote a tree goes on from it")
         for what, actual in self._about.items():
             if head.get(what) != actual:
                 reason = f"it has {head.get(what)}, {self._names.get(what, 'asked for')} is {actual}"
-                raise _wrong(self.path, f"it is about another {what}: {reason}")
+                raise _wrong(self.name, f"it is about another {what}: {reason}")
         if head.get("sha256") != digest(arrays):
-            raise _wrong(self.path, "it is damaged: its SHA-256 is not the one that it states")
+            raise _wrong(self.name, "it is damaged: its SHA-256 is not the one that it states")
         return str(head.get("kind")), arrays
 
 
-def _content(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+def _content(path: Path, name: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
             # Nothing is compressed, so that a small file cannot fill the memory.
             if any(m.compress_type != zipfile.ZIP_STORED or m.file_size > m.compress_size for m in members):
-                raise _wrong(path, "it is damaged: a tree's entries are not compressed")
+                raise _wrong(name, "it is damaged: a tree's entries are not compressed")
         with np.load(path, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
         head = json.loads(arrays.pop("head").astype(np.uint8).tobytes())
     except (zipfile.BadZipFile, ValueError, KeyError, EOFError, MemoryError, NotImplementedError) as error:
         if isinstance(error, TreeError):
             raise
-        raise _wrong(path, f"it is no tree, or damaged ({error})") from error
+        raise _wrong(name, f"it is no tree, or damaged ({error})") from error
     if not isinstance(head, dict):
-        raise _wrong(path, "it is no tree: its head is not an object")
+        raise _wrong(name, "it is no tree: its head is not an object")
     return head, arrays
 
 
@@ -129,15 +129,15 @@ def digest(arrays: Arrays) -> str:
     return found.hexdigest()
 
 
-def _wrong(path: Path, reason: str) -> TreeError:
-    return TreeError(f"{path}: cannot go on from this file: {reason}; name another file to start anew")
+def _wrong(name: str, reason: str) -> TreeError:
+    return TreeError(f"{name}: cannot go on from this file: {reason}; name another file to start anew")
 
 
-def require(fits: bool, path: Path, what: str) -> None:
+def require(fits: bool, name: str, what: str) -> None:
     """Refuse arrays that no search has left.
 
     Raises:
         TreeError: naming `what` is wrong with them.
     """
     if not fits:
-        raise _wrong(path, f"its arrays contradict each other ({what})")
+        raise _wrong(name, f"its arrays contradict each other ({what})")
