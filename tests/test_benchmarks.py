@@ -10,8 +10,12 @@ import pytest
 
 from benchmarks.bigm_build.__main__ import build as build_big_m
 from benchmarks.bigm_build.__main__ import layer_bounds, random_layers
+from benchmarks.collision_repair.boxes import accuracy, load_boxes, load_labelled
+from benchmarks.delta_size.measuring import WRONG, instance
+from benchmarks.delta_size.measuring import measure as measure_size
 from benchmarks.record import Recorder, data_folder, machine
 from benchmarks.watermark.__main__ import build, load, tasks
+from repairsolver.network import load_network
 from repairsolver.solvers import solve
 
 
@@ -70,3 +74,33 @@ def test_watermark_optima_are_the_published_ones():
         if task.sample == 0:
             answer = solve(build(marks, task.chosen))
             assert answer.objective == pytest.approx(task.published, rel=1e-6), task.k
+
+
+@pytest.mark.parametrize(("width", "classes", "points"), [(16, 3, 20), (40, 30, 60)])
+def test_sizes_are_measured_on_changes_that_suffice(width, classes, points):
+    row = measure_size(width, classes, points, "l1", 60.0, 0)
+    assert row["status"] == "optimal"
+    assert row["missed"] == 0
+    assert row["lower_bound"] == pytest.approx(row["cost"], rel=1e-6)
+    assert 1 <= row["rows_used"] <= points * (classes - 1)
+    network, given = instance(width, classes, points, 0)
+    wrong = network(given.inputs).argmax(axis=1) != given.labels
+    assert wrong.sum() == max(1, round(WRONG * points))
+
+
+@pytest.mark.data
+def test_collision_boxes_are_those_of_the_data():
+    if not os.environ.get("REPAIRSOLVER_DATA"):
+        pytest.skip("REPAIRSOLVER_DATA does not name the benchmark data folder")
+    folder = data_folder("collision_detection")
+    boxes = load_boxes(folder)
+    assert (len(boxes), sum(box.violated for box in boxes)) == (500, 172)
+    network = load_network(folder / "onnx" / "collision_detection.onnx")
+    points, labels = load_labelled(folder)
+    assert accuracy(network, points, labels) == pytest.approx(0.9987, abs=1e-4)
+    rng = np.random.default_rng(0)
+    for box in boxes:
+        (region,) = box.prop.regions
+        inside = rng.uniform(region.lower, region.upper, (200, 6))
+        if not box.violated:
+            assert (box.prop.violation(inside, network(inside)) < 0).all()

@@ -1,0 +1,148 @@
+"""Repair the collision detection network: `python -m benchmarks.collision_repair`; see the README."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections import Counter
+from pathlib import Path
+
+from benchmarks.collision_repair.boxes import Box, accuracy, load_boxes, load_labelled
+from benchmarks.record import Recorder, data_folder
+from repairsolver.network import Network, load_network
+from repairsolver.repairing import Repair, repair_property
+from repairsolver.repairing.several import united
+from repairsolver.results import Limits, RepairStatus, VerifyStatus
+from repairsolver.verification.engine import verify_property
+
+COLUMNS = (
+    "mode",
+    "box",
+    "boxes",
+    "dropped",
+    "status",
+    "cost",
+    "lower_bound",
+    "entries",
+    "core",
+    "certified",
+    "accuracy",
+    "seconds",
+    "timeout",
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.collision_repair", description=__doc__)
+    parser.add_argument("--mode", choices=("each", "together"), default="together")
+    parser.add_argument("--timeout", type=float, default=60.0, help="seconds for one repair")
+    parser.add_argument("--count", type=int, default=172, help="how many violated boxes")
+    parser.add_argument("--layers", default="last")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--resume", action="store_true", help="keep the rows of an earlier run")
+    parser.add_argument("--out", type=Path, help="default: results/MODE.csv")
+    arguments = parser.parse_args()
+    out = arguments.out or Path(__file__).parent / "results" / f"{arguments.mode}.csv"
+    recorder = Recorder(out, COLUMNS, seed=arguments.seed, resume=arguments.resume)
+    folder = data_folder("collision_detection")
+    network = load_network(folder / "onnx" / "collision_detection.onnx")
+    run = Run(network, load_boxes(folder), folder, arguments, recorder)
+    run.each() if arguments.mode == "each" else run.together()
+
+
+class Run:
+    """One run over the boxes; rows are written as they come."""
+
+    def __init__(
+        self,
+        network: Network,
+        boxes: list[Box],
+        folder: Path,
+        arguments: argparse.Namespace,
+        recorder: Recorder,
+    ) -> None:
+        self.network, self.boxes, self.recorder = network, boxes, recorder
+        self.points, self.labels = load_labelled(folder)
+        self.arguments = arguments
+        violated = [i for i, box in enumerate(boxes) if box.violated]
+        self.violated = violated[: arguments.count]
+
+    def each(self) -> None:
+        """Every violated box by itself."""
+        for index in self.violated:
+            if not self.recorder.has(mode="each", box=self.boxes[index].prop.name):
+                started = time.perf_counter()
+                fix = self.repair([index])
+                self.write("each", [index], 0, fix, "", time.perf_counter() - started)
+
+    def together(self) -> None:
+        """All boxes at once: the violated ones are to be repaired, the others are to stay right.
+
+        While a contradiction is proved, the violated box that most of its demands lie in is dropped.
+        """
+        chosen = [i for i, box in enumerate(self.boxes) if not box.violated] + self.violated
+        dropped = 0
+        while True:
+            started = time.perf_counter()
+            fix = self.repair(chosen)
+            seconds = time.perf_counter() - started
+            done = fix.status is not RepairStatus.INFEASIBLE
+            certified = str(self.certified(fix.network)) if done and fix.network is not None else ""
+            self.write("together", chosen, dropped, fix, certified, seconds)
+            worst = None if done else self.most_demanding(fix, chosen)
+            if worst is None:
+                return
+            chosen, dropped = [i for i in chosen if i != worst], dropped + 1
+
+    def most_demanding(self, fix: Repair, chosen: list[int]) -> int | None:
+        """The violated box in which most demands of the contradiction lie."""
+        demands = () if fix.core is None else fix.core.demands
+        inside = [
+            index
+            for index in chosen
+            if self.boxes[index].violated
+            for demand in demands
+            if self.boxes[index].prop.regions[0].contains(demand.input[None])[0]
+        ]
+        return Counter(inside).most_common(1)[0][0] if inside else None
+
+    def repair(self, chosen: list[int]) -> Repair:
+        return repair_property(
+            self.network,
+            united([self.boxes[index].prop for index in chosen]),
+            layers=self.arguments.layers,
+            gap=0.05,
+            limits=Limits(seconds=self.arguments.timeout),
+            seed=self.arguments.seed,
+        )
+
+    def certified(self, network: Network) -> int:
+        """How many of all boxes are proved, each by itself."""
+        limits = Limits(seconds=10.0)
+        verdicts = (verify_property(network, box.prop, limits=limits) for box in self.boxes)
+        return sum(verdict.status is VerifyStatus.HOLDS for verdict in verdicts)
+
+    def write(
+        self, mode: str, chosen: list[int], dropped: int, fix: Repair, certified: str, seconds: float
+    ) -> None:
+        row = {
+            "mode": mode,
+            "box": self.boxes[chosen[0]].prop.name if len(chosen) == 1 else "",
+            "boxes": len(chosen),
+            "dropped": dropped,
+            "status": fix.status,
+            "cost": fix.cost,
+            "lower_bound": fix.lower_bound,
+            "entries": None if fix.edit is None else fix.edit.count,
+            "core": None if fix.core is None else len(fix.core.demands),
+            "certified": certified,
+            "accuracy": None if fix.network is None else accuracy(fix.network, self.points, self.labels),
+            "seconds": seconds,
+            "timeout": self.arguments.timeout,
+        }
+        self.recorder.add(row)
+        print({key: str(value) for key, value in row.items()}, flush=True)
+
+
+if __name__ == "__main__":
+    main()
