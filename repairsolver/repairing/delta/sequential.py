@@ -22,6 +22,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from repairsolver.errors import SolverError
 from repairsolver.network import operators as ops
 from repairsolver.repairing.delta.branching import Optimum, optimise
 from repairsolver.repairing.delta.exact import least_exactly
@@ -77,7 +78,8 @@ def least(problem: LeastChange, *, shared: bool, known: float = np.inf) -> Optim
         return optimise(problem, shared=shared, known=known)
     found = _Descent(problem, layer, shared, known).run()
     plain = all(group.plain for group in problem.requirements.groups.values())
-    if (shared and not plain) or _units(problem.requirements, layer) > SMALL:
+    small = found.delta is None or _units(problem.requirements, layer) <= SMALL
+    if (shared and not plain) or not small:
         return found
     left = np.inf if problem.deadline is None else problem.deadline - time.perf_counter()
     within = replace(problem, deadline=time.perf_counter() + min(EXACT_SECONDS, EXACT_SHARE * left))
@@ -206,7 +208,10 @@ class _Descent:
         model = tangent(self.problem.requirements, self.layer, base, step=step)
         active = dict(self.model._active)
         self.model = replace(self.problem, requirements=model, _rows={}, _active=active)
-        optimum = optimise(self.model, shared=self.shared, gap=GAIN, nodes=NODES)
+        try:
+            optimum = optimise(self.model, shared=self.shared, gap=GAIN, nodes=NODES)
+        except SolverError:  # gradients that all but vanish, behind saturated activations
+            return None
         self.solved += optimum.nodes
         if optimum.delta is not None:
             self.choices = dict(optimum.choices)
