@@ -96,7 +96,7 @@ def test_without_points_the_regions_are_sampled() -> None:
     plain = objective_for(requirements.layer, Aim(minimise="behaviour"))
     objective = behavioural(plain, requirements, box_that_holds(), None, "max", 0)
     assert objective.moves is not None
-    assert objective.moves.shape == (2000 * 2, requirements.layer.size)
+    assert objective.moves.shape == (500 * 2, requirements.layer.size)
     again = behavioural(plain, requirements, box_that_holds(), None, "max", 0)
     assert again.moves is not None
     assert (objective.moves != again.moves).nnz == 0

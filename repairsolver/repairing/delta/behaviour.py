@@ -24,7 +24,7 @@ from repairsolver.repairing.delta.requirements import Requirements
 from repairsolver.results import Array
 from repairsolver.verification.replay import into_box
 
-SAMPLES = 2000
+SAMPLES = 500
 """Uniform samples of the property's regions where there are no points to keep, and the most of these."""
 
 CHUNK = 64

@@ -106,6 +106,8 @@ class LeastChange:
 
     def solve(self, choices: Mapping[Key, int], shared: bool) -> Relaxed:
         """The least change with the chosen rows, adding the most violated ones until none is violated."""
+        if self.objective.moves is not None and not self._forerun(choices, shared):
+            return Relaxed(SolutionStatus.INFEASIBLE, None, 0.0)
         scale = self.scale()
         bound, delta = 0.0, np.zeros(self.requirements.layer.size)
         objective = self._bounded()
@@ -120,7 +122,7 @@ class LeastChange:
                     f"{TOLERANCE:g} (relative): take another solver, or a larger margin"
                 )
             self._active.update(dict.fromkeys(fresh))
-            active = self._allowed(choices, shared)
+            active = self._allowed(choices, shared)  # with those of other nodes and of the forerun
             used = set(active)
             rows = self._program_rows(active)
             left = None if self.deadline is None else max(self.deadline - time.perf_counter(), 0.05)
@@ -132,6 +134,12 @@ class LeastChange:
             if found.delta is None:
                 return Relaxed(found.status, None, bound)
             delta = found.delta
+
+    def _forerun(self, choices: Mapping[Key, int], shared: bool) -> bool:
+        """Collect rows by the least weights, which are cheap, before programs of moves; False: infeasible."""
+        weights = replace(self.objective, moves=None)
+        fore = replace(self, objective=weights, limit=np.inf).solve(choices, shared)
+        return fore.status is not SolutionStatus.INFEASIBLE
 
     def _bounded(self) -> Objective:
         """The objective with all weights; its reach is cut by U, and by what rounding may add to a change."""
