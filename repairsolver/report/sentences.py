@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, assert_never
 
@@ -100,7 +101,7 @@ def _open(verdict: Verdict) -> str:
 
 
 def _bound(verdict: Verdict) -> str:
-    if verdict.best_bound is None:
+    if verdict.best_bound is None or verdict.best_bound == math.inf:
         return ""
     return f"; best proved bound {verdict.best_bound:.4g} (a positive one proves the property)"
 

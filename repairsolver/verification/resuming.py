@@ -39,7 +39,10 @@ def confirmed(run: Run, certificate: Certificate, bound: float) -> Verdict:
         run.notes.append("The independent checker proved the whole tree anew.")
         return run.verdict(VerifyStatus.HOLDS, bound=bound, certificate=certificate)
     if run.left <= 0:
-        run.notes.append("Every box is closed; the time was up while the whole tree was checked.")
+        run.notes.append(
+            "Every box is closed, but the time was up while the checker proved the whole tree anew, which it "
+            "must do in one go: allow more time."
+        )
         return run.verdict(VerifyStatus.TIMEOUT)
     run.notes.append(f"The tree proves nothing: {found.reason} Start anew with another file.")
     return run.verdict(VerifyStatus.UNKNOWN)
