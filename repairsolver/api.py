@@ -176,7 +176,8 @@ def repair(
             in the end.
         method: how to repair; "delta" changes weights and biases.
         layers: the layers that may change: "last", "all", or names of layers (of the ONNX node, its output
-            or its weights), several as a list or with commas. Only for one layer there is a lower bound.
+            or its weights), several as a list or with commas; "auto" tries every layer for a moment and
+            takes the one whose repair changes other decisions least. Lower bounds are of a single layer.
         parameters: which of their numbers: "weights", "biases" or "both".
         neurons: of one layer only these output neurons (filters of a convolution): indices or a mask.
         mask: only these entries, by the name of the stored tensor: a boolean array, or index tuples.

@@ -7,10 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from delta_networks import dense_network
+from onnx import helper
+from onnx_models import model
 from pattern_oracle import least_change
 from test_delta_loop import assert_guarantee, violated_property
 
-from repairsolver.network import Network
+from repairsolver.errors import EditError
+from repairsolver.network import Network, load_network
+from repairsolver.property import PointSet
+from repairsolver.property.specification import Property
 from repairsolver.repairing import repair_property
 from repairsolver.repairing.delta.addressing import Choice
 from repairsolver.repairing.delta.layer import find_layers
@@ -18,7 +23,7 @@ from repairsolver.repairing.delta.objective import Objective
 from repairsolver.repairing.delta.program import LeastChange
 from repairsolver.repairing.delta.requirements import Requirements
 from repairsolver.repairing.delta.sequential import least, least_bound
-from repairsolver.results import Limits, RepairStatus
+from repairsolver.results import Event, Limits, RepairStatus
 
 NEED = 0.1
 
@@ -112,3 +117,45 @@ def test_only_what_was_chosen_changes() -> None:
     (change,) = fix.edit.changes
     assert (change.tensor, change.role) == ("b0", "bias")
     assert not change.difference[[1, 4]].any()
+
+
+def test_auto_says_which_layer_and_why() -> None:
+    network = dense_network(0, (2, 6, 3))
+    prop = violated_property(network)
+    events: list[Event] = []
+    fix = repair_property(
+        network, prop, layers="auto", gap=0.5, limits=Limits(seconds=40.0), on_event=events.append
+    )
+    assert_guarantee(fix, network, prop)
+    told = [event.message for event in events if event.stage == "localise"]
+    assert len(told) == 3
+    assert "was chosen among 2" in told[-1]
+    assert told[-1] in fix.message
+    assert fix.edit is not None
+    assert len({change.layer for change in fix.edit.changes}) == 1
+
+
+def test_auto_leaves_out_a_layer_that_no_change_helps() -> None:
+    """Two points with the same last hidden values need different labels: only an earlier layer can."""
+    weight = np.array([[1.0, 0.0], [1.0, 0.0]], dtype=np.float32)
+    constants = {
+        "W0": weight,
+        "b0": np.zeros(2, dtype=np.float32),
+        "W1": np.array([[1.0, 0.5], [0.5, 1.0]], dtype=np.float32),
+        "b1": np.array([0.1, 0.0], dtype=np.float32),
+    }
+    nodes = [
+        helper.make_node("Gemm", ["x", "W0", "b0"], ["z"], name="early", transB=1),
+        helper.make_node("Relu", ["z"], ["h"]),
+        helper.make_node("Gemm", ["h", "W1", "b1"], ["y"], name="late", transB=1),
+    ]
+    network = load_network(model(nodes, (1, 2), constants).SerializeToString(), name="blind")
+    points = PointSet(np.array([[1.0, 0.5], [1.0, -0.5]]), np.array([0, 1]), name="apart")
+    nowhere = Property((), 2, 2, name="no region")
+    fix = repair_property(network, nowhere, layers="auto", points=points, limits=Limits(seconds=30.0))
+    assert fix.status is RepairStatus.REPAIRED
+    assert fix.edit is not None
+    assert {change.layer for change in fix.edit.changes} == {"early"}
+    assert "'early'" in fix.message
+    with pytest.raises(EditError, match="name it instead of layers='auto'"):
+        repair_property(network, nowhere, layers="auto", neurons=[0], points=points)

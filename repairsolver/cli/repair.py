@@ -72,7 +72,7 @@ def repair(
     ],
     method: Annotated[Method, typer.Option(help="delta: change weights and biases.")] = Method.DELTA,
     layers: Annotated[
-        str, typer.Option(help="Layers that may change: *last*, *all*, or names with commas between them.")
+        str, typer.Option(help="Layers that may change: *last*, *all*, *auto*, or names with commas.")
     ] = "last",
     parameters: Annotated[
         Parameters, typer.Option(help="Which numbers of the layers may change.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +16,7 @@ from repairsolver.repairing.delta.behaviour import behavioural
 from repairsolver.repairing.delta.candidate import Candidate, edit_of
 from repairsolver.repairing.delta.core import find_core
 from repairsolver.repairing.delta.layer import find_layers
+from repairsolver.repairing.delta.localise import AUTO, choose_layer
 from repairsolver.repairing.delta.loop import (
     BOUND_SECONDS,
     Session,
@@ -71,15 +73,31 @@ def repair_delta(
     on_event: OnEvent | None,
 ) -> Repair:
     """See `repairsolver.repairing.engine.repair_property`."""
-    layer = find_layers(network, choice, comparing=only_compares(prop))
-    objective = objective_for(layer, aim)
-    solver = QUADRATIC if (objective.norm, solver) == ("l2", "highs") else solver
-    check_solver(solver, objective)
-    requirements = Requirements(network, layer)
-    if aim.minimise == "behaviour":
-        objective = behavioural(objective, requirements, prop, keep, decision, seed)
-    session = Session(network, prop, layer, requirements, objective, gap, solver, limits, seed, on_event)
-    add_points(requirements, prop, points, keep, decision, aim.keep_penalty)
+    started = time.perf_counter()
+
+    def begin(what: Choice) -> Session:
+        """The session of a choice, with the given points."""
+        layer = find_layers(network, what, comparing=only_compares(prop))
+        requirements = Requirements(network, layer)
+        objective = objective_for(layer, aim)
+        used = QUADRATIC if (objective.norm, solver) == ("l2", "highs") else solver
+        check_solver(used, objective)
+        if aim.minimise == "behaviour":
+            objective = behavioural(objective, requirements, prop, keep, decision, seed)
+        session = Session(network, prop, layer, requirements, objective, gap, used, limits, seed, on_event)
+        session.started = started
+        add_points(requirements, prop, points, keep, decision, aim.keep_penalty)
+        return session
+
+    if choice.layers == AUTO:
+        choice, why = choose_layer(begin, network, choice)
+        fix = _finished(begin(choice), points, keep, decision)
+        return replace(fix, message=f"{fix.message}; {why}")
+    return _finished(begin(choice), points, keep, decision)
+
+
+def _finished(session: Session, points: PointSet | None, keep: PointSet | None, decision: str) -> Repair:
+    """The repair, or what Ctrl-C leaves of it."""
     try:
         return _repaired(session, points, keep, decision)
     except KeyboardInterrupt:
