@@ -6,13 +6,19 @@ import numpy as np
 import pytest
 import torch
 from bounding import assert_inside, boxes, values
+from float32_runs import WAYS, execute
 from random_networks import dense_network, random_network
 
 from repairsolver.bounds.backward import Boxes, pull_back
+from repairsolver.bounds.constrained import ConstrainedBox, find_kinks
+from repairsolver.bounds.refreshing import refreshing
 from repairsolver.bounds.slopes import Parameter, climb, tighten_slopes
 from repairsolver.bounds.tensors import apply_activation, tensor_graph
 from repairsolver.bounds.tighten import root_boxes, tighten
 from repairsolver.bounds.turning import turning
+from repairsolver.network import Network
+from repairsolver.network import operators as ops
+from repairsolver.network.graph import Node
 
 
 def tightened(network, lower, upper, *, steps=12, memory=2.5e8) -> tuple[Boxes, Boxes]:
@@ -152,3 +158,39 @@ def test_a_guide_differs_from_the_proof_by_rounding_only() -> None:
     assert (proof.shift < guide.shift).all()
     assert torch.allclose(proof.shift, guide.shift, rtol=1e-9)
     assert sorted(seen) == [2, 4]
+
+
+def cancelling() -> Network:
+    """At the point 1 every neuron but the first is 0 in real arithmetic, and of either sign in float32."""
+    weights = np.linspace(0.5, 3.0, 16)[:, None]
+    first = ops.Dense(np.array([[1.0], [1.0]]), np.array([0.0, -1.0]))
+    second = ops.Dense(np.hstack([weights, 0 * weights]), -weights[:, 0])
+    last = ops.Dense(np.ones((1, 16)), np.zeros(1))
+    nodes, name = [], "x"
+    for number, operator in enumerate([first, ops.Relu(), second, ops.Relu(), last]):
+        size = len(operator.bias) if isinstance(operator, ops.Dense) else nodes[-1].shape[1]
+        nodes.append(Node(f"n{number}", operator, (name,), (1, size)))
+        name = f"n{number}"
+    return Network(tuple(nodes), "x", (1, 1), np.dtype(np.float32), b"")
+
+
+def test_no_float32_execution_leaves_the_bounds() -> None:
+    """Of neurons on the whole box, and bounded anew: each layer's own rounding counts."""
+    rng, network = np.random.default_rng(9), cancelling()
+    graph = tensor_graph(network, arithmetic="float32")
+    corner = torch.ones(1, 1, dtype=torch.float64)
+    found = root_boxes(graph, corner, corner)
+    wide = dict(found.known)
+    slopes = tighten_slopes(graph, tensor_graph(network, torch.float32), found, steps=4)
+    box = ConstrainedBox(graph, Boxes(corner, corner, wide), find_kinks(graph, wide))
+    assert box.total == 17
+    split = torch.zeros(1, dtype=torch.int64)
+    low, high = refreshing(box, slopes, rows=1e9).refresh(*box.ranges(), split)
+    for way in [*WAYS, *["limit"] * 50]:
+        run = execute(rng, network, corner[0].numpy(), way)
+        for source, (least, most) in found.known.items():
+            assert_inside(run[source][None], least[0], most[0], way)
+        for k in box.kinks:
+            taken = run[k.source][k.entries]
+            assert (taken >= low[0, k.part].numpy()).all(), way
+            assert (taken <= high[0, k.part].numpy()).all(), way
