@@ -8,8 +8,10 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from repairsolver.api import diagnose as diagnose
     from repairsolver.api import falsify as falsify
     from repairsolver.api import repair as repair
+    from repairsolver.api import repair_architecture as repair_architecture
     from repairsolver.api import verify as verify
     from repairsolver.certificate import CheckResult as CheckResult
     from repairsolver.certificate import check as check
@@ -51,8 +53,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "diagnose": "repairsolver.api",
     "falsify": "repairsolver.api",
     "repair": "repairsolver.api",
+    "repair_architecture": "repairsolver.api",
     "verify": "repairsolver.api",
     "CheckResult": "repairsolver.certificate",
     "check": "repairsolver.certificate",

@@ -18,6 +18,10 @@ from repairsolver.property.files import check_fits
 from repairsolver.results import Arithmetic, Interrupted, Limits, OnEvent, Verdict, VerifyStatus
 
 if TYPE_CHECKING:
+    from repairsolver.architecture.costs import Costs
+    from repairsolver.architecture.diagnosis import Diagnosis
+    from repairsolver.architecture.model import Model
+    from repairsolver.architecture.repair import ArchitectureRepair
     from repairsolver.repairing.delta.objective import PerEntry
     from repairsolver.repairing.result import Repair
     from repairsolver.verification.falsification import Falsification
@@ -239,6 +243,73 @@ def repair(
         on_event=on_event,
     )
     return _certified(fix, props, limits, on_event) if certificate else fix
+
+
+def diagnose(
+    model: Model | str | Path | Mapping[str, object],
+    *,
+    input_shape: Sequence[int] | None = None,
+    output_shape: Sequence[int] | None = None,
+) -> Diagnosis:
+    """Find all independent faults of a layer graph.
+
+    Args:
+        model: a layer graph, a JSON file (Keras's own, a layer list, or ExAIS), or parsed JSON.
+        input_shape: shape of its one input instead of the stated one, without the batch axis.
+        output_shape: shape that its one output must have.
+
+    Raises:
+        ArchitectureError: malformed JSON, with its position; layer types without a rule, all listed.
+    """
+    from repairsolver.architecture.diagnosis import diagnose_model
+
+    return diagnose_model(_architecture(model, input_shape, output_shape))
+
+
+def repair_architecture(
+    model: Model | str | Path | Mapping[str, object],
+    *,
+    input_shape: Sequence[int] | None = None,
+    output_shape: Sequence[int] | None = None,
+    costs: Costs | None = None,
+    prove: bool = True,
+    seconds: float = 10.0,
+) -> ArchitectureRepair:
+    """Find the cheapest edits after which all layers of a layer graph fit together.
+
+    The edits come from a search over shapes. With `prove`, z3 decides whether cheaper ones exist: it refuses,
+    and the repair is proved to be the cheapest; or it finds them, and they are taken; or its time is up.
+
+    Args:
+        model: a layer graph, a JSON file (Keras's own, a layer list, or ExAIS), or parsed JSON.
+        input_shape: shape of its one input instead of the stated one, without the batch axis.
+        output_shape: shape that its one output must have.
+        costs: prices of the edits.
+        prove: whether to ask z3.
+        seconds: time for each of z3's decisions.
+
+    Raises:
+        ArchitectureError: malformed JSON, with its position; layer types without a rule, all listed.
+        SoundnessError: the edited model still has a fault; please report it.
+    """
+    from repairsolver.architecture.repair import repair_model
+
+    graph = _architecture(model, input_shape, output_shape)
+    return repair_model(graph, costs, prove=prove, seconds=seconds)
+
+
+def _architecture(
+    model: Model | str | Path | Mapping[str, object],
+    input_shape: Sequence[int] | None,
+    output_shape: Sequence[int] | None,
+) -> Model:
+    from repairsolver.architecture.model import Model, with_input, with_output
+    from repairsolver.architecture.reading import load_architecture
+
+    graph = model if isinstance(model, Model) else load_architecture(model)
+    if input_shape is not None:
+        graph = with_input(graph, tuple(input_shape))
+    return graph if output_shape is None else with_output(graph, tuple(output_shape))
 
 
 def _certified(

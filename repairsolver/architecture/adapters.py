@@ -71,7 +71,7 @@ class Adapters:
         if shape == target:
             yield target, ()
             return
-        (have, wide), (want, width) = self._split(shape), self._split(target)
+        (have, wide), (want, width) = self.split(shape), self.split(target)
         if have == want:
             yield target, (self._project(wide, width, len(shape)),)
             return
@@ -114,7 +114,15 @@ class Adapters:
             kind = f"GlobalAveragePooling{len(shape) - 1}D"
             yield (shape[-1],), (self._edit("GlobalPool", kind, {}),)
 
-    def _split(self, shape: Shape) -> tuple[Shape, int]:
+    def direct(self, shape: Shape, target: Shape) -> tuple[Edit, ...]:
+        """The cheapest single insertion that leads from one shape to the other."""
+        ways = [edits for end, edits in (*self.bridge(shape, target), *self.anywhere(shape)) if end == target]
+        if prod(shape) == prod(target):
+            ways.append((self._reshape(shape, target),))
+        return min((w for w in ways if len(w) == 1), key=lambda w: w[0].cost)
+
+    def split(self, shape: Any) -> tuple[Any, Any]:
+        """(sizes, width)."""
         return (shape[:-1], shape[-1]) if self.keras else (shape[1:], shape[0])
 
     def _join(self, sizes: Shape, width: int) -> Shape:

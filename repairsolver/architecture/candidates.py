@@ -17,7 +17,7 @@ _FIRST = ("in_channels", "num_features", "num_channels")
 
 def argument_edits(model: Model, layer: Layer, inputs: Sequence[Shape], costs: Costs) -> Iterator[Edit]:
     """Single changes of the arguments of a layer."""
-    widths = _given_widths(layer)
+    widths = given_widths(layer)
     for argument in model.rule(layer).arguments:
         old = layer.args[argument.name]
         values = _choices(argument, layer, inputs[0]) if layer.kind != "Dot" else _axes(inputs)
@@ -27,13 +27,21 @@ def argument_edits(model: Model, layer: Layer, inputs: Sequence[Shape], costs: C
             cost = _cost(argument, value, layer, inputs[0], costs)
             if value in widths.get(argument.name, ()):
                 cost = min(cost, costs.width_of_weights)
-            said = layer.stated.get(argument.name, _said_default(argument))
-            yield Edit("set", layer.name, argument.name, value, cost, change(old, value), before=said)
+            yield Edit(
+                "set",
+                layer.name,
+                argument.name,
+                value,
+                cost,
+                change(old, value),
+                before=said(layer, argument),
+            )
 
 
-def _said_default(argument: Argument) -> Any:
-    """The default in words of the framework; None where it depends on other arguments."""
-    return None if argument.name in ("strides", "output_padding") else argument.default
+def said(layer: Layer, argument: Argument) -> Any:
+    """The argument as the user wrote it; a default that depends on other arguments is None."""
+    default = None if argument.name in ("strides", "output_padding") else argument.default
+    return layer.stated.get(argument.name, default)
 
 
 def _cost(argument: Argument, value: Any, layer: Layer, shape: Shape, costs: Costs) -> int:
@@ -72,7 +80,7 @@ def _choices(argument: Argument, layer: Layer, shape: Shape) -> Iterator[Any]:
         yield from _paddings(layer, shape)
     elif argument.role == "groups":
         yield from _divisors(layer, old)
-    elif argument.role == "amount":
+    elif argument.role in ("amount", "border"):
         yield from _amounts(argument, layer, shape)
     elif argument.role == "target":
         yield from _reshapes(argument, old, shape)
@@ -171,7 +179,7 @@ def _axes(inputs: Sequence[Shape]) -> Iterator[Any]:
                 yield (i, j)
 
 
-def _given_widths(layer: Layer) -> dict[str, tuple[int, ...]]:
+def given_widths(layer: Layer) -> dict[str, tuple[int, ...]]:
     """Widths that weights which are given imply."""
     kernel = layer.weights.get("kernel") or layer.weights.get("weight")
     table = layer.weights.get("embeddings")

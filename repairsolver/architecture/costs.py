@@ -12,6 +12,7 @@ def _roles() -> dict[str, int]:
         "flag": 4,
         "padding": 4,
         "amount": 3,
+        "border": 6,
         "target": 4,
         "groups": 4,
         "dilation": 6,

@@ -98,6 +98,20 @@ def build(
     )
 
 
+def with_input(model: Model, shape: Shape) -> Model:
+    """The model with another shape of its one input; raises ArchitectureError where it has several."""
+    if len(model.inputs) != 1:
+        raise ArchitectureError(f"input_shape needs one input, the model has {', '.join(model.inputs)}")
+    return build(model.framework, dict.fromkeys(model.inputs, shape), list(model.layers), model.outputs)
+
+
+def with_output(model: Model, shape: Shape) -> Model:
+    """The model with a demand on its one output; raises ArchitectureError where it has several."""
+    if len(model.outputs) != 1:
+        raise ArchitectureError(f"output_shape needs one output, the model has {', '.join(model.outputs)}")
+    return replace(model, outputs=dict.fromkeys(model.outputs, shape))
+
+
 def _check_kinds(framework: Framework, layers: list[Layer]) -> None:
     unknown = [layer for layer in layers if layer.kind not in RULES[framework]]
     if unknown:
@@ -182,7 +196,7 @@ def normal(layer: Layer, argument: Argument, value: Any) -> Any:
 def _spread(entries: list[Any], argument: Argument, where: str) -> list[Any]:
     if len(entries) == 1:
         return entries * argument.size
-    if 2 * len(entries) == argument.size and argument.role == "amount":
+    if 2 * len(entries) == argument.size and argument.role == "border":
         return [s for s in entries for _ in range(2)]
     raise ArchitectureError(f"{where} needs {argument.size} numbers, got {len(entries)}")
 

@@ -35,7 +35,7 @@ def search(model: Model, costs: Costs, bound: int | None = None) -> list[Step]:
     A narrow search gives an upper bound, a wide one looks at everything that may be as good. What it misses
     is found, or ruled out, by the exact engine.
     """
-    variants = list(_layouts(model, costs))
+    variants = list(layouts(model, costs))
     best: list[Step] = []
     for width in (NARROW, WIDE):
         found = [*best]
@@ -50,7 +50,7 @@ def search(model: Model, costs: Costs, bound: int | None = None) -> list[Step]:
     return best[:12]
 
 
-def _layouts(model: Model, costs: Costs) -> Iterator[tuple[Model, Step]]:
+def layouts(model: Model, costs: Costs) -> Iterator[tuple[Model, Step]]:
     """The model as it is, and with the data format of all its layers switched."""
     yield model, Step()
     formats = {layer.args["data_format"] for layer in model.layers if "data_format" in layer.args}

@@ -183,13 +183,16 @@ class Transitions:
 
 def weight_edits(layer: Layer, outcome: Outcome, costs: Costs) -> Iterator[Edit]:
     """Given weights brought to the shapes that the layer needs: one price for all weights of a layer."""
-    paid = False
-    for name, given in layer.weights.items():
-        wanted = tuple(outcome.weights.get(name, given))
-        if wanted != tuple(given):
-            price = costs.transpose if sorted(wanted) == sorted(given) else costs.weights
-            yield Edit("weights", layer.name, name, wanted, 0 if paid else price, before=tuple(given))
-            paid = True
+    wrong = {
+        name: (tuple(given), tuple(outcome.weights.get(name, given)))
+        for name, given in layer.weights.items()
+        if tuple(outcome.weights.get(name, given)) != tuple(given)
+    }
+    turned = all(sorted(given) == sorted(wanted) for given, wanted in wrong.values())
+    price = costs.transpose if turned else costs.weights
+    for name, (given, wanted) in wrong.items():
+        yield Edit("weights", layer.name, name, wanted, price, before=given)
+        price = 0
 
 
 def _mixes_features(layer: Layer) -> bool:

@@ -10,6 +10,7 @@ import typer
 
 from repairsolver import __version__
 from repairsolver.cli.apply import apply
+from repairsolver.cli.architecture import architecture
 from repairsolver.cli.check import check
 from repairsolver.cli.demo import demo
 from repairsolver.cli.falsify import falsify
@@ -25,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (verify, falsify, repair, apply, check, solvers, demo):
+for command in (verify, falsify, repair, architecture, apply, check, solvers, demo):
     app.command()(command)
 
 

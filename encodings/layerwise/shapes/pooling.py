@@ -143,7 +143,7 @@ def keras() -> list[Rule]:
         return Argument("pool_size", "pool", 2, size=d), stride, padding, FORMAT
 
     def amounts(name: str, default: int) -> Any:
-        return lambda d: (Argument(name, "amount", default, size=2 * d, low=0), FORMAT)
+        return lambda d: (Argument(name, "border", default, size=2 * d, low=0), FORMAT)
 
     def sizes(d: int) -> tuple[Argument, ...]:
         return Argument("size", "pool", 2, size=d), FORMAT
@@ -180,7 +180,7 @@ def torch() -> list[Rule]:
         *_family("AdaptiveMaxPool{}d", _adaptive, adaptive),
         *_family("AdaptiveAvgPool{}d", _adaptive, adaptive),
         *_family(
-            "ZeroPad{}d", _torch_pad, lambda d: (Argument("padding", "amount", 0, size=2 * d, low=-(10**6)),)
+            "ZeroPad{}d", _torch_pad, lambda d: (Argument("padding", "border", 0, size=2 * d, low=-(10**6)),)
         ),
         Rule("Upsample", _torch_upsample, (Argument("scale_factor", "pool", 1),), error=SIZE_ERROR),
     ]

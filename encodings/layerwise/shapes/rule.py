@@ -19,6 +19,7 @@ Role: TypeAlias = Literal[
     "groups",
     "derived",
     "amount",
+    "border",
     "target",
     "flag",
 ]

@@ -1,0 +1,172 @@
+"""The cheapest repair of a layer graph, with a proof that no cheaper one exists, and its equals."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from layerwise.shapes import RankMismatch
+from repairsolver.architecture.costs import Costs
+from repairsolver.architecture.diagnosis import Diagnosis, diagnose_model
+from repairsolver.architecture.edits import Edit, apply_edits
+from repairsolver.architecture.model import Model
+from repairsolver.architecture.search import layouts, search
+from repairsolver.architecture.transitions import Step, step, weight_edits
+from repairsolver.errors import SoundnessError
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why an edit is needed: the fault that remains without it."""
+
+    edit: Edit
+    fault: str
+
+    def __str__(self) -> str:
+        return f"{self.edit}\n    without it: {self.fault}"
+
+
+@dataclass(frozen=True)
+class ArchitectureRepair:
+    """A repaired layer graph.
+
+    Args:
+        status: valid (nothing to do), repaired, or unknown (no repair was found).
+        model: the model after the edits; the given one where there are none.
+        edits: the changes.
+        cost: their price.
+        lower_bound: no edits of a smaller price repair the model, as z3 refuses them; 0: not proved.
+        reasons: for every edit the fault that remains without it.
+        alternatives: other repairs, cheapest first.
+        diagnosis: what is wrong with the given model.
+        seconds: what the search and the proof took.
+    """
+
+    status: Literal["valid", "repaired", "unknown"]
+    model: Model
+    diagnosis: Diagnosis
+    edits: tuple[Edit, ...] = ()
+    cost: int = 0
+    lower_bound: int = 0
+    reasons: tuple[Reason, ...] = ()
+    alternatives: tuple[tuple[Edit, ...], ...] = ()
+    seconds: tuple[float, float] = (0.0, 0.0)
+
+    @property
+    def proved(self) -> bool:
+        """Whether the repair is proved to be the cheapest."""
+        return self.status == "valid" or (self.status == "repaired" and self.lower_bound == self.cost)
+
+    @property
+    def equals(self) -> tuple[tuple[Edit, ...], ...]:
+        """The alternatives of the same price."""
+        return tuple(edits for edits in self.alternatives if sum(e.cost for e in edits) == self.cost)
+
+    def __repr__(self) -> str:
+        proof = "proved to be the cheapest" if self.proved else f"proved lower bound {self.lower_bound}"
+        head = f"ArchitectureRepair: {self.status}, price {self.cost}, {proof}"
+        return "\n  ".join([head, *map(str, self.edits)])
+
+
+def repair_model(
+    model: Model, costs: Costs | None = None, *, prove: bool = True, seconds: float = 10.0
+) -> ArchitectureRepair:
+    """Find the cheapest edits that make a layer graph valid.
+
+    Args:
+        model: the layer graph.
+        costs: prices of the edits.
+        prove: decide by z3 whether something cheaper exists; what it finds is adopted.
+        seconds: time for each of these decisions.
+
+    Raises:
+        SoundnessError: an edited model still has faults; please report it.
+    """
+    prices = costs or Costs()
+    start = time.perf_counter()
+    diagnosis = diagnose_model(model)
+    if diagnosis.valid:
+        return ArchitectureRepair("valid", model, diagnosis)
+    steps = _irredundant(model, search(model, prices))
+    searched = time.perf_counter()
+    best, bound = (steps[0] if steps else None), 0
+    if prove and best is not None:
+        best, bound = _proved(model, prices, best, seconds)
+    done = time.perf_counter()
+    if best is None:
+        return ArchitectureRepair("unknown", model, diagnosis, seconds=(searched - start, done - searched))
+    repaired = _checked(model, best.edits)
+    others = tuple(way.edits for way in steps if way.words != best.words)
+    return ArchitectureRepair(
+        "repaired",
+        repaired,
+        diagnosis,
+        best.edits,
+        best.cost,
+        bound,
+        tuple(_reasons(model, best.edits)),
+        others,
+        (searched - start, done - searched),
+    )
+
+
+def _proved(model: Model, costs: Costs, best: Step, seconds: float) -> tuple[Step, int]:
+    """The best step and a lower bound: budgets just below the best are refused, or beaten."""
+    from repairsolver.architecture.exact import refuse
+
+    while True:
+        answer = refuse(list(layouts(model, costs)), costs, best.cost - 1, seconds)
+        if answer.status != "possible":
+            return best, best.cost if answer.status == "refused" else 0
+        better = _refitted(model, answer.edits, costs)
+        if better is None or better.cost >= best.cost:
+            return best, 0
+        best = better
+
+
+def _refitted(model: Model, edits: tuple[Edit, ...], costs: Costs) -> Step | None:
+    """Edits of the exact engine, with given weights brought to what their layers then need."""
+    draft = apply_edits(model, edits)
+    shapes = diagnose_model(draft).shapes
+    refits: list[Edit] = []
+    for layer in draft.layers:
+        if layer.weights and all(name in shapes for name in layer.inputs):
+            try:
+                outcome = draft.rule(layer)([shapes[name] for name in layer.inputs], layer.args)
+            except RankMismatch:
+                return None
+            refits += weight_edits(layer, outcome, costs)
+    found = step((*edits, *refits))
+    return found if diagnose_model(apply_edits(model, found.edits)).valid else None
+
+
+def _irredundant(model: Model, steps: Iterable[Step]) -> list[Step]:
+    """Repairs of which every edit is needed."""
+    kept = []
+    for way in steps:
+        groups = [edit for edit in way.edits if edit.cost]
+        spare = (tuple(e for e in way.edits if e is not edit) for edit in groups)
+        if len(groups) < 2 or not any(_valid(model, edits) for edits in spare):
+            kept.append(way)
+    return kept
+
+
+def _valid(model: Model, edits: tuple[Edit, ...]) -> bool:
+    return diagnose_model(apply_edits(model, edits)).valid
+
+
+def _checked(model: Model, edits: tuple[Edit, ...]) -> Model:
+    repaired = apply_edits(model, edits)
+    left = diagnose_model(repaired)
+    if not left.valid:
+        raise SoundnessError(f"after the edits there is still a fault: {left.faults[0]}: report this")
+    return repaired
+
+
+def _reasons(model: Model, edits: tuple[Edit, ...]) -> Iterable[Reason]:
+    for number, edit in enumerate(edits):
+        rest = (*edits[:number], *edits[number + 1 :])
+        faults = diagnose_model(apply_edits(model, rest)).faults
+        yield Reason(edit, str(faults[0]) if faults else "none: its price is paid by another edit")
