@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from test_delta_loop import assert_guarantee, violated_property
 
 from repairsolver.errors import EditError
 from repairsolver.network import Network, load_network
-from repairsolver.property import PointSet
+from repairsolver.property import PointSet, load_property
 from repairsolver.property.specification import Property
 from repairsolver.repairing import repair_property
 from repairsolver.repairing.delta.addressing import Choice
@@ -23,7 +25,8 @@ from repairsolver.repairing.delta.objective import Objective
 from repairsolver.repairing.delta.program import LeastChange
 from repairsolver.repairing.delta.requirements import Requirements
 from repairsolver.repairing.delta.sequential import least, least_bound
-from repairsolver.results import Event, Limits, RepairStatus
+from repairsolver.results import Event, Limits, RepairStatus, VerifyStatus
+from repairsolver.verification.engine import verify_property
 
 NEED = 0.1
 
@@ -83,7 +86,7 @@ def test_the_bound_of_l2_lies_between_linf_and_what_was_found(seed: int) -> None
         problem = LeastChange(requirements, NEED, Objective(norm, name=norm), solver)
         found[norm] = least(problem, shared=False)
     problem = LeastChange(requirements, NEED, Objective("l2", name="l2"), "projection")
-    bound = least_bound(problem, gap=2e-2, known=found["l2"].cost).bound
+    bound = least_bound(problem, gap=0.1, known=found["l2"].cost).bound
     assert found["linf"].cost * (1 - 1e-6) <= bound <= found["l2"].cost
 
 
@@ -159,3 +162,20 @@ def test_auto_leaves_out_a_layer_that_no_change_helps() -> None:
     assert "'early'" in fix.message
     with pytest.raises(EditError, match="name it instead of layers='auto'"):
         repair_property(network, nowhere, layers="auto", neurons=[0], points=points)
+
+
+@pytest.mark.data
+def test_a_hidden_layer_of_acasxu_with_property_2() -> None:
+    folder = os.environ.get("REPAIRSOLVER_DATA")
+    if folder is None:
+        pytest.skip("REPAIRSOLVER_DATA does not name the benchmark data folder")
+    root = Path(folder) / "acasxu"
+    network = load_network(root / "onnx" / "ACASXU_run2a_2_1_batch_2000.onnx")
+    prop = load_property(root / "vnnlib" / "prop_2.vnnlib", network=network)
+    fix = repair_property(
+        network, prop, layers="Operation_6_MatMul", gap=0.7, decision="min", limits=Limits(seconds=15.0)
+    )
+    assert fix.status is RepairStatus.REPAIRED
+    assert fix.network is not None
+    assert 0 < fix.lower_bound <= (fix.cost or 0.0)
+    assert verify_property(fix.network, prop, limits=Limits(seconds=60)).status is VerifyStatus.HOLDS

@@ -23,8 +23,8 @@ class Choice:
     """What may change.
 
     Args:
-        layers: "last", "all", "auto" (see `localise`), or names of layers: of the ONNX node, of its output, or of a stored tensor
-            of the layer; several with commas between them, or as a tuple.
+        layers: "last", "all", "auto" (see `localise`), or names of layers: of the ONNX node, of its output,
+            or of a stored tensor of the layer; several with commas between them, or as a tuple.
         parameters: "weights", "biases" or "both".
         neurons: output neurons of a dense layer, filters of a convolution: indices, or a boolean mask.
         mask: single entries, by the name of the stored tensor: a boolean array of the tensor's shape, or

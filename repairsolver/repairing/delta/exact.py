@@ -8,7 +8,7 @@ $$ \min \lVert w \odot \delta \rVert \quad\text{s.t.}\quad z_p = z_p(0) + J_p \d
 
 Big-Ms come from a limit U of the norm: with \(\lVert w \odot \delta \rVert \le U\) an expression
 \(e + E \delta\) lies within \(U \lVert E / w \rVert_*\) of e (dual norm), and intervals carry this on. U is
-the norm of a change that is known to be enough; without one, U grows as long as there is none below it.
+the norm of a change that is known to be enough, or less: it grows as long as there is no change below it.
 Points are added while the optimum misses some: every program is a relaxation of that of all points,
 so that its dual bound holds for every change that is enough. Sigmoid and tanh are relaxed by
 piecewise lines, where the bound holds too, but the optimum need not be enough.
@@ -60,6 +60,9 @@ SLACK = 1e-9
 FIRST_LIMIT, GROWTH, LAST_LIMIT = 1e-3, 8.0, 1e5
 """The first and the last U without a known change, in units of the norm of the stored entries."""
 
+LIMIT_SHARES = (0.004, 0.016, 0.06, 0.12, 0.18, 0.25, 0.35, 0.5, 0.75)
+"""Of the norm of a known change, tried as U before it: a small U makes tight programs, and quick proofs."""
+
 CUTS = 30
 """Supporting hyperplanes of the L2 norm."""
 
@@ -102,7 +105,7 @@ class _Search:
             if status is not SolutionStatus.INFEASIBLE:
                 cost = self.known if delta is None else self.problem.cost(delta)
                 return Optimum(status, delta, cost, min(self.bound, cost), {}, self.solved)
-            if np.isinf(self.known):  # or else the known change contradicts the solver: nothing is claimed
+            if limit < self.known:  # or else the known change contradicts the solver: nothing is claimed
                 self.bound = max(self.bound, limit)
         reach = np.asarray(self.problem.objective.reach)
         everything = np.isinf(self.known) and bool(np.isfinite(reach).all())
@@ -114,7 +117,11 @@ class _Search:
         objective = self.problem.objective
         reach = np.broadcast_to(np.asarray(objective.reach, dtype=np.float64), (self.layer.size,))
         most = objective.value(reach) if np.isfinite(reach).all() else np.inf
-        if np.isfinite(self.known) or objective.norm == "l0":
+        if objective.norm == "l0":
+            yield self.known
+            return
+        if np.isfinite(self.known):
+            yield from (share * self.known for share in LIMIT_SHARES)
             yield self.known
             return
         parameters = self.layer.parameters
