@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from repairsolver.property import Conjunction, Property, Region
 from repairsolver.results import Event, Interrupted, Limits, Verdict, VerifyStatus
 from repairsolver.verification.attack import Effort
 from repairsolver.verification.engine import verify_property
+from repairsolver.verification.programs import interruptible
 from repairsolver.verification.tree import Tree, digest
 
 NO_ATTACK = Effort(samples=1, restarts=2, steps=1)
@@ -430,3 +433,16 @@ def test_ties_between_slopes_are_no_matter_of_rounding(seed: int) -> None:
     verdict = verify_property(network, symmetric, effort=NO_ATTACK, record=True)
     assert verdict.certificate is not None
     assert rs.check(verdict.certificate, network=network, property=symmetric).valid
+
+
+def test_work_that_ctrl_c_or_the_clock_leaves_behind() -> None:
+    assert interruptible(lambda: 7, 60.0) == 7
+    with pytest.raises(ZeroDivisionError):
+        interruptible(lambda: 1 // 0, 60.0)
+    never = threading.Event()
+    with pytest.raises(TimeoutError):
+        interruptible(never.wait, 0.01)
+    threading.Timer(0.05, os.kill, [os.getpid(), signal.SIGINT]).start()
+    with pytest.raises(KeyboardInterrupt):
+        interruptible(never.wait, 60.0)
+    never.set()

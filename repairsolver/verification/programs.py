@@ -24,6 +24,9 @@ from repairsolver.verification.run import Run
 
 Result = TypeVar("Result")
 
+# Seconds beyond a solver's time limit after which its answer is not waited for.
+GRACE = 0.5
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Left:
@@ -48,9 +51,10 @@ class Left:
 
 def solve_programs(run: Run, graph: TensorGraph, left: Open, volume: float) -> Verdict:
     """Exact programs, box by box, each with its share of the time."""
-    run.methods.append("milp")
     waiting = [left[slice(number, number + 1)] for number in range(len(left))]
     undecided: list[Open] = []
+    if run.left > 0:
+        run.methods.append("milp")
     while waiting and run.left > 0:
         reached = Left((*undecided, *waiting), volume / len(left))
         run.reach("milp", f"{counted(len(waiting), 'exact program')} to go", reached)
@@ -81,7 +85,13 @@ def _solve_one(run: Run, graph: TensorGraph, box: Open, seconds: float) -> float
     known = {graph_name(graph, run, k): _arrays(low[0], high[0]) for k, (low, high) in box.known.items()}
     rows = _rows(run.queries, index)
     lower, upper = _arrays(box.lower[0], box.upper[0])
-    answer = interruptible(lambda: largest_violation(run.core, lower, upper, rows, known, seconds=seconds))
+    try:
+        answer = interruptible(
+            lambda: largest_violation(run.core, lower, upper, rows, known, seconds=seconds), seconds + GRACE
+        )
+    except TimeoutError:
+        run.say("milp", "stating the program took all its time, so the box stays unproved")
+        return float(box.bound[0])
     if answer.failure:
         run.say("milp", f"the solver failed, so the box stays unproved: {answer.failure}")
     if answer.impossible:
@@ -91,10 +101,13 @@ def _solve_one(run: Run, graph: TensorGraph, box: Open, seconds: float) -> float
     return max(answer.bound, float(box.bound[0]))
 
 
-def interruptible(work: Callable[[], Result]) -> Result:
-    """Do work in a thread of its own: Ctrl-C gets through while a solver computes, which it goes on doing.
+def interruptible(work: Callable[[], Result], seconds: float) -> Result:
+    """Do work in a thread of its own, which Ctrl-C and the end of the time leave behind.
 
-    The thread ends with the solver's time limit, or with the process.
+    That thread ends with the solver's time limit, or with the process.
+
+    Raises:
+        TimeoutError: it takes longer.
     """
     done: Future[Result] = Future()
 
@@ -105,7 +118,7 @@ def interruptible(work: Callable[[], Result]) -> Result:
             done.set_exception(error)
 
     Thread(target=compute, daemon=True).start()
-    return done.result()
+    return done.result(timeout=seconds)
 
 
 def graph_name(graph: TensorGraph, run: Run, position: int) -> str:
