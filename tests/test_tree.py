@@ -121,6 +121,21 @@ def test_a_violation_is_found_after_any_number_of_runs(tmp_path: Path) -> None:
     assert np.array_equal(once.counterexample.input, pieces.counterexample.input)
 
 
+def test_ctrl_c_after_a_violation_was_found_keeps_it() -> None:
+    def stop(event: Event) -> None:
+        if "violation" in event.numbers:
+            raise KeyboardInterrupt
+
+    network = dense_network(3, [3, 12, 12, 2])
+    with pytest.raises(Interrupted) as stopped:
+        verify_property(network, below(network, -0.5), on_event=stop)
+    verdict = stopped.value.result
+    assert isinstance(verdict, Verdict)
+    assert verdict.status is VerifyStatus.VIOLATED
+    assert verdict.counterexample is not None
+    assert not verdict.interrupted
+
+
 def test_a_timeout_is_continued(tmp_path: Path) -> None:
     network, prop = case()
     path = tmp_path / "t.tree"

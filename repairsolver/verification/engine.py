@@ -95,11 +95,18 @@ def verify_property(
         try:
             verdict = _decide(run, effort)
         except KeyboardInterrupt:
-            run.close()
-            raise Interrupted(run.verdict(VerifyStatus.TIMEOUT, interrupted=True)) from None
+            raise Interrupted(_stopped(run)) from None
     if verdict.status in (VerifyStatus.TIMEOUT, VerifyStatus.UNKNOWN):
         run.close()
     return replace(verdict, notes=tuple(run.notes))
+
+
+def _stopped(run: Run) -> Verdict:
+    """What Ctrl-C leaves: a counterexample that was found already is the answer."""
+    if run.found:
+        return run.verdict(VerifyStatus.VIOLATED)
+    run.close()
+    return run.verdict(VerifyStatus.TIMEOUT, interrupted=True)
 
 
 def _decide(run: Run, effort: Effort | None) -> Verdict:

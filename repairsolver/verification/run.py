@@ -120,7 +120,7 @@ class Run:
         before = len(self.notes)
         self.save()
         if self.tree is not None and len(self.notes) == before:
-            kept = self.savable is not None
+            kept = self.savable is not None or self.tree.path.exists()
             self.notes.append(f"Go on with the tree {self.tree.name}." if kept else "No tree yet.")
 
     def verdict(
