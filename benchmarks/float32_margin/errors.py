@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from repairsolver.certificate.boxes import Boxes
-from repairsolver.certificate.checker import Checker, _Part
+from repairsolver.certificate.checker import Checker
 from repairsolver.certificate.layers import layers_of
 from repairsolver.certificate.statement import InvalidError
 from repairsolver.network import Network
@@ -23,13 +23,11 @@ class Measuring(Checker):
         self.executed, self.exact = self.layers, layers_of(network)
         self.errors: list[float] = []
 
-    def _rows(self, part: _Part) -> tuple[Array, Array]:
-        slope, shift = super()._rows(part)
-        b = part.boxes
+    def bounds_of_rows(self, part: Boxes) -> tuple[Array, Array]:
+        slope, shift = super().bounds_of_rows(part)
         self.layers = self.exact
-        plain = super()._rows(
-            _Part(part.node, part.query, Boxes(b.lower, b.upper, b.known, b.slope, b.shift))
-        )
+        # A part of the boxes is all of them, without what was computed about rounding.
+        plain = super().bounds_of_rows(part[:])
         self.layers = self.executed
         several = self.rows[2].shape[1] > 1
         weight = self.weights[part.node].sum(axis=1) if several else np.ones(len(part))

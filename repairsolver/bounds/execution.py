@@ -23,7 +23,9 @@ ABSOLUTE = 1e-17
 ELEMENTARY = 2.0**-20
 # Numbers that may occur in a network, its tensors on the property's boxes included; and terms of a sum.
 LARGEST, TERMS = 2.0**39, 2**21
-MARGIN = 1.001
+# Above what the checker's loosest sums add (5 times 2^-20 a layer), and no more: where its bounds differ from
+# these, it may take the other slope of a ReLU, and a proof may hang on that.
+MARGIN = 1 + 2.0**-16
 
 
 def roundings(node: Node) -> tuple[float, float]:

@@ -6,10 +6,9 @@ A backward step replaces rows R over a tensor y by rows P over the tensor x that
 
 - y = M x + c: P = fl(R M) errs by at most $\gamma |R| |M|$, at x by at most $\gamma |R| |M| |x|$; all
   of this and the error of fl(R c) is at most |R| s, with s = gamma (|M| |x| + |c|) computed once a box.
-- y = phi(x): each entry of P is the slope of one line times an entry of R, one rounding, whose effect
-  2 u |P| |x| is part of what the next step takes off if that is affine and reads nothing else, and is
-  taken off at once otherwise; shifts are widened by gamma times themselves, which covers their products
-  with max(R, 0) and min(R, 0).
+- y = phi(x): each entry of P is the slope of one line times an entry of R, one rounding; shifts are
+  moved apart by its effect, 2 u |slope| |x|, and by gamma times themselves, which covers their products with
+  max(R, 0) and min(R, 0).
 
 In float32 arithmetic "the network" is any execution of it: each layer's result is moved by its own rounding
 (see `layers`), hulls are widened by that, and a backward step takes off |R| times it, too.
@@ -134,8 +133,6 @@ def pull(layers: list[Layer], boxes: Boxes, rows: dict[int, Array], shift: Array
             gain = gain - times(here, boxes.slip[position])
         else:
             parts, gain = _through_bend(layer, boxes, position, here)
-            if not layer.alone:
-                gain = gain - times(np.abs(parts[0]), above(2 * UNIT * reach[layer.inputs[0]]))
         # Two roundings, and the underflows of all entries.
         floor = TINY * (1 + sum(reach[k].sum(axis=1, keepdims=True) for k in (*layer.inputs, position)))
         shift = down(shift + down(down(gain) - floor))
@@ -162,27 +159,27 @@ def _through_bend(layer: Bend, boxes: Boxes, position: int, here: Array) -> tupl
         parts, gain = _through_pool(layer.operator.windows, lower, upper, here)
         return parts, down(gain - lost)
     if position not in boxes.relaxed:
-        boxes.relaxed[position] = _widened(lines(layer.operator, lower, upper), boxes.slip[position])
+        line = lines(layer.operator, lower, upper)
+        boxes.relaxed[position] = _widened(line, boxes.slip[position], boxes.reach[layer.inputs[0]])
     line = boxes.relaxed[position]
     negative = np.minimum(here, 0)
-    gain = times(negative, line.upper_shift)
     np.maximum(here, 0, out=here)
-    if line.lower_shift is not None:
-        gain = down(gain + times(here, line.lower_shift))
+    gain = down(times(negative, line.upper_shift) + times(here, line.lower_shift))
     here *= line.lower_slope[:, None]
     negative *= line.upper_slope[:, None]
     here += negative
     return [here], gain
 
 
-def _widened(line: Lines, slip: Array) -> Lines:
-    """Shifts moved apart by the layer's own rounding, and by that of their products with rows."""
-    share = 2 * gamma(line.upper_shift.shape[1])
-    lower, upper = line.lower_shift, line.upper_shift
-    if slip.any():
-        lower, upper = down((0.0 if lower is None else lower) - slip), up(upper + slip)
-    upper = up(upper + share * np.abs(upper))
-    lower = None if lower is None else down(lower - share * np.abs(lower))
+def _widened(line: Lines, slip: Array, reach: Array) -> Lines:
+    """Shifts moved apart by the layer's own rounding and by that of slopes and shifts times rows."""
+    share = 2 * gamma(reach.shape[1])
+
+    def lost(slope: Array, shift: Array) -> Array:
+        return above(slip + 4 * UNIT * np.abs(slope) * reach + share * np.abs(shift))
+
+    lower = down(line.lower_shift - lost(line.lower_slope, line.lower_shift))
+    upper = up(line.upper_shift + lost(line.upper_slope, line.upper_shift))
     return Lines(line.lower_slope, lower, line.upper_slope, upper)
 
 
@@ -244,5 +241,5 @@ def _affine_hull(layer: Affine, parts: list[Interval]) -> tuple[Interval, Array,
     linear, constant = above(size + spread), np.abs(layer.constant)
     loss = up(spread + above(gamma(2 * layer.terms) * (linear + constant)))
     whole = above(linear + constant)
-    slip = gamma(layer.terms) * linear + gamma(len(constant)) * constant + 4 * UNIT * whole
+    slip = gamma(layer.terms) * linear + gamma(len(constant)) * constant
     return (down(centre - loss), up(centre + loss)), whole, above(slip)

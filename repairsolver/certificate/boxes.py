@@ -6,23 +6,27 @@ a half-space or a smaller box is valid if no relevant point contradicts it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from repairsolver.certificate.arithmetic import TINY, above, ball, down, gamma, times, up
 from repairsolver.certificate.relaxation import Lines
 from repairsolver.results import Array
 
 Interval = tuple[Array, Array]
+Positions = NDArray[np.int64]
 
 
 @dataclass(slots=True, eq=False)
 class Boxes:
     """Boxes [b, n], bounds of pre-activations by position, and a half-space a x + k <= 0 for each.
 
-    The half-space is a [b, n] and k [b, 1], zero for none. By position, `hull` holds interval bounds,
-    `reach` the largest magnitudes, [b, size], `slip` the rounding of a step and `relaxed` the lines.
+    The half-space is a [b, n] and k [b, 1], zero for none; `node` and `query` [b] say where in a tree a box
+    stands and what is asked there. By position, `hull` holds interval bounds, `reach` the largest
+    magnitudes, [b, size], `slip` the rounding of a step and `relaxed` the lines: none of them is passed on.
     """
 
     lower: Array
@@ -30,10 +34,35 @@ class Boxes:
     known: dict[int, Interval]
     slope: Array
     shift: Array
+    node: Positions = field(default_factory=lambda: np.zeros(0, np.int64))
+    query: Positions = field(default_factory=lambda: np.zeros(0, np.int64))
     hull: list[Interval] = field(default_factory=list)
     reach: list[Array] = field(default_factory=list)
     slip: list[Array] = field(default_factory=list)
     relaxed: dict[int, Lines] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.lower)
+
+    def __getitem__(self, index: NDArray[np.bool_] | slice) -> Boxes:
+        return _mapped(lambda arrays: arrays[0][index], [self])
+
+
+def joined(first: Boxes, second: Boxes) -> Boxes:
+    """All boxes of both."""
+    return _mapped(np.concatenate, [first, second])
+
+
+def _mapped(make: Callable[[list[Array]], Array], parts: list[Boxes]) -> Boxes:
+    def each(name: str) -> Array:
+        return make([getattr(part, name) for part in parts])
+
+    known = {
+        k: (make([part.known[k][0] for part in parts]), make([part.known[k][1] for part in parts]))
+        for k in parts[0].known
+    }
+    node, query = each("node").astype(np.int64), each("query").astype(np.int64)
+    return Boxes(each("lower"), each("upper"), known, each("slope"), each("shift"), node, query)
 
 
 def minimum(boxes: Boxes, slope: Array, shift: Array) -> Array:

@@ -13,11 +13,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from repairsolver.certificate.arithmetic import above, down, gamma, times
 from repairsolver.certificate.bounds import pull, reach_of, root_bounds, tighten
-from repairsolver.certificate.boxes import Boxes, Interval, contract, minimum
+from repairsolver.certificate.boxes import Boxes, contract, joined, minimum
 from repairsolver.certificate.format import read_certificate
 from repairsolver.certificate.layers import layers_of
 from repairsolver.certificate.statement import InvalidError, identify, logits, stacked
@@ -52,24 +51,6 @@ class CheckResult:
 
     def __bool__(self) -> bool:
         raise TypeError("a CheckResult has no truth value: use result.valid")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Part:
-    """Boxes to examine: their node in the tree, their query, what is known from the boxes around them."""
-
-    node: NDArray[np.int64]
-    query: NDArray[np.int64]
-    boxes: Boxes
-
-    def __len__(self) -> int:
-        return len(self.node)
-
-    def __getitem__(self, index: NDArray[np.bool_] | slice) -> _Part:
-        b = self.boxes
-        known = {k: (low[index], high[index]) for k, (low, high) in b.known.items()}
-        boxes = Boxes(b.lower[index], b.upper[index], known, b.slope[index], b.shift[index])
-        return _Part(self.node[index], self.query[index], boxes)
 
 
 def check(
@@ -153,15 +134,15 @@ class Checker:
         """Examine the whole forest, depth first; returns the number of boxes, or raises at a wrong leaf."""
         roots = np.arange(len(self.lower))
         known = root_bounds(self.layers, self.lower, self.upper)
-        nothing = np.zeros_like(self.lower), np.zeros((len(roots), 1))
-        stack = [_Part(roots, roots, Boxes(self.lower, self.upper, known, *nothing))]
+        half_space = np.zeros_like(self.lower), np.zeros((len(roots), 1))
+        stack = [Boxes(self.lower, self.upper, known, *half_space, roots, roots)]
         examined = 0
         while stack:
             if time.monotonic() > until:
                 raise InvalidError(f"The time was up after {examined} boxes.")
             part = stack.pop()
             while stack and len(part) + len(stack[-1]) <= BATCH:
-                part = _joined(part, stack.pop())
+                part = joined(part, stack.pop())
             if len(part) > BATCH:
                 stack.append(part[BATCH:])
                 part = part[:BATCH]
@@ -170,70 +151,45 @@ class Checker:
                 stack.append(self._examine(part))
         return examined
 
-    def _examine(self, part: _Part) -> _Part:
+    def _examine(self, part: Boxes) -> Boxes:
         """Prove what can be proved; the halves of the boxes that are left."""
-        tighten(self.layers, part.boxes)
-        slope, shift = self._rows(part)
-        proved = (minimum(part.boxes, slope[:, -1:], shift[:, -1:]) > 0)[:, 0]
-        lower, upper = self._hull(part, slope, shift)
+        tighten(self.layers, part)
+        slope, shift = self.bounds_of_rows(part)
+        proved = (minimum(part, slope[:, -1:], shift[:, -1:]) > 0)[:, 0]
+        # The half-space of the box around takes part as one more row.
+        slopes = np.concatenate([slope, part.slope[:, None]], axis=1)
+        lower, upper = contract(part, slopes, np.concatenate([shift, part.shift], axis=1))
         alive = ~(proved | (lower > upper).any(axis=1))
         wrong = part.node[alive & (self.axis[part.node] < 0)]
         if wrong.size:
             raise InvalidError(
                 f"Leaf {wrong[0]} is not proved: the linear bound of its combined rows is not positive."
             )
-        boxes = Boxes(lower, upper, part.boxes.known, slope[:, -1], shift[:, -1:])
-        return self._halves(_Part(part.node, part.query, boxes)[alive])
+        return self._halves(
+            Boxes(lower, upper, part.known, slope[:, -1], shift[:, -1:], part.node, part.query)[alive]
+        )
 
-    def _rows(self, part: _Part) -> tuple[Array, Array]:
+    def bounds_of_rows(self, part: Boxes) -> tuple[Array, Array]:
         """Linear bounds of every row g_r(x) = C y + D x - d, and last of their weighted sum."""
         output, inputs, bound = (rows[part.query] for rows in self.rows)
         weight = self.weights[part.node][:, None]
         last, shift = len(self.layers), -bound
         if output.shape[1] > 1:
-            share = gamma(output.shape[1])
             # The rounding of the sum, at the largest outputs and inputs.
-            boxes = part.boxes
-            pull_reach = reach_of(self.layers, boxes, last)
-            lost = times(weight @ np.abs(output), pull_reach[last]) + times(
-                weight @ np.abs(inputs), pull_reach[0]
-            )
-            lost = above(share * (lost + (weight @ np.abs(bound)[:, :, None])[:, :, 0]))
-            mixed = -(weight @ bound[:, :, None])[:, :, 0]
-            shift = np.concatenate([shift, down(down(mixed) - lost)], axis=1)
+            reach = reach_of(self.layers, part, last)
+            size = times(weight @ np.abs(output), reach[last]) + times(weight @ np.abs(inputs), reach[0])
+            size = size + times(weight, np.abs(bound))
+            lost = above(gamma(output.shape[1]) * size)
+            shift = np.concatenate([shift, down(down(-times(weight, bound)) - lost)], axis=1)
             output = np.concatenate([output, weight @ output], axis=1)
             inputs = np.concatenate([inputs, weight @ inputs], axis=1)
-        return pull(self.layers, part.boxes, {last: output, 0: inputs}, shift)
+        return pull(self.layers, part, {last: output, 0: inputs}, shift)
 
-    def _hull(self, part: _Part, slope: Array, shift: Array) -> Interval:
-        """The box contracted by all rows and by the half-space of the box around it."""
-        boxes = part.boxes
-        slopes = np.concatenate([slope, boxes.slope[:, None]], axis=1)
-        return contract(boxes, slopes, np.concatenate([shift, boxes.shift], axis=1))
-
-    def _halves(self, part: _Part) -> _Part:
+    def _halves(self, part: Boxes) -> Boxes:
         axis, value = self.axis[part.node][:, None], self.value[part.node][:, None]
-        first, second = self.child[part.node], self.child[part.node] + 1
-        boxes = part.boxes
-        here = np.arange(boxes.lower.shape[1]) == axis
-        upper = np.where(here, np.minimum(boxes.upper, value), boxes.upper)
-        lower = np.where(here, np.maximum(boxes.lower, value), boxes.lower)
-        below = replace(part, node=first, boxes=replace(boxes, upper=upper))
-        beyond = replace(part, node=second, boxes=replace(boxes, lower=lower))
-        both = _joined(below, beyond)
+        first, here = self.child[part.node], np.arange(part.lower.shape[1]) == axis
+        upper = np.where(here, np.minimum(part.upper, value), part.upper)
+        lower = np.where(here, np.maximum(part.lower, value), part.lower)
+        both = joined(replace(part, node=first, upper=upper), replace(part, node=first + 1, lower=lower))
         # A value outside the box leaves one half empty: nothing is to be proved there.
-        return both[np.all(both.boxes.lower <= both.boxes.upper, axis=1)]
-
-
-def _joined(first: _Part, second: _Part) -> _Part:
-    a, b = first.boxes, second.boxes
-
-    known = {k: (_both(low, b.known[k][0]), _both(high, b.known[k][1])) for k, (low, high) in a.known.items()}
-    corners = _both(a.lower, b.lower), _both(a.upper, b.upper)
-    boxes = Boxes(*corners, known, _both(a.slope, b.slope), _both(a.shift, b.shift))
-    node, query = (np.concatenate(pair) for pair in ((first.node, second.node), (first.query, second.query)))
-    return _Part(node, query, boxes)
-
-
-def _both(x: Array, y: Array) -> Array:
-    return np.concatenate([x, y])
+        return both[np.all(both.lower <= both.upper, axis=1)]

@@ -7,7 +7,6 @@ within relative * s + absolute of y. Both are 0 in real arithmetic.
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -50,13 +49,11 @@ class Bend:
     """An activation or a max-pool of one tensor.
 
     Args:
-        alone: its input is the output of an affine layer that nothing else reads.
         copied: its input is made entry by entry, by scaling and selection, of the outputs of an activation.
     """
 
     inputs: tuple[int, ...]
     operator: ops.Activation | ops.MaxPool
-    alone: bool
     copied: bool
     relative: float = 0.0
     absolute: float = 0.0
@@ -69,7 +66,6 @@ def layers_of(network: Network, arithmetic: str = "real") -> list[Layer]:
     """Every node; a tensor is named by its position, 0 for the input and k + 1 for node k."""
     positions = {network.input_name: 0} | {node.name: k for k, node in enumerate(network.nodes, start=1)}
     shapes = [network.input_shape, *(node.shape for node in network.nodes)]
-    readers = Counter(name for node in network.nodes for name in node.inputs)
     layers: list[Layer] = []
     copies = [False]
     for node in network.nodes:
@@ -79,9 +75,7 @@ def layers_of(network: Network, arithmetic: str = "real") -> list[Layer]:
         elif isinstance(node.operator, ops.Softmax):
             raise TypeError(f"{node.name}: a softmax is removed before")
         else:
-            source = inputs[0]
-            alone = source > 0 and readers[node.inputs[0]] == 1 and isinstance(layers[source - 1], Affine)
-            layers.append(Bend(inputs, node.operator, alone, copies[source]))
+            layers.append(Bend(inputs, node.operator, copies[inputs[0]]))
         moved = isinstance(node.operator, ops.Scale | ops.Select) and copies[inputs[0]]
         copies.append(moved or not isinstance(node.operator, ops.Linear | ops.MaxPool))
     if arithmetic == "real":

@@ -29,10 +29,10 @@ HALF = 0.5 + 2.0**-20
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lines:
-    """The lines, each array [b, size]; a lower shift of None is 0."""
+    """The lines, each array [b, size]."""
 
     lower_slope: Array
-    lower_shift: Array | None
+    lower_shift: Array
     upper_slope: Array
     upper_shift: Array
 
@@ -80,7 +80,7 @@ def lines(operator: ops.Activation, lower: Array, upper: Array) -> Lines:
             low, high = np.minimum(lower, 0), np.maximum(upper, 0)
             chord = _ratio(high, high - low)
             shift = np.maximum(up(-chord * low), up(up(1 - chord) * high))
-            return Lines((chord > HALF).astype(np.float64), None, chord, shift)
+            return Lines((chord > HALF).astype(np.float64), np.zeros_like(low), chord, shift)
         case ops.LeakyRelu(slope):
             low, high = np.minimum(lower, 0), np.maximum(upper, 0)
             share = _ratio(high, high - low)
