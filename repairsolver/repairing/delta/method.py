@@ -194,7 +194,10 @@ def _nothing_to_do(session: Session, verdict: Verdict | None) -> Repair:
 def _result(session: Session, decision: str, points: PointSet | None, keep: PointSet | None) -> Repair:
     chosen = session.best or session.last
     if session.best is not None:
-        status, message = RepairStatus.REPAIRED, f"the repaired network has the property, {_least(session)}"
+        status, message = (
+            RepairStatus.REPAIRED,
+            f"the repaired network is proved to have the property; {_least(session)}",
+        )
     else:
         late = session.remaining <= 0
         status = RepairStatus.TIMEOUT if late else RepairStatus.UNKNOWN
@@ -219,10 +222,10 @@ def _result(session: Session, decision: str, points: PointSet | None, keep: Poin
 def _least(session: Session) -> str:
     """How small the change is, in words."""
     if session.best is not None and session.best.cost - session.lower <= session.gap * session.best.cost:
-        return f"proved; its change is minimal up to {session.gap:.2%}"
+        return f"its change is minimal up to {session.gap:.2%}"
     if session.lower > 0:
-        return f"proved; its change is not proved minimal: at least {session.lower:.6g}"
-    return "proved; its change is not proved minimal, and no lower bound is known"
+        return f"its change is not proved minimal: at least {session.lower:.6g}"
+    return "its change is not proved minimal, and no lower bound is known"
 
 
 def _repair(

@@ -1,0 +1,151 @@
+"""Repair corrupted MNIST images: `python -m benchmarks.mnist_points`; see the README beside this file."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+import repairsolver as rs
+from benchmarks.mnist_points.images import attacked, decided, fog, load_images
+from benchmarks.record import Recorder, data_folder
+from repairsolver.results import Array
+
+NETWORKS = ("mnist_relu_3_100", "mnist_relu_9_100", "mnist_relu_9_200")
+CORRUPTIONS = ("fog", "attack")
+POOL = 9000
+"""The first image that is kept, not measured."""
+
+COLUMNS = (
+    "network",
+    "corruption",
+    "layer",
+    "norm",
+    "points",
+    "kept_points",
+    "status",
+    "efficacy",
+    "drawdown",
+    "generalisation",
+    "clean_before",
+    "clean_after",
+    "corrupted_before",
+    "corrupted_after",
+    "cost",
+    "lower_bound",
+    "entries",
+    "seconds",
+    "timeout",
+)
+
+
+def main() -> None:
+    """Repair every layer of every network in turn, one row each."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.mnist_points", description=__doc__)
+    parser.add_argument("--networks", default=",".join(NETWORKS), help="with commas between them")
+    parser.add_argument("--corruptions", default=",".join(CORRUPTIONS), help="fog, attack")
+    parser.add_argument("--layers", default="", help="numbers from 0, with commas; all layers without it")
+    parser.add_argument("--norm", default="l2", choices=("l1", "l2", "linf"))
+    parser.add_argument("--points", type=int, default=100, help="wrong corrupted images to repair")
+    parser.add_argument("--keep", type=int, default=200, help="clean images whose decision is kept")
+    parser.add_argument("--timeout", type=float, default=60.0, help="seconds for one repair")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--resume", action="store_true", help="keep the rows of an earlier run")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "points.csv")
+    arguments = parser.parse_args()
+    recorder = Recorder(arguments.out, COLUMNS, seed=arguments.seed, resume=arguments.resume)
+    folder = data_folder("mnist")
+    images, labels = load_images(folder)
+    for name in arguments.networks.split(","):
+        network = rs.load_network(folder / "onnx" / f"{name}.onnx")
+        for corruption in arguments.corruptions.split(","):
+            if corruption == "fog":
+                corrupted = fog(images, arguments.seed)
+            else:
+                corrupted = attacked(network, images, labels)
+            task = Task(network, name, corruption, images, labels, corrupted)
+            wanted = range(len(network.affine_layers))
+            chosen = [int(k) for k in arguments.layers.split(",")] if arguments.layers else wanted
+            for index in chosen:
+                layer = network.affine_layers[index].layer
+                if not recorder.has(network=name, corruption=corruption, layer=layer, norm=arguments.norm):
+                    row = task.run(layer, arguments)
+                    recorder.add(row)
+                    print({key: row[key] for key in COLUMNS if row[key] is not None}, flush=True)
+
+
+class Task:
+    """One network and one corruption: what is repaired, kept and measured."""
+
+    def __init__(
+        self,
+        network: rs.Network,
+        name: str,
+        corruption: str,
+        images: Array,
+        labels: np.ndarray,
+        corrupted: Array,
+    ) -> None:
+        self.network, self.name, self.corruption = network, name, corruption
+        self.images, self.labels, self.corrupted = images, labels, corrupted
+        self.wrong = np.flatnonzero(decided(network, corrupted[:POOL]) != labels[:POOL])
+
+    def run(self, layer: str, arguments: argparse.Namespace) -> dict[str, object]:
+        """Repair one layer and measure it on images that it has not seen."""
+        chosen = self.wrong[: arguments.points]
+        kept = self.images[POOL : POOL + arguments.keep]
+        nowhere = rs.Property((), self.network.input_size, self.network.output_size, name="no region")
+        fix = rs.repair(
+            self.network,
+            nowhere,
+            layers=layer,
+            norm=arguments.norm,
+            points=rs.PointSet(self.corrupted[chosen], self.labels[chosen], name=self.corruption),
+            keep=rs.PointSet(kept, name="clean images") if arguments.keep else None,
+            limits=rs.Limits(seconds=arguments.timeout),
+            seed=arguments.seed,
+        )
+        return {
+            "network": self.name,
+            "corruption": self.corruption,
+            "layer": layer,
+            "norm": arguments.norm,
+            "points": len(chosen),
+            "kept_points": arguments.keep,
+            "status": fix.status,
+            **self.measured(fix.network, chosen),
+            "cost": fix.cost,
+            "lower_bound": fix.lower_bound,
+            "entries": None if fix.edit is None else fix.edit.count,
+            "seconds": fix.seconds,
+            "timeout": arguments.timeout,
+        }
+
+    def measured(self, repaired: rs.Network | None, chosen: np.ndarray) -> dict[str, float | None]:
+        """Shares of right decisions: of the repaired points, and of the others of the first 9,000."""
+        others = np.setdiff1d(np.arange(POOL), chosen)
+        clean, corrupted = self.images[others], self.corrupted[others]
+        before = [self.right(self.network, x, others) for x in (clean, corrupted)]
+        if repaired is None:
+            after: list[float | None] = [None, None, None]
+        else:
+            sets = ((self.corrupted[chosen], chosen), (clean, others), (corrupted, others))
+            after = [self.right(repaired, x, index) for x, index in sets]
+        return {
+            "efficacy": after[0],
+            "drawdown": None if after[1] is None else before[0] - after[1],
+            "generalisation": None if after[2] is None else after[2] - before[1],
+            "clean_before": before[0],
+            "clean_after": after[1],
+            "corrupted_before": before[1],
+            "corrupted_after": after[2],
+        }
+
+    def right(self, network: rs.Network, images: Array, index: np.ndarray) -> float:
+        """The share of right decisions of the network's file."""
+        return float((decided(network, images) == self.labels[index]).mean())
+
+
+if __name__ == "__main__":
+    main()
