@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,17 +16,19 @@ from random_networks import dense_network, random_box, random_network, random_pr
 from rational import dot, fractions
 from scipy.special import expit
 from test_certificate_checker import below, exact_minimum
+from typer.testing import CliRunner
 
 import repairsolver as rs
 from repairsolver.certificate import arithmetic, bounds
 from repairsolver.certificate.boxes import Boxes
 from repairsolver.certificate.layers import Affine, layers_of
+from repairsolver.cli.main import app
 from repairsolver.errors import NetworkError, UnsupportedOperatorError
 from repairsolver.network import Network, load_network
 from repairsolver.network.float32 import EXACT, ROUNDED, float32_box, require_float32
 from repairsolver.network.lowering import SUPPORTED
 from repairsolver.network.replay import replay
-from repairsolver.property import Property, Region
+from repairsolver.property import Property, Region, write_property
 from repairsolver.results import Certificate, Limits, VerifyStatus
 from repairsolver.verification.engine import verify_property
 from repairsolver.verification.replay import into_box
@@ -291,3 +294,18 @@ def test_the_answer_says_what_is_covered() -> None:
     assert "float32 execution" in rs.check(verdict.certificate, network=network, property=prop).reason
     with pytest.raises(ValueError, match="'real' or 'float32'"):
         rs.verify(network, prop, arithmetic="bfloat16")  # type: ignore[arg-type]
+
+
+def test_the_command_line_proves_and_checks_the_claim(tmp_path: Path) -> None:
+    network = dense_network(0, [2, 4, 1])
+    net, prop, proof = (str(tmp_path / name) for name in ("n.onnx", "p.vnnlib", "c.cert"))
+    Path(net).write_bytes(network.model)
+    Path(prop).write_text(write_property(below(network, -1e3, -np.ones(2), np.ones(2))))
+    asked = ["verify", net, prop, "--arithmetic", "float32", "--certificate", proof, "--quiet"]
+    proved = CliRunner().invoke(app, asked)
+    assert proved.exit_code == 0
+    assert proved.stdout.startswith("unsat\n")
+    assert "every float32 execution" in proved.stdout
+    checked = CliRunner().invoke(app, ["check", proof, "--network", net, "--property", prop])
+    assert checked.stdout.startswith("valid\n")
+    assert "every float32 execution" in checked.stdout
