@@ -76,7 +76,7 @@ def _steps(a: Arguments, kind: str) -> list[Requirement]:
         _whole(a["kernel_size"], "kernel_size", kind),
         _whole(a["strides"], "strides", kind),
         _whole(a["dilation_rate"], "dilation_rate", kind),
-        require("stride or dilation", both, text),
+        *([require("stride or dilation", both, text)] if kind[:4] == "Conv" else []),
     ]
 
 

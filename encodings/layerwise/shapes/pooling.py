@@ -6,7 +6,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from layerwise.shapes.convolution import CHANNELS, SIZE_ERROR, fits, join, reach, split, windows
-from layerwise.shapes.rule import Argument, Arguments, Function, Outcome, Rule, need_rank, positive, require
+from layerwise.shapes.rule import (
+    Argument,
+    Arguments,
+    Function,
+    Outcome,
+    RankMismatch,
+    Rule,
+    need_rank,
+    positive,
+    require,
+)
 from layerwise.shapes.terms import Shape, choose, every, floor_div
 
 FORMAT = Argument("data_format", "flag", "channels_last", choices=CHANNELS)
@@ -79,6 +89,9 @@ def _torch_pool(kind: str, dims: int, dilated: bool) -> Function:
         half = every(2 * p <= k for _, k, _, p, _ in rows)
         whole = every(v >= 1 for v in (*a["kernel_size"], *steps, *dilation))
         held = every(n + 2 * p >= reach(k, d) for n, k, _, p, d in rows)
+        if kind == "AvgPool3d":
+            # Torch compares with the size before padding here, and only here.
+            held = every([held, *(n >= k for n, k, _, _, _ in rows)])
         needs = (
             require(
                 "kernel_size", whole, f"{kind}: kernel {a['kernel_size']} and stride {steps} must be positive"
@@ -105,11 +118,12 @@ def _torch_pad(kind: str, dims: int) -> Function:
     """The last axis comes first; negative amounts crop."""
 
     def function(inputs: Sequence[Shape], a: Arguments) -> Outcome:
-        need_rank(inputs[0], dims + 1, kind=kind)
-        channels, *sizes = inputs[0]
+        if len(inputs[0]) < dims:
+            raise RankMismatch(f"{kind} pads {dims} axes, the input has {len(inputs[0])} after the batch")
+        kept, sizes = inputs[0][: len(inputs[0]) - dims], inputs[0][len(inputs[0]) - dims :]
         pairs = [a["padding"][2 * i] + a["padding"][2 * i + 1] for i in range(dims)]
         out = tuple(n + p for n, p in zip(sizes, reversed(pairs), strict=True))
-        return Outcome((channels, *out), (positive(out, kind),))
+        return Outcome((*kept, *out), (positive(out, kind),))
 
     return function
 

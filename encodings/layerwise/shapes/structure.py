@@ -137,9 +137,11 @@ def _dot(inputs: Sequence[Shape], a: Arguments) -> Outcome:
 def _matmul(inputs: Sequence[Shape], a: Arguments) -> Outcome:
     left, right = inputs
     if len(left) != len(right) or len(left) < 2:
-        raise RankMismatch(f"MatMul of {left} and {right}: two axes after equal leading ones are needed")
-    need = every([left[-1] == right[-2], same_shape(left[:-2], right[:-2])])
-    return Outcome((*left[:-1], right[-1]), (require("inner sizes", need, f"MatMul of {left} and {right}"),))
+        raise RankMismatch(f"MatMul of {left} and {right}: two axes after as many leading ones are needed")
+    lead = _broadcast([left[:-2], right[:-2]], "MatMul", strict=False)
+    need = every([left[-1] == right[-2], *(n.holds for n in lead.requirements)])
+    text = f"MatMul of {left} and {right}"
+    return Outcome((*lead.shape, left[-2], right[-1]), (require("inner sizes", need, text),))
 
 
 def _shuffle(inputs: Sequence[Shape], a: Arguments) -> Outcome:
@@ -209,7 +211,6 @@ def torch() -> list[Rule]:
     strict = Argument("strict", "flag", False)
     return [
         *(Rule(kind, _same) for kind in POINTWISE_TORCH.split()),
-        Rule("Dropout2d", partial(_ranked, "Dropout2d", 3)),
         Rule("Flatten", _torch_flatten, ends, error="Dimension out of range"),
         Rule(
             "View", _view, (Argument("shape", "target", size=-1),), error="shape is invalid for input of size"

@@ -1,0 +1,141 @@
+"""Repairs of random models, real bugs, and the layer rules against real frameworks."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from benchmarks.architecture.matching import same_repair
+from benchmarks.architecture.rules import COLUMNS as RULE_COLUMNS
+from benchmarks.architecture.rules import check_rules
+from benchmarks.record import Recorder, data_folder
+from repairsolver.architecture.costs import Costs
+from repairsolver.architecture.reading import read_model
+from repairsolver.architecture.repair import ArchitectureRepair, repair_model
+
+RESULTS = Path(__file__).parent / "results"
+COLUMNS = (
+    "set",
+    "id",
+    "status",
+    "price",
+    "edits",
+    "inserted",
+    "removed",
+    "kept_arguments",
+    "proved",
+    "search_seconds",
+    "proof_seconds",
+    "first",
+    "first_kind",
+    "top3",
+    "top3_kind",
+    "fewest_known",
+    "text",
+)
+# The random models hold their inputs as literal tensors, which a repair should not touch.
+RANDOM = Costs(input_layout=10**6, layout=10**6)
+
+
+def main() -> None:
+    """One row for each model."""
+    arguments = _arguments()
+    if arguments.set in ("torch", "keras"):
+        recorder = Recorder(RESULTS / f"rules_{arguments.set}.csv", RULE_COLUMNS, seed=arguments.seed)
+        wrong = check_rules(recorder, arguments.set, arguments.calls, arguments.seed)
+        total = sum(int(row["calls"]) for row in recorder.rows)
+        print(f"{total} calls, {wrong} unexplained disagreements")
+        return
+    recorder = Recorder(RESULTS / f"{arguments.set}.csv", COLUMNS, resume=arguments.resume)
+    for name, case in _cases(arguments.set):
+        if not recorder.has(id=name):
+            costs = RANDOM if arguments.set == "random" else Costs()
+            fix = repair_model(read_model(case), costs, prove=arguments.proof > 0, seconds=arguments.proof)
+            recorder.add({"set": arguments.set, "id": name, **_row(fix), **_agreement(fix, case)})
+    print(_summary(recorder.rows))
+
+
+def _cases(name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    if name == "random":
+        for line in (data_folder("exais") / "random_models.jsonl").read_text().splitlines():
+            case = json.loads(line)
+            yield str(case["id"]), case
+    else:
+        for case in json.loads((data_folder("arch_bugs") / "cases.json").read_text())["cases"]:
+            yield case["id"], case
+
+
+def _row(fix: ArchitectureRepair) -> dict[str, object]:
+    numbers = sum(len(layer.args) for layer in fix.model.layers)
+    changed = sum(edit.operation == "set" for edit in fix.edits)
+    return {
+        "status": fix.status,
+        "price": fix.cost,
+        "edits": sum(edit.cost > 0 for edit in fix.edits),
+        "inserted": sum(edit.operation == "insert" for edit in fix.edits),
+        "removed": sum(edit.operation == "remove" for edit in fix.edits),
+        "kept_arguments": 1 - changed / max(numbers, 1),
+        "proved": fix.proved,
+        "search_seconds": fix.seconds[0],
+        "proof_seconds": fix.seconds[1],
+        "text": "; ".join(map(str, fix.edits)),
+    }
+
+
+def _agreement(fix: ArchitectureRepair, case: dict[str, Any]) -> dict[str, object]:
+    """Whether the accepted repair comes first, or among the first three: exactly, or but for its numbers."""
+    accepted = case.get("fix_edits")
+    if accepted is None:
+        return dict.fromkeys(("first", "first_kind", "top3", "top3_kind", "fewest_known"), "")
+    ranked = [fix.edits, *fix.alternatives][:3]
+    exact = [same_repair(edits, accepted, values=True) for edits in ranked]
+    alike = [same_repair(edits, accepted, values=False) for edits in ranked]
+    return {
+        "first": exact[0],
+        "first_kind": alike[0],
+        "top3": any(exact),
+        "top3_kind": any(alike),
+        "fewest_known": case["known_min_edits"],
+    }
+
+
+def _summary(rows: list[dict[str, str]]) -> str:
+    count = len(rows)
+
+    def mean(name: str) -> float:
+        return sum(float(row[name]) for row in rows) / count
+
+    def share(name: str) -> str:
+        return f"{sum(row[name] == 'True' for row in rows)} of {count}"
+
+    done = sum(row["status"] in ("repaired", "valid") for row in rows)
+    lines = [
+        f"valid after repair: {done} of {count}; proved cheapest: {share('proved')}",
+        f"search: mean {mean('search_seconds'):.3f} s; proof: mean {mean('proof_seconds'):.2f} s",
+        f"inserted layers: {mean('inserted'):.2f}; removed: {mean('removed'):.2f}; price {mean('price'):.1f}",
+    ]
+    if rows[0]["first"]:
+        names = ("first", "first_kind", "top3", "top3_kind")
+        lines += [f"accepted repair, {name}: {share(name)}" for name in names]
+        more = sum(int(row["edits"]) > int(row["fewest_known"]) for row in rows)
+        lines.append(f"more edits than the fewest known: {more}")
+    return "\n".join(lines)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.architecture", description=__doc__)
+    parser.add_argument("set", choices=("random", "bugs", "torch", "keras"))
+    parser.add_argument(
+        "--proof", type=float, default=5.0, help="seconds for each decision of z3; 0: no proof"
+    )
+    parser.add_argument("--calls", type=int, default=1000, help="calls for each layer type (torch, keras)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--resume", action="store_true")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
