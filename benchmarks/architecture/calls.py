@@ -180,6 +180,8 @@ def explained(call: Call, rule: Shape | None, found: Shape | None) -> str:
     if call.framework == "torch" and rule is None and found is not None:
         if call.kind == "MatMul" and rank == 1:
             return "torch multiplies over the batch axis"
+        if call.kind.startswith("ZeroPad") and rank < digits[-1]:
+            return "torch pads the batch axis too"
         unbatched = (rank == digits[-1]) if digits else call.kind in _UNBATCHED and rank == 1
         if unbatched:
             return "torch reads the batch axis as channels or positions of one sample"
