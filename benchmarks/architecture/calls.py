@@ -22,9 +22,6 @@ LEFT_OUT = {
         "Activation",
         "ActivityRegularization",
         "Embedding",
-        "Dot",
-        "Permute",
-        "Reshape",
     ),
     "torch": ("Embedding", "PixelShuffle", "Flatten", "Upsample"),
 }
@@ -56,11 +53,11 @@ def draw(framework: str, kind: str, rng: random.Random) -> Call:
     inputs = [first]
     for _ in range(count - 1):
         inputs.append(tuple(n if rng.random() < 0.85 else rng.randint(1, 4) for n in first))
-    args = {a.name: _value(a, kind, first, rng) for a in rule.arguments}
+    args = {a.name: _value(a, framework, first, rng) for a in rule.arguments}
     return Call(framework, kind, args, tuple(inputs))
 
 
-def _value(argument: Argument, kind: str, shape: Shape, rng: random.Random) -> Any:
+def _value(argument: Argument, framework: str, shape: Shape, rng: random.Random) -> Any:
     if argument.choices:
         allowed = [c for c in argument.choices if c != "channels_first"]
         return rng.choice(allowed)
@@ -70,7 +67,12 @@ def _value(argument: Argument, kind: str, shape: Shape, rng: random.Random) -> A
     if name in ("axis", "dim"):
         return rng.choice([-1, 1, 2])
     if name == "dims":
-        return (0, *rng.sample(range(1, len(shape) + 1), len(shape)))
+        order = rng.sample(range(1, len(shape) + 1), len(shape))
+        return tuple(order) if framework == "keras" else (0, *order)
+    if name == "axes":
+        return (rng.randint(1, 3), rng.randint(1, 3))
+    if name == "target_shape":
+        return shape[::-1] if rng.random() < 0.7 else (2, *shape[1:])
     if name == "shape":
         return (-1, *shape[::-1]) if rng.random() < 0.7 else (-1, 2, *shape[1:])
     if name == "normalized_shape":
@@ -81,7 +83,7 @@ def _value(argument: Argument, kind: str, shape: Shape, rng: random.Random) -> A
     if argument.size == 0:
         return rng.choice((1, 1, 2, 3, 4, 6)) if argument.role != "groups" else rng.choice((1, 1, 1, 2, 3))
     if name == "output_padding" and argument.low < 0:
-        return (-1,) * argument.size
+        return (rng.choice((-1, -1, 0, 1)),) * argument.size
     low, high = (
         max(argument.low, 0),
         {"kernel": 4, "pool": 4, "stride": 3, "dilation": 2}.get(argument.role, 2),
@@ -151,18 +153,9 @@ def _torch_out(call: Call, tensors: Sequence[Any]) -> Any:
 def _keras(call: Call) -> Shape | None:
     import keras
 
-    args = {k: v for k, v in call.args.items() if k not in ("strict", "data_format")}
-    if "strides" in args and 0 in args["strides"]:
-        args["strides"] = tuple(s or p for s, p in zip(args["strides"], args["pool_size"], strict=True))
-    for name in ("padding", "cropping"):
-        if isinstance(args.get(name), tuple):
-            flat = args[name]
-            args[name] = flat if len(flat) == 2 else tuple(zip(flat[::2], flat[1::2], strict=True))
-    args.pop("output_padding", None)
-    if call.kind != "GRU":
-        args.pop("reset_after", None)
-    args = {k: v[0] if isinstance(v, tuple) and len(v) == 1 else v for k, v in args.items()}
-    positional = [0.5] if "Dropout" in call.kind or "Noise" in call.kind else []
+    args = _keras_arguments(call)
+    positional: list[Any] = [0.5] if "Dropout" in call.kind or "Noise" in call.kind else []
+    positional += ["relu"] if call.kind == "Activation" else []
     try:
         layer = getattr(keras.layers, call.kind)(*positional, **args)
         tensors = [keras.ops.zeros((2, *shape)) for shape in call.inputs]
@@ -171,6 +164,23 @@ def _keras(call: Call) -> Shape | None:
         return None
     shape = tuple(out.shape)
     return shape[1:] if shape[:1] == (2,) and 0 not in shape else None
+
+
+def _keras_arguments(call: Call) -> dict[str, Any]:
+    """What stands for None in the rules is left out; pairs and single numbers as Keras wants them."""
+    args = {k: v for k, v in call.args.items() if k != "strict" and v != "channels_last"}
+    if "strides" in args and 0 in args["strides"]:
+        args["strides"] = tuple(s or p for s, p in zip(args["strides"], args["pool_size"], strict=True))
+    for name in ("padding", "cropping"):
+        if isinstance(args.get(name), tuple):
+            flat = args[name]
+            args[name] = flat if len(flat) == 2 else tuple(zip(flat[::2], flat[1::2], strict=True))
+    if -1 in args.get("output_padding", ()):
+        del args["output_padding"]
+    if call.kind != "GRU":
+        args.pop("reset_after", None)
+    single = {k: v[0] for k, v in args.items() if isinstance(v, tuple) and len(v) == 1}
+    return args | {k: v for k, v in single.items() if k not in ("target_shape", "dims")}
 
 
 def explained(call: Call, rule: Shape | None, found: Shape | None) -> str:

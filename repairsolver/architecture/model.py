@@ -180,6 +180,8 @@ def normal(layer: Layer, argument: Argument, value: Any) -> Any:
             raise ArchitectureError(f"{where} is none of {', '.join(map(repr, argument.choices))}")
         return value
     if argument.role == "flag":
+        if argument.name == "axis" and isinstance(value, list) and len(value) == 1:
+            return _number(value[0], where)
         return tuple(value) if isinstance(value, list) else value
     if argument.size == 0:
         if isinstance(value, list | tuple) and len(value) == 1:

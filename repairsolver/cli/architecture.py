@@ -26,7 +26,9 @@ def architecture(
     output_shape: Annotated[
         str | None, typer.Option(metavar="N,N,...", help="Shape that the output must have.")
     ] = None,
-    prove: Annotated[bool, typer.Option(help="Decide by z3 whether cheaper edits exist.")] = True,
+    prove: Annotated[
+        bool, typer.Option("--prove/--no-prove", help="Decide by z3 whether cheaper edits exist.")
+    ] = True,
     timeout: Annotated[float, typer.Option(help="Seconds for each of z3's decisions.")] = 10.0,
     as_json: Json = False,
     quiet: Quiet = False,
