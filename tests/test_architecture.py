@@ -152,6 +152,28 @@ def test_z3_refuses_below_the_price_and_not_at_it():
     assert diagnose_model(apply_edits(model, at.edits)).valid
 
 
+def test_tensors_of_more_axes_are_repaired_without_a_proof():
+    model = chain(
+        ("Reshape", {"target_shape": [2, 2, 2, 2, 2]}),
+        ("Flatten", {}),
+        ("LSTM", {"units": 2}),
+        input_shape=(32,),
+    )
+    fix = repair_model(model)
+    assert fix.status == "repaired"
+    assert not fix.proved
+    assert diagnose_model(fix.model).valid
+
+
+def test_cheap_insertions_are_seen_by_the_proof():
+    """Prices under which an inserted layer is the cheapest edit: the refusal must not overlook it."""
+    cheap = Costs(adapters={**dict.fromkeys(Costs().adapters, 9), "Project": 1})
+    model = chain(("Linear", {"in_features": 5, "out_features": 2}), input_shape=(3,), framework="torch")
+    fix = repair_model(model, cheap)
+    assert [edit.name for edit in fix.edits] in (["Linear"], ["in_features"])
+    assert refuse(list(layouts(model, cheap)), cheap, 1, 10).status == "possible"
+
+
 def test_prices_are_configurable():
     dear = Costs(roles={**Costs().roles, "padding": 50})
     fix = repair_model(small_kernel_on_small_map(), dear)

@@ -116,6 +116,8 @@ def _proved(model: Model, costs: Costs, best: Step, seconds: float) -> tuple[Ste
     """The best step and a lower bound: budgets just below the best are refused, or beaten."""
     from repairsolver.architecture.exact import refuse
 
+    if not _within_ranks(model, best):
+        return best, 0
     while True:
         answer = refuse(list(layouts(model, costs)), costs, best.cost - 1, seconds)
         if answer.status != "possible":
@@ -124,6 +126,16 @@ def _proved(model: Model, costs: Costs, best: Step, seconds: float) -> tuple[Ste
         if better is None or better.cost >= best.cost:
             return best, 0
         best = better
+
+
+def _within_ranks(model: Model, best: Step) -> bool:
+    """Whether all shapes, have ranks that the exact engine knows; else nothing is proved."""
+    from repairsolver.architecture.slots import RANKS
+
+    models = (model, apply_edits(model, best.edits))
+    shapes = [shape for graph in models for shape in diagnose_model(graph).shapes.values()]
+    wanted = [shape for shape in model.outputs.values() if shape is not None]
+    return all(len(shape) in RANKS for shape in (*shapes, *wanted))
 
 
 def _refitted(model: Model, edits: tuple[Edit, ...], costs: Costs) -> Step | None:

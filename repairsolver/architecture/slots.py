@@ -72,7 +72,7 @@ class Slot:
         self.prices: list[tuple[Any, int]] = []
         self.tensors = [source]
         price = adapters.costs.adapters
-        if min(price["Flatten"], price["Reshape"], price["Pad"]) <= budget:
+        if min(price.values()) <= budget:
             for stage, options in enumerate((self._reshaped, self._resized, self._projected)):
                 self.tensors.append(Tensor(solver, f"{name}.{stage}"))
                 self._choose(f"{name}.{stage}", list(options(*self.tensors[-2:])))
@@ -98,7 +98,7 @@ class Slot:
     def _reshaped(self, a: Tensor, b: Tensor) -> Iterator[tuple[int, Any]]:
         price = self.adapters.costs.adapters
         yield 0, a.same(b)
-        yield price["Reshape"], z3.And(a.rank != b.rank, a.count() == b.count())
+        yield min(price["Flatten"], price["Reshape"]), z3.And(a.rank != b.rank, a.count() == b.count())
         yield price["Permute"], z3.And(a.rank == b.rank, self._permuted(a, b))
         yield price["Scramble"], z3.And(a.rank == b.rank, a.count() == b.count())
         if self.adapters.keras:
