@@ -175,6 +175,7 @@ class Verdict:
             bounded.
         interrupted: the run was stopped from outside (Ctrl-C).
         notes: sentences about what the answer rests on beyond that, or what became of a tree.
+        proved_regions: where regions were verified one by one, the numbers of those proved; else None.
     """
 
     status: VerifyStatus
@@ -191,6 +192,7 @@ class Verdict:
     open_boxes: OpenBoxes | None = None
     interrupted: bool = False
     notes: tuple[str, ...] = ()
+    proved_regions: tuple[int, ...] | None = None
 
     def __bool__(self) -> bool:
         raise TypeError("a Verdict has no truth value: compare verdict.status with VerifyStatus.HOLDS")

@@ -59,6 +59,12 @@ TRIAL_SHARE, HIDDEN_SHARE = 0.15, 0.4
 WORTH = 0.5
 """A candidate must be cheaper than the proved one by this share of the gap to be worth a proof."""
 
+ENOUGH = 10
+"""Of many regions: so many found violated end a verification, since they change the candidate anyway."""
+
+TRAINING_MARGIN, TRAINING_SHARE = 0.025, 0.5
+"""The margin of bounds that are trained, as a share of the worst violation; and the share of the time."""
+
 BOUND_SECONDS = 10.0
 """Longest search for one lower bound."""
 
@@ -75,6 +81,8 @@ class Session:
         best: the cheapest proved candidate; or else `last`, the newest unproved one.
         lower: the largest lower bound so far.
         rounds: how many candidates were made.
+        closest: of many regions, the candidate with most of them proved.
+        doubtful: of many regions, those that were not proved of the newest candidate verified.
     """
 
     network: Network
@@ -93,6 +101,8 @@ class Session:
     last: Candidate | None = None
     lower: float = 0.0
     rounds: int = 0
+    doubtful: list[int] = field(default_factory=list)
+    closest: Candidate | None = None
 
     @property
     def seconds(self) -> float:
@@ -138,6 +148,14 @@ class Session:
             requirements=len(self.requirements),
         )
         return made
+
+    def judge(self, candidate: Candidate, verdict: Verdict) -> None:
+        """Keep a candidate as the newest, and as the closest if it is proved on the most regions so far."""
+        self.last = replace(candidate, verdict=verdict)
+        known = None if self.closest is None else self.closest.verdict
+        most = -1 if known is None or known.proved_regions is None else len(known.proved_regions)
+        if verdict.proved_regions is not None and len(verdict.proved_regions) > most:
+            self.closest = self.last
 
     def accept(self, candidate: Candidate) -> None:
         """Keep a proved candidate if it is the cheapest."""
@@ -201,14 +219,52 @@ def try_margin(session: Session, margin: float, seconds: float, *, shared: bool)
         if refine(session, candidate, left):
             continue
         verdict = verify(session, candidate.network, end - time.perf_counter())
-        session.last = replace(candidate, verdict=verdict)
+        session.judge(candidate, verdict)
         if verdict.status is VerifyStatus.VIOLATED:
             learn(session, verdict)
         elif verdict.status is VerifyStatus.HOLDS:
-            session.accept(session.last)
+            session.accept(replace(candidate, verdict=verdict))
             return Outcome.PROVED
         else:
             return Outcome.UNPROVED
+
+
+def train(session: Session) -> bool:
+    """Try a change by training on bounds, for hidden layers and many regions; whether it is proved on all.
+
+    One that is not counts, too, as the closest so far, unless it fails at points that are known.
+    """
+    from repairsolver.verification.regionwise import many_regions
+
+    if session.layer.affine or not many_regions(session.prop):
+        return False
+    from repairsolver.repairing.delta.training import trainable, trained
+
+    if not trainable(session.network, session.layer):
+        return False
+    margin = TRAINING_MARGIN * session.problem(0.0, np.inf).scale()
+    seconds = TRAINING_SHARE * session.remaining
+    reach, seed = np.asarray(session.objective.roundable), session.seed
+    delta = trained(
+        session.network, session.prop, session.requirements,
+        margin=margin, reach=reach, seconds=seconds, seed=seed,
+    )  # fmt: skip
+    if delta is None:
+        session.emit("train", "the time was up before the boxes were whole")
+        return False
+    before = session.last
+    candidate = session.candidate(Optimum(SolutionStatus.FEASIBLE, delta, np.inf, 0.0, {}, 0), margin)
+    missed = sum(len(points) for points in session.requirements.missed(candidate.network).values())
+    session.emit("train", f"a change by training on bounds; it misses {missed} points", missed=missed)
+    if missed:
+        session.last = before
+        return False
+    verdict = verify(session, candidate.network, session.remaining, enough=np.inf)
+    session.judge(candidate, verdict)
+    if verdict.status is not VerifyStatus.HOLDS:
+        return False
+    session.accept(replace(candidate, verdict=verdict))
+    return True
 
 
 def refine(session: Session, candidate: Candidate, seconds: float) -> bool:
@@ -249,12 +305,22 @@ def update_bound(session: Session) -> None:
     session.emit("bound", f"no repair below {session.lower:.6g}", lower_bound=session.lower)
 
 
-def verify(session: Session, network: Network, seconds: float) -> Verdict:
-    """Verify the property itself on a network within this time."""
+def verify(session: Session, network: Network, seconds: float, enough: float = ENOUGH) -> Verdict:
+    """Verify the property itself on a network within this time; many regions one by one."""
     from repairsolver.verification.engine import verify_property
+    from repairsolver.verification.regionwise import many_regions, verify_regions
 
+    prop, seed = session.prop, session.seed
     limits = replace(session.limits, seconds=None if np.isinf(seconds) else max(seconds, 0.1))
-    return verify_property(network, session.prop, limits=limits, seed=session.seed)
+    if not many_regions(prop):
+        return verify_property(network, prop, limits=limits, seed=seed)
+    others = sorted(set(range(len(prop.regions))) - set(session.doubtful))
+    order = [*session.doubtful, *others]
+    verdict = verify_regions(network, prop, limits=limits, seed=seed, order=order, enough=enough)
+    session.doubtful = sorted(set(others + session.doubtful) - set(verdict.proved_regions or ()))
+    proved = len(verdict.proved_regions or ())
+    session.emit("verify", f"{proved} of {len(prop.regions)} regions proved", proved=proved)
+    return verdict
 
 
 def search(session: Session, network: Network, margin: float, seconds: float) -> Array:
@@ -264,9 +330,14 @@ def search(session: Session, network: Network, margin: float, seconds: float) ->
     """
     from repairsolver.verification.attack import Effort, attack
     from repairsolver.verification.engine import single_threaded
+    from repairsolver.verification.regionwise import many_regions
 
     seed = session.seed + session.rounds
     known = session.requirements.inputs()
+    if many_regions(session.prop):
+        from repairsolver.repairing.delta.regionwise import attack_regions
+
+        return attack_regions(network, session.prop, known, least=-margin, seed=seed, seconds=seconds)
     inputs = pursue(network, session.prop, known, least=-margin, seed=seed, seconds=seconds)
     if not len(inputs):
         # Behind a softmax only comparisons of outputs can be attacked, none with a margin.

@@ -23,6 +23,7 @@ from repairsolver.repairing.delta.loop import (
     learn,
     search,
     search_margins,
+    train,
     update_bound,
     verify,
 )
@@ -38,6 +39,9 @@ from repairsolver.results import Interrupted, Limits, OnEvent, RepairStatus, Ver
 from repairsolver.solvers import SolutionStatus
 
 FIRST_ATTACK_SECONDS = 3.0
+
+FIDELITY_SECONDS = 20.0
+"""Longest measurement of the fidelity on many regions with many inputs: hundreds would take minutes."""
 
 QUADRATIC = "projection"
 """Instead of HiGHS for l2: its quadratic solver ends in errors on a third of these programs."""
@@ -111,6 +115,8 @@ def _repaired(session: Session, points: PointSet | None, keep: PointSet | None, 
         return _nothing_to_do(session, verdict)
     if (end := _contradiction(session, points, keep)) is not None:
         return end
+    if train(session):
+        return _result(session, decision, points, keep)
     share = TIE_SHARE * session.gap
     session.weights = tie_weights(requirements, session.prop, decision, share, session.seed)
     start = (START if session.prop.regions else POINTS_START) * session.problem(0.0, np.inf).scale()
@@ -192,7 +198,7 @@ def _nothing_to_do(session: Session, verdict: Verdict | None) -> Repair:
 
 
 def _result(session: Session, decision: str, points: PointSet | None, keep: PointSet | None) -> Repair:
-    chosen = session.best or session.last
+    chosen = session.best or session.closest or session.last
     if session.best is not None:
         status, message = (
             RepairStatus.REPAIRED,
@@ -202,6 +208,8 @@ def _result(session: Session, decision: str, points: PointSet | None, keep: Poin
         late = session.remaining <= 0
         status = RepairStatus.TIMEOUT if late else RepairStatus.UNKNOWN
         message = "the best candidate meets every point found so far, but is not proved"
+        if (regions := _regions(session, chosen)) is not None:
+            message = f"the best candidate is proved on {regions}"
         if chosen is None:
             message = "the time was up before there was a candidate" if late else NO_MARGIN
     kept = None
@@ -214,9 +222,23 @@ def _result(session: Session, decision: str, points: PointSet | None, keep: Poin
             prop=session.prop,
             points=points,
             keep=keep,
-            seconds=None if np.isinf(session.left) else session.left,
+            seconds=_fidelity_seconds(session),
         )
     return _repair(session, status, chosen, session.lower, kept, message)
+
+
+def _fidelity_seconds(session: Session) -> float | None:
+    from repairsolver.verification.regionwise import many_regions
+
+    seconds = min(session.left, FIDELITY_SECONDS) if many_regions(session.prop) else session.left
+    return None if np.isinf(seconds) else seconds
+
+
+def _regions(session: Session, chosen: Candidate | None) -> str | None:
+    """On how many of its regions a candidate is proved, where they were verified one by one."""
+    if chosen is None or chosen.verdict is None or chosen.verdict.proved_regions is None:
+        return None
+    return f"{len(chosen.verdict.proved_regions)} of {len(session.prop.regions)} regions"
 
 
 def _least(session: Session) -> str:

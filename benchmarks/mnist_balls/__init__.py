@@ -1,0 +1,1 @@
+"""Repair many local-robustness balls of an MNIST network at once."""
