@@ -41,6 +41,7 @@ class Boxes:
         lines: relaxations derived from `known`, by position of the activation (a cache).
         magnitude: by position, the largest sum of absolute terms at each entry, [b, size] (a cache).
         empty: boxes without a point that matters, as bounds of a neuron contradict each other, [b] of bool.
+        recorded: of a proof that a checker replays: only neurons that it bounds too may make a box empty.
     """
 
     lower: Tensor
@@ -50,6 +51,7 @@ class Boxes:
     lines: dict[int, Lines] = field(default_factory=dict)
     magnitude: list[Tensor] = field(default_factory=list)
     empty: Tensor | None = None
+    recorded: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -18,10 +18,6 @@ from repairsolver.network import operators as ops
 
 CACHE = 1e7
 
-# Bounds that contradict each other by more than this, relative, prove that no point of a box matters:
-# far above their margins for rounding.
-CROSSED = 1e-6
-
 
 def pre_activations(graph: TensorGraph) -> list[tuple[int, int]]:
     """(position of the nonlinear node, position of its pre-activation), in order."""
@@ -48,13 +44,21 @@ def root_boxes(graph: TensorGraph, lower: Tensor, upper: Tensor) -> Boxes:
     return Boxes(lower, upper, {source: found[source] for _, source in pre_activations(graph)})
 
 
-def tighten(graph: TensorGraph, boxes: Boxes, *, memory: float = 2.5e8, until: float = math.inf) -> None:
+def tighten(
+    graph: TensorGraph,
+    boxes: Boxes,
+    *,
+    memory: float = 2.5e8,
+    until: float = math.inf,
+    every: Tensor | None = None,
+) -> None:
     """Improve the known bounds, front to back, by backward linear bounds of the unstable neurons.
 
     Args:
         boxes: bounds inherited from a larger box or from intervals; replaced by tighter ones.
         memory: bytes that one block of rows may hold.
         until: when `time.monotonic()` has passed this, the remaining bounds are kept as they are.
+        every: boxes whose stable neurons are bounded as well, [b] of bool.
     """
     for position, source in pre_activations(graph):
         lower, upper = boxes.known[source]
@@ -69,6 +73,8 @@ def tighten(graph: TensorGraph, boxes: Boxes, *, memory: float = 2.5e8, until: f
         node = graph.nodes[position - 1]
         pooled = isinstance(node.operator, ops.MaxPool)
         loose = torch.ones_like(lower, dtype=torch.bool) if pooled else unstable(node, lower, upper)
+        if every is not None:
+            loose = loose | every.unsqueeze(1)
         if time.monotonic() < until and bool(loose.any()):
             boxes.known[source] = _tighten_one(graph, boxes, source, loose, memory, until)
 
@@ -120,9 +126,13 @@ def _tighten_one(
     upper = torch.cat([high for _, high in parts], dim=1)
     lower = torch.maximum(lower, old_lower.gather(1, index))
     upper = torch.minimum(upper, old_upper.gather(1, index))
-    crossed = (lower - upper > CROSSED * (1 + lower.abs() + upper.abs())).any(dim=1)
-    boxes.empty = crossed if boxes.empty is None else boxes.empty | crossed
-    # Rounding may cross bounds of a neuron that is constant on the box.
+    # Each has its margin for rounding, so that a contradiction, however small, proves that no point of the
+    # box matters. To go on would mean to go on with bounds of nothing.
+    crossed = lower > upper
+    if boxes.recorded:
+        # Padding depends on the batch, which a checker does not see.
+        crossed &= loose.gather(1, index)
+    boxes.empty = crossed.any(dim=1) if boxes.empty is None else boxes.empty | crossed.any(dim=1)
     upper = torch.maximum(upper, lower)
     return old_lower.scatter(1, index, lower), old_upper.scatter(1, index, upper)
 

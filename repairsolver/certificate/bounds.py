@@ -61,8 +61,12 @@ def _gather(x: Array, windows: NDArray[np.int64], pad: float) -> Array:
     return np.asarray(padded[:, windows])
 
 
-def tighten(layers: list[Layer], boxes: Boxes) -> None:
-    """Bound the unstable neurons again, front to back, by backward bounds from both sides."""
+def tighten(layers: list[Layer], boxes: Boxes, every: NDArray[np.bool_]) -> None:
+    """Bound the unstable neurons again, front to back, by backward bounds from both sides.
+
+    Args:
+        every: boxes whose stable neurons are bounded as well, [b].
+    """
     for layer in layers:
         if isinstance(layer, Affine):
             continue
@@ -71,8 +75,8 @@ def tighten(layers: list[Layer], boxes: Boxes) -> None:
         lower, upper = boxes.known[source]
         # Elsewhere an interval is hardly tighter, and a proof may hang on the bounds it was found with.
         if layer.copied:
-            lower, upper = _narrowed((lower, upper), boxes.hull[source])
-        loose = unstable(layer.operator, lower, upper)
+            lower, upper = _narrowed(boxes, (lower, upper), boxes.hull[source])
+        loose = unstable(layer.operator, lower, upper) | every[:, None]
         count = int(loose.sum(axis=1).max(initial=0))
         # Every loose entry of a box comes first, the rest fills the rows of boxes that have fewer.
         order = np.argsort(~loose, axis=1, kind="stable")[:, :count]
@@ -80,7 +84,7 @@ def tighten(layers: list[Layer], boxes: Boxes) -> None:
         for start in range(0, count, step):
             index = order[:, start : start + step]
             old = np.take_along_axis(lower, index, 1), np.take_along_axis(upper, index, 1)
-            low, high = _narrowed(old, _two_sided(layers, boxes, source, index))
+            low, high = _narrowed(boxes, old, _two_sided(layers, boxes, source, index))
             lower, upper = lower.copy(), upper.copy()
             np.put_along_axis(lower, index, low, 1)
             np.put_along_axis(upper, index, high, 1)
@@ -89,10 +93,11 @@ def tighten(layers: list[Layer], boxes: Boxes) -> None:
         boxes.known[source] = np.where(sound, lower, np.nan), np.where(sound, upper, np.nan)
 
 
-def _narrowed(old: Interval, new: Interval) -> Interval:
+def _narrowed(boxes: Boxes, old: Interval, new: Interval) -> Interval:
     """What both say; where they contradict each other no point is relevant, and any interval is right."""
-    lower = np.fmax(old[0], new[0])
-    return lower, np.maximum(np.fmin(old[1], new[1]), lower)
+    lower, upper = np.fmax(old[0], new[0]), np.fmin(old[1], new[1])
+    boxes.empty = boxes.empty | (lower > upper).any(axis=1)
+    return lower, np.maximum(upper, lower)
 
 
 def _two_sided(layers: list[Layer], boxes: Boxes, source: int, index: NDArray[np.int64]) -> Interval:

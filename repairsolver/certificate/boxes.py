@@ -26,7 +26,8 @@ class Boxes:
 
     The half-space is a [b, n] and k [b, 1], zero for none; `node` and `query` [b] say where in a tree a box
     stands and what is asked there. By position, `hull` holds interval bounds, `reach` the largest
-    magnitudes, [b, size], `slip` the rounding of a step and `relaxed` the lines: none of them is passed on.
+    magnitudes, [b, size], `slip` the rounding of a step and `relaxed` the lines; boxes that are `empty`, [b],
+    have no relevant point, as bounds of a neuron contradict each other. None of these is passed on.
     """
 
     lower: Array
@@ -40,6 +41,7 @@ class Boxes:
     reach: list[Array] = field(default_factory=list)
     slip: list[Array] = field(default_factory=list)
     relaxed: dict[int, Lines] = field(default_factory=dict)
+    empty: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(1, np.bool_))
 
     def __len__(self) -> int:
         return len(self.lower)

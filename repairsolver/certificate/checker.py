@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from repairsolver.certificate.arithmetic import above, down, gamma, times
 from repairsolver.certificate.bounds import pull, reach_of, root_bounds, tighten
@@ -30,6 +31,8 @@ from repairsolver.results import COVERED, Array, Certificate
 
 # Boxes examined at once.
 BATCH = 128
+# Boxes of less than this share of their query's volume are bounded with all their neurons.
+THIN = 2.0**-20
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,13 +156,13 @@ class Checker:
 
     def _examine(self, part: Boxes) -> Boxes:
         """Prove what can be proved; the halves of the boxes that are left."""
-        tighten(self.layers, part)
+        tighten(self.layers, part, self._thin(part))
         slope, shift = self.bounds_of_rows(part)
         proved = (minimum(part, slope[:, -1:], shift[:, -1:]) > 0)[:, 0]
         # The half-space of the box around takes part as one more row.
         slopes = np.concatenate([slope, part.slope[:, None]], axis=1)
         lower, upper = contract(part, slopes, np.concatenate([shift, part.shift], axis=1))
-        alive = ~(proved | (lower > upper).any(axis=1))
+        alive = ~(proved | part.empty | (lower > upper).any(axis=1))
         wrong = part.node[alive & (self.axis[part.node] < 0)]
         if wrong.size:
             raise InvalidError(
@@ -168,6 +171,12 @@ class Checker:
         return self._halves(
             Boxes(lower, upper, part.known, slope[:, -1], shift[:, -1:], part.node, part.query)[alive]
         )
+
+    def _thin(self, part: Boxes) -> NDArray[np.bool_]:
+        """Boxes of so little volume that they may well be empty, which bounds of stable neurons tell too."""
+        whole = self.upper[part.query] - self.lower[part.query]
+        share = np.where(whole > 0, (part.upper - part.lower) / whole, 1.0)
+        return np.asarray(share.prod(axis=1) < THIN)
 
     def bounds_of_rows(self, part: Boxes) -> tuple[Array, Array]:
         """Linear bounds of every row g_r(x) = C y + D x - d, and last of their weighted sum."""

@@ -27,6 +27,8 @@ from repairsolver.verification.record import Mark, Record, Splits, whole_weights
 
 # Boxes narrower than this share of their query's box in every input are left to exact methods.
 NARROWEST = 2.0**-40
+# Boxes of less than this share of their query's volume are bounded with all their neurons.
+THIN = 2.0**-20
 # Bytes of one block of rows at most, so that deadlines are seen in between.
 BLOCK = 1e8
 
@@ -80,6 +82,7 @@ class InputSplitting:
         self._block = min(BLOCK, self.memory / 8)
         self.batch = max(1, min(batch, int(self.memory / 4 // _work_bytes(graph, found))))
         self._span = (found.upper - found.lower).clamp(min=torch.finfo(found.lower.dtype).tiny)
+        self._flat = found.upper <= found.lower
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
 
     @property
@@ -164,8 +167,9 @@ class InputSplitting:
         return Step(none, splits, left, points, left.query, left.bound, weights, part.number, least)
 
     def _examine(self, part: Open, until: float, drop: bool) -> Step | None:
-        boxes = Boxes(part.lower, part.upper, dict(part.known), part.cut)
-        tighten(self.graph, boxes, memory=self._block, until=until)
+        recorded = self.state.record is not None
+        boxes = Boxes(part.lower, part.upper, dict(part.known), part.cut, recorded=recorded)
+        tighten(self.graph, boxes, memory=self._block, until=until, every=self._thin(part))
         if drop and time.monotonic() > until:
             return None
         left, least, weights = self._survivors(part, boxes)
@@ -174,15 +178,19 @@ class InputSplitting:
         children, narrow, splits = self._split(left)
         return Step(children, splits, narrow, points, left.query, measured, weights, part.number, least)
 
+    def _thin(self, part: Open) -> Tensor:
+        """Boxes of so little volume that they may well be empty, which stable neurons tell too."""
+        share = torch.where(self._flat[part.query], 1.0, (part.upper - part.lower) / self._span[part.query])
+        return share.prod(dim=1) < THIN
+
     def _survivors(self, part: Open, boxes: Boxes) -> tuple[Open, float, Tensor | None]:
         """The boxes that could not be proved, contracted; the least bound of those that were; weights."""
         bound, best, cut, weights = self._bound(boxes, part.query)
         lower, upper = contract(bound, part.lower, part.upper)
         # Stated so that a NaN (weights that overflow) leaves a box open: it must never count as proved.
         alive = ~((best > 0) | (lower > upper).any(dim=1))
-        # Bounds of an empty part are no guide: without this it would be split for ever. The checker of a
-        # recorded proof knows linear bounds of rows alone.
-        if boxes.empty is not None and self.state.record is None:
+        # Bounds of an empty part are no guide: without this it would be split for ever.
+        if boxes.empty is not None:
             alive &= ~boxes.empty
         left = Open(lower, upper, part.query, boxes.known, cut, best.clamp(max=0), part.number)
         left = left[alive.nonzero()[:, 0]]
