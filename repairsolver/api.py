@@ -205,7 +205,7 @@ def repair(
             three margins in all have failed after the first proof, or none is left to try.
         seed: the same seed gives the same answer, time limits aside.
         on_event: called with progress reports.
-        certificate: prove the repaired network once more and keep that proof, as `verdict.certificate`.
+        certificate: see to it that `verdict.certificate` is kept, by one more proof where the first has none.
 
     Raises:
         NetworkError, PropertyError, PointSetError: a file is malformed, or things do not fit.
@@ -318,6 +318,8 @@ def _certified(
     """A proved repair with proofs that are kept, if there are some that can be and time is left for them."""
     if not fix.proved or fix.network is None:
         return fix
+    if len(props) == 1 and fix.verdict is not None and fix.certificate is not None:
+        return replace(fix, verdicts=(fix.verdict,))
     end = (
         None
         if limits is None or limits.seconds is None

@@ -313,7 +313,7 @@ def verify(session: Session, network: Network, seconds: float, enough: float = E
     prop, seed = session.prop, session.seed
     limits = replace(session.limits, seconds=None if np.isinf(seconds) else max(seconds, 0.1))
     if not many_regions(prop):
-        return verify_property(network, prop, limits=limits, seed=seed)
+        return verify_property(network, prop, limits=limits, seed=seed, record=True)
     others = sorted(set(range(len(prop.regions))) - set(session.doubtful))
     order = [*session.doubtful, *others]
     verdict = verify_regions(network, prop, limits=limits, seed=seed, order=order, enough=enough)
