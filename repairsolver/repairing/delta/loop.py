@@ -232,7 +232,7 @@ def try_margin(session: Session, margin: float, seconds: float, *, shared: bool)
 def train(session: Session) -> bool:
     """Try a change by training on bounds, for hidden layers and many regions; whether it is proved on all.
 
-    One that is not counts, too, as the closest so far, unless it fails at points that are known.
+    One that is not counts, too, as the closest so far, unless it fails at points to keep or to repair.
     """
     from repairsolver.verification.regionwise import many_regions
 
@@ -254,14 +254,15 @@ def train(session: Session) -> bool:
         return False
     before = session.last
     candidate = session.candidate(Optimum(SolutionStatus.FEASIBLE, delta, np.inf, 0.0, {}, 0), margin)
-    missed = sum(len(points) for points in session.requirements.missed(candidate.network).values())
-    session.emit("train", f"a change by training on bounds; it misses {missed} points", missed=missed)
-    if missed:
+    missed = session.requirements.missed(candidate.network)
+    count = sum(len(points) for points in missed.values())
+    session.emit("train", f"a change by training on bounds; it misses {count} points", missed=count)
+    if any(session.requirements.groups[name].every for name in missed):
         session.last = before
         return False
     verdict = verify(session, candidate.network, session.remaining, enough=np.inf)
     session.judge(candidate, verdict)
-    if verdict.status is not VerifyStatus.HOLDS:
+    if verdict.status is not VerifyStatus.HOLDS or missed:
         return False
     session.accept(replace(candidate, verdict=verdict))
     return True
