@@ -25,7 +25,7 @@ def whole(network: Network, lower: np.ndarray, upper: np.ndarray) -> tuple[list[
         lower[None], upper[None], bounds.root_bounds(layers, lower[None], upper[None]), zero, np.zeros((1, 1))
     )
     with np.errstate(all="ignore"):
-        bounds.tighten(layers, boxes)
+        bounds.tighten(layers, boxes, np.arange(len(boxes)) % 2 == 0)
     return layers, boxes
 
 

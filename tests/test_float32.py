@@ -42,7 +42,7 @@ def bounded(network: Network, lower: np.ndarray, upper: np.ndarray) -> tuple[lis
     with np.errstate(all="ignore"):
         known = bounds.root_bounds(layers, lower[None], upper[None])
         boxes = Boxes(lower[None], upper[None], known, zero, np.zeros((1, 1)))
-        bounds.tighten(layers, boxes)
+        bounds.tighten(layers, boxes, np.arange(len(boxes)) % 2 == 0)
     return layers, boxes
 
 

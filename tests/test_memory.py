@@ -1,4 +1,4 @@
-"""`Limits.memory_gb` bounds what a search holds: measured in a process of its own, and on the search itself."""
+"""`Limits.memory_gb` bounds what a search holds, measured in a process of its own and on itself."""
 
 from __future__ import annotations
 
@@ -51,7 +51,8 @@ def watch():
         time.sleep(0.002)
 
 threading.Thread(target=watch, daemon=True).start()
-verdict = verify_property(network, prop, limits=Limits(seconds=3, memory_gb=float(sys.argv[3])), effort=effort)
+limits = Limits(seconds=3, memory_gb=float(sys.argv[3]))
+verdict = verify_property(network, prop, limits=limits, effort=effort)
 running[0] = False
 print(json.dumps({"grown": peak[0] - before, "status": verdict.status, "boxes": verdict.boxes}))
 """
