@@ -140,7 +140,7 @@ def test_ctrl_c_during_the_proof_for_a_certificate_keeps_the_repair() -> None:
 
     options = {"decision": "min", "gap": 0.5, "certificate": True, "on_event": stop}
     with pytest.raises(rs.Interrupted) as stopped:
-        rs.repair(DEMO / "controller.onnx", DEMO / "head_on.vnnlib", **options)  # type: ignore[arg-type]
+        rs.repair(DEMO / "controller.onnx", [DEMO / "head_on.vnnlib"] * 2, **options)  # type: ignore[arg-type]
     fix = stopped.value.result
     assert isinstance(fix, rs.Repair)
     assert fix.proved
