@@ -54,6 +54,11 @@ def assert_right(network: Network, prop: Property, verdict: Verdict, note: objec
         assert truth is not True, note
         assert verdict.best_bound is None or verdict.best_bound >= 0
         assert verdict.proved_volume == 1
+        for region in prop.regions:
+            points = np.random.default_rng(0).uniform(region.lower, region.upper, (200, prop.input_size))
+            for unsafe in region.unsafe:
+                worst = unsafe.violation(points, network(points)).max()
+                assert worst <= -(verdict.best_bound or 0.0) + 1e-9, note
     elif verdict.status is VerifyStatus.VIOLATED:
         example = verdict.counterexample
         assert prop.violation(example.input[None], replay(network, example.input[None]))[0] >= 0, note

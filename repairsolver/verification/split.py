@@ -194,7 +194,9 @@ class InputSplitting:
             alive &= ~boxes.empty
         left = Open(lower, upper, part.query, boxes.known, cut, best.clamp(max=0), part.number)
         left = left[alive.nonzero()[:, 0]]
-        proved = best[~alive]
+        # What contraction cuts off is positive, by as little as may be.
+        shrunk = ((lower > part.lower) | (upper < part.upper)).any(dim=1) & alive
+        proved = torch.where(shrunk, torch.zeros_like(best), best)[shrunk | ~alive]
         return left, float(proved.min().clamp(min=0)) if len(proved) else float("inf"), weights
 
     def _bound(self, boxes: Boxes, query: Tensor) -> tuple[LinearBound, Tensor, HalfSpace, Tensor | None]:
