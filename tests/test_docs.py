@@ -99,12 +99,13 @@ def test_an_unproved_repair_is_shown_as_such(tmp_path):
     results = tmp_path / "acasxu_repair" / "results"
     results.mkdir(parents=True)
     (tmp_path / "acasxu_repair" / "README.md").write_text("# Repairs\n")
-    columns = "network,property,norm,status,verified,cost,lower_bound,entries"
-    columns += ",agreement,region_agreement,rounds,seconds"
-    row = "2_9,8,l1,timeout,no network,None,0.00012345678,None,None,None,7,300.5"
+    columns = "network,property,norm,status,certificate,cost,lower_bound,entries"
+    columns += ",agreement,region_agreement,drawdown,rounds,seconds"
+    row = "2_9,8,l1,timeout,no network,None,0.00012345678,None,None,None,None,7,300.5"
     (results / "repairs.csv").write_text(f"{columns},date,machine,versions\n{row},D,M,V\n")
     text = measurements.measurements(tmp_path)
-    assert "| N2,9 | 8 | timeout | no network | l1 | - | 0.000123457 | - | 7 | 300.5 | - | - |" in text
+    assert "| N2,9 | 8 | timeout | no network | l1 | - | 0.000123457 | - | 7 | 300.5 | - | - | - |" in text
+    assert "0 of 1 repaired, with certificates" in text
 
 
 def test_families_without_results_are_left_out(tmp_path):

@@ -61,16 +61,23 @@ def _verified(name: str, rows: Sequence[Row]) -> str:
 
 
 def _acasxu_repair(rows: Sequence[Row]) -> Iterator[str]:
+    valid = sum(row["certificate"] == "valid" for row in rows)
+    kept = [float(row["agreement"]) for row in rows if row["agreement"] not in ("", "None")]
+    seconds = [float(row["seconds"]) for row in rows]
+    mean = f"{sum(kept) / len(kept):.3%}" if kept else "-"
+    yield f"{valid} of {len(rows)} repaired, with certificates that `check` calls valid; mean agreement"
+    yield f"{mean}; mean {sum(seconds) / len(rows):.1f} s, median {median(seconds):.1f} s.\n"
     numbers = ("cost", "lower_bound", "entries", "rounds", "seconds")
+    shares = {"agreement": "same advisory", "region_agreement": "same in the region", "drawdown": "drawdown"}
     yield from _head(
-        "network", "property", "status", "saved file", "norm", *(name.replace("_", " ") for name in numbers),
-        "same advisory", "same in the region",
+        "network", "property", "status", "certificate", "norm", *(name.replace("_", " ") for name in numbers),
+        *shares.values(),
     )  # fmt: skip
     for row in rows:
         network = f"N{row['network'].replace('_', ',')}"
-        words = (network, row["property"], row["status"], row["verified"], row["norm"])
-        shares = (_short(row[name], ".3%") for name in ("agreement", "region_agreement"))
-        yield f"| {' | '.join([*words, *(_short(row[name]) for name in numbers), *shares])} |"
+        words = (network, row["property"], row["status"], row["certificate"], row["norm"])
+        kept_shares = (_short(row[name], ".3%") for name in shares)
+        yield f"| {' | '.join([*words, *(_short(row[name]) for name in numbers), *kept_shares])} |"
 
 
 def _watermark(rows: Sequence[Row]) -> Iterator[str]:
