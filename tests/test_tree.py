@@ -22,6 +22,7 @@ from repairsolver.property import Conjunction, Property, Region
 from repairsolver.results import Event, Interrupted, Limits, Verdict, VerifyStatus
 from repairsolver.verification.attack import Effort
 from repairsolver.verification.engine import verify_property
+from repairsolver.verification.paused import Paused, question
 from repairsolver.verification.programs import interruptible
 from repairsolver.verification.tree import Tree, digest
 
@@ -108,6 +109,42 @@ def test_many_runs_give_the_certificate_of_one(tmp_path: Path, rounds: int, rows
     assert to_bytes(pieces.certificate) == to_bytes(once.certificate)
     assert rs.check(pieces.certificate, network=network, property=prop).valid
     assert "checker" in " ".join(pieces.notes)
+
+
+def test_searches_kept_in_memory_go_on_where_they_ran_out_of_time() -> None:
+    network, prop = case()
+    once = verify_property(network, prop, effort=NO_ATTACK, record=True)
+    paused, boxes = Paused(), 0
+    for _ in range(1000):
+        limits = Limits(seconds=0.03)
+        pieces = verify_property(network, prop, effort=NO_ATTACK, record=True, limits=limits, paused=paused)
+        assert pieces.boxes >= boxes
+        boxes = pieces.boxes
+        if pieces.status is not VerifyStatus.TIMEOUT:
+            break
+        assert list(paused.states) == [question(network, prop, "real")]
+    assert (pieces.status, pieces.boxes) == (VerifyStatus.HOLDS, once.boxes)
+    assert pieces.certificate is not None
+    assert once.certificate is not None
+    assert to_bytes(pieces.certificate) == to_bytes(once.certificate)
+    assert not paused.states
+
+
+def test_a_search_about_something_else_is_not_gone_on_with() -> None:
+    network, prop = case()
+    paused = Paused()
+    limits = Limits(seconds=0.02)
+    verify_property(network, prop, effort=NO_ATTACK, limits=limits, paused=paused)
+    state = paused.states.pop(question(network, prop, "real"))
+    other = below(network, -0.02)
+    assert question(network, other, "real") != question(network, prop, "real")
+    paused.put(question(network, prop, "real"), state)
+    verdict = verify_property(network, other, effort=NO_ATTACK, paused=paused)
+    assert verdict.status is VerifyStatus.VIOLATED
+    assert len(paused.states) == 1
+    paused.most = 0.0
+    paused.put(question(network, other, "real"), state)
+    assert not paused.states
 
 
 def test_a_violation_is_found_after_any_number_of_runs(tmp_path: Path) -> None:

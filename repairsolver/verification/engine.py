@@ -16,6 +16,7 @@ from repairsolver.property import check_fits
 from repairsolver.property.specification import Property, Region
 from repairsolver.results import Arithmetic, Interrupted, Limits, OnEvent, Verdict, VerifyStatus
 from repairsolver.verification.attack import Effort, attack
+from repairsolver.verification.paused import Paused
 from repairsolver.verification.query import queries, strip_softmax
 from repairsolver.verification.record import Record
 from repairsolver.verification.run import Run
@@ -41,6 +42,7 @@ def verify_property(
     record: bool = False,
     arithmetic: Arithmetic = "real",
     tree: str | Path | None = None,
+    paused: Paused | None = None,
 ) -> Verdict:
     """Decide whether a network satisfies a property on all its regions.
 
@@ -58,6 +60,7 @@ def verify_property(
         arithmetic: what is proved; for float32, step 2 and, with many inputs, one round of linear bounds.
         record: keep the proof, as the verdict's certificate (none if exact programs took part).
         tree: a file to go on from and to keep what is open and closed in; it implies `record`.
+        paused: splitting of inputs that ran out of time is kept there, and goes on when asked the same.
 
     Returns:
         holds (proved), violated (with replayed counterexamples, the worst first), unknown (nothing more
@@ -91,6 +94,7 @@ def verify_property(
     run = Run(network, core, prop, limits, seed, on_event, device, asked, regions, arithmetic=arithmetic)
     run.record = record or tree is not None
     run.tree = None if tree is None else Tree(tree, network, prop, arithmetic)
+    run.paused = paused
     with single_threaded(), torch.inference_mode(False):
         try:
             verdict = _decide(run, effort)

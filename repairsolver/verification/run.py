@@ -23,6 +23,7 @@ from repairsolver.results import (
     Verdict,
     VerifyStatus,
 )
+from repairsolver.verification.paused import Paused
 from repairsolver.verification.query import Queries
 from repairsolver.verification.tree import Tree
 
@@ -73,6 +74,7 @@ class Run:
     boxes: int = 0
     record: bool = False
     tree: Tree | None = None
+    paused: Paused | None = None
     resumed: bool = False
     reached: Reached | None = None
     savable: Savable | None = None

@@ -18,6 +18,7 @@ from repairsolver.results import Verdict, VerifyStatus, counted
 from repairsolver.verification.attack import Effort, ascend, attack
 from repairsolver.verification.frontier import State
 from repairsolver.verification.input_tree import KIND, to_arrays
+from repairsolver.verification.paused import question
 from repairsolver.verification.phase_search import split_phases
 from repairsolver.verification.programs import solve_programs
 from repairsolver.verification.replay import replayed
@@ -77,11 +78,17 @@ def split_boxes(run: Run) -> Verdict:
         graph, run.queries, batch=BATCH, threads=thread_count(), memory=memory, record=run.record
     )
     resume(run, search)
+    asked = question(run.network, run.prop, run.arithmetic)
+    kept = None if run.paused is None else run.paused.take(asked)
+    if kept is not None and (kept.record is not None or not run.record):
+        search.state = kept
     begun = search.state.examined
     ladder = [rung for rung in LADDER if rung[0] >= search.state.examined]
     _report(run, search)
     while not search.done:
         if run.left <= 0:
+            if run.paused is not None:
+                run.paused.put(asked, search.state)
             return run.verdict(VerifyStatus.TIMEOUT)
         # The first round of a call always counts, so that calls with little time come forward, too.
         steps = search.round(time.monotonic() + run.left, drop=search.state.examined > begun)

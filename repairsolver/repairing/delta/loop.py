@@ -34,6 +34,7 @@ from repairsolver.repairing.delta.requirements import Requirements
 from repairsolver.repairing.delta.sequential import least, least_bound
 from repairsolver.results import Array, Event, Limits, OnEvent, Verdict, VerifyStatus
 from repairsolver.solvers import SolutionStatus
+from repairsolver.verification.paused import Paused
 
 MOST_POINTS = 200
 """Counterexamples taken from one attack, worst first."""
@@ -83,6 +84,7 @@ class Session:
         rounds: how many candidates were made.
         closest: of many regions, the candidate with most of them proved.
         doubtful: of many regions, those that were not proved of the newest candidate verified.
+        paused: proofs that ran out of time; a margin tried again gives the same candidate.
     """
 
     network: Network
@@ -103,6 +105,7 @@ class Session:
     rounds: int = 0
     doubtful: list[int] = field(default_factory=list)
     closest: Candidate | None = None
+    paused: Paused = field(default_factory=Paused)
 
     @property
     def seconds(self) -> float:
@@ -314,7 +317,8 @@ def verify(session: Session, network: Network, seconds: float, enough: float = E
     prop, seed = session.prop, session.seed
     limits = replace(session.limits, seconds=None if np.isinf(seconds) else max(seconds, 0.1))
     if not many_regions(prop):
-        return verify_property(network, prop, limits=limits, seed=seed, record=True)
+        paused = session.paused
+        return verify_property(network, prop, limits=limits, seed=seed, record=True, paused=paused)
     others = sorted(set(range(len(prop.regions))) - set(session.doubtful))
     order = [*session.doubtful, *others]
     verdict = verify_regions(network, prop, limits=limits, seed=seed, order=order, enough=enough)
