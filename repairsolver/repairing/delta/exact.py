@@ -190,7 +190,7 @@ class _Search:
         solver = "highs" if self.problem.solver == "projection" else self.problem.solver
         try:
             return get_solver(solver).solve(made.program, seconds=left, gap=self.gap, seed=self.problem.seed)
-        except SolverError:
+        except SolverError:  # nothing is claimed: the bound stays that of the programs solved before
             return None
 
 

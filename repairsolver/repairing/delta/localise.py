@@ -74,7 +74,7 @@ def choose_layer(begin: Callable[[Choice], Session], network: Network, choice: C
     """The choice with the most promising layer in place of "auto", and why, in a sentence.
 
     Args:
-        begin: makes the session of a choice, with the given points.
+        begin: starts the repair of a choice, with the given points.
 
     Raises:
         EditError: neurons or entries are chosen, which makes sense for a given layer only.

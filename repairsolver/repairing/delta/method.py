@@ -80,7 +80,7 @@ def repair_delta(
     started = time.perf_counter()
 
     def begin(what: Choice) -> Session:
-        """The session of a choice, with the given points."""
+        """The repair of a choice as it starts, with the given points."""
         layer = find_layers(network, what, comparing=only_compares(prop))
         requirements = Requirements(network, layer)
         objective = objective_for(layer, aim)

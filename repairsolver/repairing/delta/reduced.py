@@ -129,7 +129,7 @@ def _solve(
         options = CROSSED
     try:
         solution = get_solver(solver).solve(program, seconds=seconds, seed=seed, options=options)
-    except SolverError:
+    except SolverError:  # of the interior point; the simplex method takes longer, and does without it
         if options is None:
             raise
         solution = get_solver(solver).solve(program, seconds=seconds, seed=seed)
