@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
+from pathlib import Path
+
 import numpy as np
 import pytest
 from onnx import helper
@@ -43,6 +46,20 @@ def test_what_only_equality_meets_is_no_candidate(norm: str) -> None:
     assert fix.status is rs.RepairStatus.INFEASIBLE
     assert fix.network is None
     assert "equality, which is not enough" in fix.message
+
+
+def test_entries_that_cost_nothing_in_linf_may_keep_decisions() -> None:
+    """Left at zero, they once turned every third decision of the demo controller."""
+    demo = files("repairsolver.demo")
+    prop = rs.load_property(Path(str(demo / "head_on.vnnlib")))
+    limits = rs.Limits(seconds=60)
+    fix = rs.repair(
+        Path(str(demo / "controller.onnx")), prop, norm="linf", decision="min", gap=0.1, limits=limits
+    )
+    assert fix.proved
+    assert fix.fidelity is not None
+    assert fix.fidelity.agreement is not None
+    assert fix.fidelity.agreement.value > 0.99
 
 
 @pytest.mark.parametrize(("norm", "size"), [("l2", 1e-4), ("l2", 1e4), ("l2", 1e8), ("l1", 1e8)])

@@ -73,9 +73,9 @@ def least_change(
         scale: sigma.
     """
     size = rows.matrix.shape[1]
-    touched, matrix = (
-        touched_columns(rows.matrix) if objective.moves is None else (np.arange(size), rows.matrix)
-    )
+    # The largest change counts alone: entries that no row needs cost nothing, and may keep decisions.
+    whole = objective.moves is not None or objective.norm == "linf"
+    touched, matrix = (np.arange(size), rows.matrix) if whole else touched_columns(rows.matrix)
     steepest = float(abs(matrix).max(axis=1).toarray().min()) if matrix.nnz else 0.0
     unit = scale / steepest if steepest > 0 else scale
     small = Rows(sparse.csr_array(matrix * (unit / scale)), rows.missing / scale, rows.owner, rows.penalty)
