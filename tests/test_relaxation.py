@@ -56,6 +56,13 @@ def gaps(operator: ops.Activation, lower: float, upper: float) -> tuple[np.ndarr
     return below.numpy(), above.numpy(), np.full(len(x), rounding)
 
 
+def test_a_steep_chord_over_a_hair_below_zero_is_no_steeper_than_it_is() -> None:
+    node = node_of(ops.LeakyRelu(np.array([1e8])))
+    ends = torch.tensor([[-1e-17]], dtype=torch.float64), torch.tensor([[1.0]], dtype=torch.float64)
+    lines = relax(node, *ends)
+    assert abs(float(lines.lower_slope) - (1 + 1e-9)) < 1e-15
+
+
 def assert_encloses(operator: ops.Activation, lower: float, upper: float) -> None:
     below, above, rounding = gaps(operator, lower, upper)
     assert np.isfinite(below).all()

@@ -98,8 +98,10 @@ def _relu(lower: Tensor, upper: Tensor) -> Lines:
 
 def _leaky_relu(alpha: Tensor, lower: Tensor, upper: Tensor) -> Lines:
     low, high = lower.clamp(max=0), upper.clamp(min=0)
-    share = high / (high - low).clamp(min=torch.finfo(low.dtype).tiny)
-    chord = alpha + (1 - alpha) * share
+    width = (high - low).clamp(min=torch.finfo(low.dtype).tiny)
+    share = high / width
+    # Not alpha + (1 - alpha) share, which loses alpha roundings where the interval hardly reaches below 0.
+    chord = (high - alpha * low) / width
     shift = (alpha - chord) * low
     touching = torch.where(share > HALF, torch.ones_like(chord), alpha.expand_as(chord))
     zero = torch.zeros_like(low)
