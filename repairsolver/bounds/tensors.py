@@ -122,6 +122,8 @@ def apply(node: TensorNode, arguments: list[Tensor], shape: tuple[int, ...]) -> 
         case ops.Softmax(axis):
             x = arguments[0].unflatten(1, shape)
             return torch.softmax(x, dim=axis if axis < 0 else axis + 1).flatten(1)
+        case ops.Gate():
+            raise TypeError(f"{node.name}: gates are decided before, case by case")
         case _ as unreachable:
             assert_never(unreachable)
 

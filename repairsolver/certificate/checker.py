@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from repairsolver.certificate.arithmetic import above, down, gamma, times
 from repairsolver.certificate.bounds import pull, reach_of, root_bounds, tighten
 from repairsolver.certificate.boxes import Boxes, contract, joined, minimum
+from repairsolver.certificate.cases import cases
 from repairsolver.certificate.format import read_certificate
 from repairsolver.certificate.layers import layers_of
-from repairsolver.certificate.statement import InvalidError, identify, logits, stacked
+from repairsolver.certificate.statement import InvalidError, executed, identify, logits, stacked
 from repairsolver.errors import CertificateError
-from repairsolver.network.float32 import float32_box
 from repairsolver.network.graph import Network
 from repairsolver.network.load import load_network
 from repairsolver.property import check_fits, load_property
@@ -82,9 +82,8 @@ def check(
     try:
         found = certificate if isinstance(certificate, Certificate) else read_certificate(certificate)
         identify(found, net, prop)
-        checker = Checker(logits(net, prop), prop, found)
         with np.errstate(all="ignore"):
-            boxes = checker.run(math.inf if seconds is None else started + seconds)
+            boxes = examine(found, net, prop, math.inf if seconds is None else started + seconds)
     except (InvalidError, CertificateError) as problem:
         return CheckResult(False, str(problem), boxes, time.monotonic() - started)
     reason = (
@@ -92,6 +91,25 @@ def check(
         f"{COVERED[found.arithmetic]}"
     )
     return CheckResult(True, reason, boxes, time.monotonic() - started, found.arithmetic)
+
+
+def examine(found: Certificate, network: Network, prop: Property, until: float) -> int:
+    """Prove a certificate's forest anew; a network with gates case by case, each with its own trees.
+
+    Returns the number of boxes.
+
+    Raises:
+        InvalidError: what is not proved.
+    """
+    asked = prop if found.arithmetic == "real" else executed(prop)
+    parts, boxes, first = cases(network, asked), 0, 0
+    whole = replace(asked, regions=tuple(region for case in parts for region in case.prop.regions))
+    for case in parts:
+        checker = Checker(logits(case.network, whole), whole, found)
+        count = sum(len(region.unsafe) for region in case.prop.regions)
+        boxes += checker.run(until, np.arange(first, first + count))
+        first += count
+    return boxes
 
 
 class Checker:
@@ -104,8 +122,6 @@ class Checker:
         pairs = [(region, conjunction) for region in prop.regions for conjunction in region.unsafe]
         self.lower = np.array([region.lower for region, _ in pairs]).reshape(-1, prop.input_size)
         self.upper = np.array([region.upper for region, _ in pairs]).reshape(-1, prop.input_size)
-        if certificate.arithmetic == "float32":
-            self.lower, self.upper = float32_box(self.lower, self.upper)
         self.rows = stacked([conjunction for _, conjunction in pairs], prop)
         self._adopt(certificate, len(pairs))
 
@@ -133,12 +149,12 @@ class Checker:
         # Level by level, the children of the k-th split are nodes roots + 2 k and roots + 2 k + 1.
         self.child[split] = roots + 2 * np.arange(count)
 
-    def run(self, until: float = math.inf) -> int:
-        """Examine the whole forest, depth first; returns the number of boxes, or raises at a wrong leaf."""
-        roots = np.arange(len(self.lower))
-        known = root_bounds(self.layers, self.lower, self.upper)
-        half_space = np.zeros_like(self.lower), np.zeros((len(roots), 1))
-        stack = [Boxes(self.lower, self.upper, known, *half_space, roots, roots)]
+    def run(self, until: float, roots: NDArray[np.int64]) -> int:
+        """Examine the trees of some roots, depth first; the number of boxes, or raises at a wrong leaf."""
+        lower, upper = self.lower[roots], self.upper[roots]
+        known = root_bounds(self.layers, lower, upper)
+        half_space = np.zeros_like(lower), np.zeros((len(roots), 1))
+        stack = [Boxes(lower, upper, known, *half_space, roots, roots)]
         examined = 0
         while stack:
             if time.monotonic() > until:

@@ -74,6 +74,8 @@ def layers_of(network: Network, arithmetic: str = "real") -> list[Layer]:
             layers.append(_affine(node, inputs, [shapes[k] for k in inputs]))
         elif isinstance(node.operator, ops.Softmax):
             raise TypeError(f"{node.name}: a softmax is removed before")
+        elif isinstance(node.operator, ops.Gate):
+            raise TypeError(f"{node.name}: gates are decided before, case by case")
         else:
             layers.append(Bend(inputs, node.operator, copies[inputs[0]]))
         moved = isinstance(node.operator, ops.Scale | ops.Select) and copies[inputs[0]]

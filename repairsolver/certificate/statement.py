@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 
 from repairsolver.errors import UnsupportedOperatorError
-from repairsolver.network.float32 import require_float32
+from repairsolver.network.float32 import float32_box, require_float32
 from repairsolver.network.graph import Network
 from repairsolver.network.operators import Softmax
 from repairsolver.property import write_property
-from repairsolver.property.specification import Conjunction, Property
+from repairsolver.property.specification import Conjunction, Property, Region
 from repairsolver.results import Array, Certificate
 
 ARITHMETICS = "real", "float32"
@@ -58,6 +58,13 @@ def logits(network: Network, prop: Property) -> Network:
             if len(used) and not compares:
                 raise InvalidError("Behind a softmax only rows of the form Y_i <= Y_j can be checked.")
     return replace(network, nodes=network.nodes[:-1])
+
+
+def executed(prop: Property) -> Property:
+    """The property on every input that a float32 execution may get for a point of its boxes."""
+    ends = [float32_box(region.lower, region.upper) for region in prop.regions]
+    regions = (Region(*box, region.unsafe) for box, region in zip(ends, prop.regions, strict=True))
+    return replace(prop, regions=tuple(regions))
 
 
 def stacked(conjunctions: list[Conjunction], prop: Property) -> tuple[Array, Array, Array]:

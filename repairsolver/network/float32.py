@@ -23,6 +23,7 @@ from repairsolver.results import Array
 # Nodes that compute nothing: their results are entries of their inputs, constants, or the larger of two.
 EXACT = {"Clip", "Concat", "Dropout", "Flatten", "GlobalMaxPool", "Identity", "MaxPool", "Pad", "Relu"}
 EXACT |= {"Reshape", "Shape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"}
+EXACT |= {"Max", "Min"}
 # Nodes whose roundings are counted.
 ROUNDED = {"Add", "AveragePool", "Conv", "Div", "Gemm", "GlobalAveragePool", "HardSigmoid", "LeakyRelu"}
 ROUNDED |= {"MatMul", "Mul", "Neg", "PRelu", "ReduceMean", "ReduceSum", "Sigmoid", "Sub", "Sum", "Tanh"}

@@ -16,6 +16,7 @@ from repairsolver.network.operators import (
     Concat,
     Conv,
     Dense,
+    Gate,
     LeakyRelu,
     MaxPool,
     Relu,
@@ -94,6 +95,8 @@ def apply(node: Node, arguments: list[Array], shape: tuple[int, ...]) -> Array:
         case Softmax(axis):
             result = softmax(x.reshape(batch, *shape), axis=axis if axis < 0 else axis + 1)
             return np.asarray(result).reshape(batch, -1)
+        case Gate() as gate:
+            return np.where(gate.fires(x)[:, None], arguments[1], arguments[2])
         case _ as unreachable:
             assert_never(unreachable)
 

@@ -20,13 +20,16 @@ from repairsolver.network.lowering.builder import (
     LARGEST,
     Builder,
     Call,
+    Condition,
     Constant,
     RefusedError,
+    Result,
     Shape,
     Tensor,
     Value,
     identity,
 )
+from repairsolver.network.lowering.condition import ARRANGING, CONDITIONAL, arranged
 from repairsolver.network.lowering.folding import constant_of, fold
 from repairsolver.network.onnx_file import inlined, opset_of
 from repairsolver.network.operators import Softmax
@@ -129,10 +132,10 @@ class Reader:
     opset: int
     nodes: list[NodeProto]
     name: str
-    values: dict[str, Value] = field(default_factory=dict)
+    values: dict[str, Result] = field(default_factory=dict)
     refused: list[str] = field(default_factory=list)
 
-    def run(self) -> Value:
+    def run(self) -> Result:
         """The value of the output."""
         self.values[self.builder.input.node] = self.builder.input
         output = self.model.graph.output[0].name
@@ -166,7 +169,7 @@ class Reader:
         """Put the outputs of one node into `values`, or note why not."""
         inputs = [self.values.get(t) if t else None for t in node.input]
         lost = any(t and v is None for t, v in zip(node.input, inputs, strict=True))
-        outputs: Sequence[Value | None]
+        outputs: Sequence[Result | None]
         try:
             outputs = self.lower(node, inputs, uses, lost)
         except RefusedError as reason:
@@ -175,16 +178,21 @@ class Reader:
         self.values.update({t: v for t, v in zip(node.output, outputs, strict=False) if v is not None})
 
     def lower(
-        self, node: NodeProto, inputs: Sequence[Value | None], uses: Mapping[str, int], lost: bool
-    ) -> Sequence[Value | None]:
+        self, node: NodeProto, inputs: Sequence[Result | None], uses: Mapping[str, int], lost: bool
+    ) -> Sequence[Result | None]:
         """The outputs of one node: folded, lowered, or refused; none where an input was lost before."""
         if node.domain not in ("", "ai.onnx"):
             raise RefusedError(f"it belongs to the operator set {node.domain!r}, not to the standard one")
-        constants = [v for v in inputs if not isinstance(v, Tensor)]
+        constants = [v for v in inputs if v is None or isinstance(v, Constant)]
         if not lost and len(constants) == len(inputs):
             return fold(node, constants, self.opset)
-        if node.op_type not in LOWERINGS:
-            raise RefusedError("this operator is not supported")
+        conditional = any(isinstance(v, Condition) for v in inputs)
+        if conditional and not lost and node.op_type in ARRANGING:
+            return arranged(node, inputs, self.opset)
+        table = CONDITIONAL if conditional else LOWERINGS
+        if node.op_type not in table:
+            what = "does not take truth values" if conditional else "is not supported"
+            raise RefusedError(f"this operator {what}")
         if lost:
             return []
         private = tuple(uses[t] == 1 for t in node.input)
@@ -192,7 +200,7 @@ class Reader:
         attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
         call = Call(self.builder, node, tuple(inputs), private, wanted, self.opset, attributes)
         try:
-            return LOWERINGS[node.op_type](call)
+            return table[node.op_type](call)
         except (ValueError, IndexError, TypeError) as error:
             raise RefusedError(f"its attributes do not fit its inputs ({error})") from error
 
@@ -239,10 +247,11 @@ def is_finite(value: NDArray[Any]) -> bool:
     return value.dtype.kind != "f" or bool(np.isfinite(value).all())
 
 
-def pruned(builder: Builder, result: Value, output: str, name: str) -> tuple[Node, ...]:
+def pruned(builder: Builder, result: Result, output: str, name: str) -> tuple[Node, ...]:
     """The nodes that the result needs; it is the last of them."""
-    if isinstance(result, Constant):
-        raise NetworkError(f"{name}: the output {output!r} does not depend on the input")
+    if not isinstance(result, Tensor):
+        what = "is a truth value" if isinstance(result, Condition) else "does not depend on the input"
+        raise NetworkError(f"{name}: the output {output!r} {what}")
     if result.node == builder.input.node:
         result = builder.emit(output, identity(result.size), [result], result.shape, output)
     needed, pending = set[str](), [result.node]

@@ -161,6 +161,28 @@ class Softmax:
     axis: int
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Gate:
+    """y = on where the network's input lies in one of the boxes, else off; its inputs are (input, on, off).
+
+    Args:
+        lower, upper: corners [k, n] of the boxes, faces included; infinite where an input does not matter.
+    """
+
+    lower: Array
+    upper: Array
+
+    def __post_init__(self) -> None:
+        _freeze(self)
+
+    def fires(self, points: Array) -> NDArray[np.bool_]:
+        """Which inputs [b, n] lie in a box: [b]."""
+        found = np.zeros(len(points), dtype=np.bool_)
+        for lower, upper in zip(self.lower, self.upper, strict=True):
+            found |= ((points >= lower) & (points <= upper)).all(axis=1)
+        return found
+
+
 Linear = Dense | Conv | Scale | Select | Sum | Concat
 Activation = Relu | LeakyRelu | Clip | Sigmoid | Tanh
-Operator = Linear | Activation | MaxPool | Softmax
+Operator = Linear | Activation | MaxPool | Softmax | Gate

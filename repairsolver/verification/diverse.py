@@ -11,6 +11,7 @@ from torch import Tensor
 
 from repairsolver.bounds.tensors import TensorGraph, apply, tensor_graph
 from repairsolver.network import operators as ops
+from repairsolver.network.gates import decided, gates_of
 from repairsolver.network.graph import Network
 from repairsolver.property.specification import Property, Region
 from repairsolver.results import Array, Counterexample
@@ -113,8 +114,9 @@ def _places(prop: Property, inputs: Array) -> Array:
 
 
 def _phases(network: Network, inputs: Array, device: str) -> Array:
-    """The phases of the neurons, scaled so that points with all phases different have distance 1, [k, p]."""
-    graph = tensor_graph(network, torch.float32, device)
+    """The phases of the neurons, all gates off; points with all phases different have distance 1: [k, p]."""
+    plain = decided(network, [False] * len(gates_of(network)))
+    graph = tensor_graph(plain, torch.float32, device)
     with torch.no_grad():
         found = _sides(graph, torch.tensor(inputs, dtype=torch.float32, device=device)).cpu().numpy()
     found = found[:, :: max(1, -(-found.shape[1] // MOST_NEURONS))]

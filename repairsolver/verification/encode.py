@@ -126,6 +126,8 @@ def _nonlinear(program: Program, node: Node, zhat: Expr, lower: Array, upper: Ar
             raise UnsupportedOperatorError(
                 f"{node.name}: a softmax has no encoding; remove it from the network"
             )
+        case ops.Gate():
+            raise TypeError(f"{node.name}: gates are decided before, case by case")
         case ops.Dense() | ops.Conv() | ops.Scale() | ops.Select() | ops.Sum() | ops.Concat():
             raise TypeError(f"{node.name}: {type(operator).__name__} is linear")
         case _ as unreachable:

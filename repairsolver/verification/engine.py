@@ -10,12 +10,17 @@ from pathlib import Path
 
 import torch
 
-from repairsolver.network.float32 import float32_box, require_float32
+from repairsolver.certificate.cases import Case, cases
+from repairsolver.certificate.statement import executed
+from repairsolver.errors import TreeError
+from repairsolver.network.float32 import require_float32
+from repairsolver.network.gates import gates_of
 from repairsolver.network.graph import Network
 from repairsolver.property import check_fits
-from repairsolver.property.specification import Property, Region
+from repairsolver.property.specification import Property
 from repairsolver.results import Arithmetic, Interrupted, Limits, OnEvent, Verdict, VerifyStatus
 from repairsolver.verification.attack import Effort, attack
+from repairsolver.verification.cases import verify_cases
 from repairsolver.verification.paused import Paused
 from repairsolver.verification.query import queries, strip_softmax
 from repairsolver.verification.record import Record
@@ -53,6 +58,8 @@ def verify_property(
        activations with multipliers for the split constraints.
     4. What is left of either (boxes too narrow, hardly a phase open): the exact program (HiGHS).
 
+    A network with gates is decided case by case, see `repairsolver.certificate.cases`.
+
     Args:
         limits: wall-clock seconds and the memory of batched bounds.
         device: where bounds are computed, as torch names it.
@@ -89,8 +96,22 @@ def verify_property(
             arithmetic=arithmetic,
             certificate=proof and replace(proof, arithmetic=arithmetic),
         )
+    if gates_of(network):
+        if tree is not None:
+            raise TreeError(
+                f"{network.name}: the search of a network with gates cannot be kept: leave it out"
+            )
+        parts = cases(network, prop if arithmetic == "real" else executed(prop))
+
+        def decide(case: Case, own: Limits) -> Verdict:
+            return verify_property(
+                case.network, case.prop, limits=own, seed=seed, on_event=on_event, device=device,
+                effort=effort, record=record, arithmetic=arithmetic,
+            )  # fmt: skip
+
+        return verify_cases(network, prop, parts, decide, limits)
     regions = [region for region in prop.regions for _ in region.unsafe]
-    asked = queries(prop if arithmetic == "real" else _executed(prop), device)
+    asked = queries(prop if arithmetic == "real" else executed(prop), device)
     run = Run(network, core, prop, limits, seed, on_event, device, asked, regions, arithmetic=arithmetic)
     run.record = record or tree is not None
     run.tree = None if tree is None else Tree(tree, network, prop, arithmetic)
@@ -116,13 +137,6 @@ def _stopped(run: Run) -> Verdict:
 def _decide(run: Run, effort: Effort | None) -> Verdict:
     found = _attack(run, effort)
     return _prove(run) if found is None else found
-
-
-def _executed(prop: Property) -> Property:
-    """The property on every input that a float32 execution may get for a point of its boxes."""
-    ends = [float32_box(region.lower, region.upper) for region in prop.regions]
-    regions = (Region(*box, region.unsafe) for box, region in zip(ends, prop.regions, strict=True))
-    return replace(prop, regions=tuple(regions))
 
 
 @contextmanager

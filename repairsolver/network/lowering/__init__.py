@@ -6,20 +6,21 @@ module's `OPERATORS`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from repairsolver.network.lowering import (
     affine,
     arithmetic,
     arrangement,
+    condition,
     convolution,
     elementwise,
     pooling,
     reduction,
 )
-from repairsolver.network.lowering.builder import Call, Value
+from repairsolver.network.lowering.builder import Call, Result
 
-LOWERINGS: dict[str, Callable[[Call], list[Value]]] = {
+LOWERINGS: dict[str, Callable[[Call], Sequence[Result]]] = {
     **affine.OPERATORS,
     **arithmetic.OPERATORS,
     **convolution.OPERATORS,
@@ -27,6 +28,7 @@ LOWERINGS: dict[str, Callable[[Call], list[Value]]] = {
     **reduction.OPERATORS,
     **elementwise.OPERATORS,
     **arrangement.OPERATORS,
+    **condition.OPERATORS,
 }
 
-SUPPORTED = tuple(sorted({*LOWERINGS, "Constant"}))
+SUPPORTED = tuple(sorted({*LOWERINGS, *condition.CONDITIONAL, "Constant"}))

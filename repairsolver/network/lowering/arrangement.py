@@ -92,7 +92,7 @@ def concat(call: Call) -> list[Value]:
         if isinstance(value, Tensor):
             indices.append(positions(value) + next(offsets))
             fills.append(np.zeros(value.shape))
-        elif value is not None:
+        elif isinstance(value, Constant):
             indices.append(np.full(value.shape, -1, np.int64))
             fills.append(value.floats)
     index, fill = np.concatenate(indices, axis), np.concatenate(fills, axis)

@@ -65,7 +65,27 @@ class Tensor:
         return prod(self.shape)
 
 
+Box = tuple[tuple[int, float, float], ...]
+"""Input, lower and upper end, for every input that the box restricts; in the order of the inputs."""
+Guard = tuple[Box, ...]
+"""A union of boxes of inputs: where a truth value is true."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Condition:
+    """A tensor of truth values: the number of its guard in a table for each entry."""
+
+    index: Indices
+    table: tuple[Guard, ...]
+
+    @property
+    def shape(self) -> Shape:
+        return self.index.shape
+
+
 Value = Constant | Tensor
+"""A tensor of numbers."""
+Result = Value | Condition
 
 
 class Builder:
@@ -146,7 +166,7 @@ class Call:
 
     builder: Builder
     node: onnx.NodeProto
-    inputs: tuple[Value | None, ...]
+    inputs: tuple[Result | None, ...]
     private: tuple[bool, ...]
     wanted: frozenset[str]
     opset: int
@@ -161,6 +181,14 @@ class Call:
         return position < len(self.inputs) and self.inputs[position] is not None
 
     def value(self, position: int) -> Value:
+        found = self.given(position)
+        if isinstance(found, Condition):
+            name = self.node.input[position]
+            raise RefusedError(f"input {position} ({name!r}) must be numbers, not truth values")
+        return found
+
+    def given(self, position: int) -> Result:
+        """An input of any kind, truth values included."""
         found = self.inputs[position] if position < len(self.inputs) else None
         if found is None:
             raise RefusedError(f"input {position} is missing")

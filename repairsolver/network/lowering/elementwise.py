@@ -7,10 +7,31 @@ from math import inf
 import numpy as np
 
 from repairsolver.network.lowering.arithmetic import scale
-from repairsolver.network.lowering.builder import Call, Constant, RefusedError, Tensor, Value, axis_of
-from repairsolver.network.operators import Activation, Clip, LeakyRelu, Relu, Sigmoid, Softmax, Tanh
+from repairsolver.network.lowering.builder import (
+    Call,
+    Constant,
+    RefusedError,
+    Tensor,
+    Value,
+    affordable,
+    axis_of,
+    positions,
+)
+from repairsolver.network.operators import (
+    Activation,
+    Clip,
+    Concat,
+    LeakyRelu,
+    MaxPool,
+    Relu,
+    Sigmoid,
+    Softmax,
+    Tanh,
+)
 
 FLOATS = {1: "float32", 11: "float64"}
+LARGEST_FLOAT = float(np.finfo(np.float32).max)
+"""Ends from here on limit no float32 number."""
 
 
 def entrywise(call: Call, operator: Activation) -> list[Value]:
@@ -100,7 +121,46 @@ def unchanged(call: Call) -> list[Value]:
     return [call.tensor(0)]
 
 
+def greatest(call: Call) -> list[Value]:
+    """The largest of tensors and constants, entry by entry: a maximum over windows."""
+    return [extreme(call, 1.0)]
+
+
+def smallest(call: Call) -> list[Value]:
+    """The smallest: minus the largest of what is negated."""
+    return [extreme(call, -1.0)]
+
+
+def extreme(call: Call, sign: float) -> Tensor:
+    """sign * max(sign * x_1, sign * x_2, ...) with broadcasting, as a maximum over windows."""
+    shape = affordable(np.broadcast_shapes(*(v.shape for v in call.inputs if v is not None)))
+    tensors = [v for v in call.inputs if isinstance(v, Tensor)]
+    starts = np.cumsum([0, *(x.size for x in tensors)])
+    windows = [np.broadcast_to(positions(x) + k, shape) for x, k in zip(tensors, starts[:-1], strict=True)]
+    limits = [sign * np.broadcast_to(v.floats, shape) for v in call.inputs if isinstance(v, Constant)]
+    limit = np.max([np.full(shape, -LARGEST_FLOAT), *limits], axis=0)
+    used = limit > -LARGEST_FLOAT
+    if used.any():
+        places = np.where(used, starts[-1] - 1 + np.cumsum(used).reshape(shape), -1)
+        fixed = np.full(int(used.sum()), -1)
+        tensors.append(call.select(call.builder.input, fixed, sign * limit[used], "/constants"))
+        windows.append(places)
+    if len(windows) == 1:
+        return call.select(tensors[0], windows[0])
+    whole = tensors[0]
+    if len(tensors) > 1:
+        whole = call.emit(Concat(), tensors, (sum(x.size for x in tensors),), "/joined")
+    operator = MaxPool(np.stack(windows, axis=-1).reshape(-1, len(windows)))
+    if sign > 0:
+        return call.emit(operator, [whole], shape)
+    negated = scale(call, whole, np.array(-1.0), np.array(0.0), "/negated")
+    largest = call.emit(operator, [negated], shape, "/largest")
+    return scale(call, largest, np.array(-1.0), np.array(0.0))
+
+
 OPERATORS = {
+    "Max": greatest,
+    "Min": smallest,
     "Relu": relu,
     "LeakyRelu": leaky_relu,
     "PRelu": prelu,

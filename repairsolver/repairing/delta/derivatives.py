@@ -113,6 +113,8 @@ def _forward(node: Node, moved: list[Array], values: Values, shape: tuple[int, .
             return np.take_along_axis(moved[0], winners(windows, values[node.inputs[0]]), axis=1)
         case ops.Softmax():
             raise TypeError(f"{node.name}: a Softmax is the last operator, behind the scores")
+        case ops.Gate():
+            raise TypeError(f"{node.name}: a network with gates has no single derivative")
         case ops.Relu() | ops.LeakyRelu() | ops.Clip() | ops.Sigmoid() | ops.Tanh():
             return slopes(node, values[node.inputs[0]]) * moved[0]
         case _ as unreachable:
@@ -150,6 +152,8 @@ def _backward(node: Node, back: Array, values: Values, shape: tuple[int, ...]) -
             return [_scattered(back, winners(windows, values[node.inputs[0]]), prod(shape))]
         case ops.Softmax():
             raise TypeError(f"{node.name}: a Softmax is the last operator, behind the scores")
+        case ops.Gate():
+            raise TypeError(f"{node.name}: a network with gates has no single derivative")
         case ops.Relu() | ops.LeakyRelu() | ops.Clip() | ops.Sigmoid() | ops.Tanh():
             return [back * slopes(node, values[node.inputs[0]])[:, None]]
         case _ as unreachable:

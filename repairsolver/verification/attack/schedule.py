@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 from repairsolver.bounds.tensors import TensorGraph, tensor_graph
+from repairsolver.certificate.cases import cases
+from repairsolver.network.gates import gates_of
 from repairsolver.network.graph import Network
 from repairsolver.property.specification import Property
 from repairsolver.results import Array, Counterexample
@@ -95,6 +97,8 @@ def attack(
         Counterexamples replayed by onnxruntime, worst first; empty if none was
         found (which proves nothing).
     """
+    if gates_of(network):
+        return _by_cases(network, prop, seed, seconds, effort, worst, device)
     core, prop = strip_softmax(network, prop)
     if not any(region.unsafe for region in prop.regions):
         return ()
@@ -111,6 +115,30 @@ def attack(
             block = points[which == index].double().cpu().numpy()
             hits += replayed(network, [(regions[index], block)])
         if time.monotonic() > until or (hits and not worst):
+            break
+    return tuple(sorted(hits, key=lambda c: -c.violation))
+
+
+def _by_cases(
+    network: Network,
+    prop: Property,
+    seed: int,
+    seconds: float | None,
+    effort: Effort | None,
+    worst: bool,
+    device: str,
+) -> tuple[Counterexample, ...]:
+    """The attack on a network with gates, case by case, each with its share of the time."""
+    hits: list[Counterexample] = []
+    until = math.inf if seconds is None else time.monotonic() + seconds
+    parts = cases(network, prop)
+    for place, case in enumerate(parts):
+        left = until - time.monotonic()
+        own = None if seconds is None else max(left, 0.0) / (len(parts) - place)
+        hits += attack(
+            case.network, case.prop, seed=seed, seconds=own, effort=effort, worst=worst, device=device
+        )
+        if left <= 0 or (hits and not worst):
             break
     return tuple(sorted(hits, key=lambda c: -c.violation))
 
@@ -249,6 +277,12 @@ def climb_from(
     Every region that holds an input is climbed in, for each of its conjunctions. The inputs themselves take
     part. Behind a softmax, whose slopes vanish where it saturates, its logits are climbed instead.
     """
+    if gates_of(network):
+        return [
+            found
+            for case in cases(network, prop)
+            for found in climb_from(case.network, case.prop, points, steps=steps, device=device)
+        ]
     core, prop = strip_softmax(network, prop)
     graph, found = tensor_graph(core, torch.float32, device), queries(prop, device, torch.float32)
     regions = [region for region in prop.regions for _ in region.unsafe]
