@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,8 @@ from onnx import AttributeProto, GraphProto, ModelProto, TensorProto, inliner
 from repairsolver.errors import NetworkError
 
 OLDEST_OPSET = 7
+GATES = "repairsolver.gates"
+"""The metadata in which a file says what gates were put into it, see `network.gated.record`."""
 
 
 def parse(data: bytes, name: str) -> ModelProto:
@@ -130,14 +133,23 @@ def keep_output(model: ModelProto, output: str | None, name: str) -> bool:
     names = [value.name for value in model.graph.output]
     if output is not None and output not in names:
         raise NetworkError(f"{name}: there is no output {output!r}; the outputs are {names}")
-    if output is None and len(names) > 1:
+    if output is None and len(names) > 1 and not set(names[1:]) <= monitors(model):
         raise NetworkError(f"{name}: the model has {len(names)} outputs, {names}; choose one with output=...")
-    if len(names) == 1:
+    if len(names) == 1 or (output in (None, names[0]) and set(names[1:]) <= monitors(model)):
         return False
     kept = [value for value in model.graph.output if value.name == output]
     del model.graph.output[:]
     model.graph.output.extend(kept)
     return True
+
+
+def monitors(model: ModelProto) -> set[str]:
+    """Outputs that only tell which gates are on; they are no part of what the network computes."""
+    text = next((entry.value for entry in model.metadata_props if entry.key == GATES), "")
+    try:
+        return {str(record["monitor"]) for record in json.loads(text)["records"]} - {""}
+    except (json.JSONDecodeError, KeyError, TypeError):
+        return set()
 
 
 def inlined(model: ModelProto) -> ModelProto:
