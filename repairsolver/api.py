@@ -149,7 +149,7 @@ def repair(
     network: Network | str | Path,
     property: Property | str | Path | Sequence[Property | str | Path],  # noqa: A002 - as in verify
     *,
-    method: Literal["delta"] = "delta",
+    method: Literal["delta", "gate"] = "delta",
     layers: str | Sequence[str] = "last",
     parameters: Literal["both", "weights", "biases"] = "both",
     neurons: ArrayLike | None = None,
@@ -164,6 +164,9 @@ def repair(
     keep: PointSet | str | Path | None = None,
     keep_soft: float | None = None,
     decision: Literal["max", "min"] = "max",
+    place: Literal["auto", "inner", "output"] = "auto",
+    max_gates: int | None = None,
+    monitor: bool = False,
     limits: Limits | None = None,
     seed: int = 0,
     on_event: OnEvent | None = None,
@@ -178,7 +181,8 @@ def repair(
         network: a network or an ONNX or NNet file.
         property: a property or a VNN-LIB file; it describes the violation. Several in a list must all hold
             in the end.
-        method: how to repair; "delta" changes weights and biases.
+        method: how to repair; "delta" changes weights and biases; "gate" leaves them, and overrides the
+            network at run time, in boxes of inputs where it is wrong.
         layers: the layers that may change: "last", "all", or names of layers (of the ONNX node, its output
             or its weights), several as a list or with commas; "auto" tries every layer for a moment and
             takes the one whose repair changes other decisions least. Lower bounds are of a single layer.
@@ -201,6 +205,9 @@ def repair(
         keep_soft: they may be lost at this price, in units of the norm for each unit of output; None: never.
         decision: whether the largest or the smallest output is the chosen one; for points, fidelity, and
             which of equally small changes is preferred.
+        place: what gates change: the scores ("output"), hidden neurons ("inner"), or whichever keeps more.
+        max_gates: neurons that one gate may override.
+        monitor: an output of the gated file that tells which gates are on.
         limits: what the call may spend. Without a limit of time the search for a smaller change ends when
             three margins in all have failed after the first proof, or none is left to try.
         seed: the same seed gives the same answer, time limits aside.
@@ -238,6 +245,9 @@ def repair(
         keep=_points(keep, net),
         keep_soft=keep_soft,
         decision=decision,
+        place=place,
+        max_gates=max_gates,
+        monitor=monitor,
         limits=limits or Limits(),
         seed=seed,
         on_event=on_event,

@@ -20,6 +20,15 @@ class Method(StrEnum):
     """How to repair."""
 
     DELTA = "delta"
+    GATE = "gate"
+
+
+class Place(StrEnum):
+    """What gates change."""
+
+    AUTO = "auto"
+    INNER = "inner"
+    OUTPUT = "output"
 
 
 class Parameters(StrEnum):
@@ -70,7 +79,12 @@ def repair(
             "--out", "-o", metavar="OUT.onnx", help="The repaired network; its change goes beside it."
         ),
     ],
-    method: Annotated[Method, typer.Option(help="delta: change weights and biases.")] = Method.DELTA,
+    method: Annotated[
+        Method,
+        typer.Option(
+            help="*delta*: change weights and biases. *gate*: override at run time, where it is wrong."
+        ),
+    ] = Method.DELTA,
     layers: Annotated[
         str, typer.Option(help="Layers that may change: *last*, *all*, *auto*, or names with commas.")
     ] = "last",
@@ -114,6 +128,15 @@ def repair(
     decision: Annotated[
         Decision, typer.Option(help="Whether the largest or the smallest output is chosen.")
     ] = Decision.MAX,
+    place: Annotated[
+        Place, typer.Option(help="What gates change: hidden neurons, scores, or what keeps more.")
+    ] = Place.AUTO,
+    max_gates: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Neurons that one gate may override.")
+    ] = None,
+    monitor: Annotated[
+        bool, typer.Option("--monitor", help="Add an output that tells which gates are on.")
+    ] = False,
     timeout: Timeout = None,
     memory: Memory = 4.0,
     seed: Seed = 0,
@@ -162,6 +185,9 @@ def repair(
                 keep=keep,
                 keep_soft=keep_soft,
                 decision=decision.value,
+                place=place.value,
+                max_gates=max_gates,
+                monitor=monitor,
                 limits=rs.Limits(seconds=timeout, memory_gb=memory),
                 seed=seed,
                 on_event=on_event,

@@ -14,28 +14,33 @@ import numpy as np
 from repairsolver.errors import EditError
 from repairsolver.network.graph import Network
 from repairsolver.network.onnx_out import umask
+from repairsolver.repairing.gate.edit import FORMAT, Gates
 from repairsolver.repairing.result import Delta
 from repairsolver.targets import file_target
 
 KINDS = (".json", ".npz")
+HEAD = 200
+"""Characters at the beginning of a file, which say what it is."""
 
 
-def save_edit(edit: Delta, path: str | Path) -> None:
+def save_edit(edit: Delta | Gates, path: str | Path) -> None:
     """Write a change; the file appears complete or not at all.
 
     A name that ends in .json gets one object per changed entry, with its meaning, old and new value; .npz
-    the same numbers as arrays. Both hold every number exactly.
+    the same numbers as arrays. Both hold every number exactly. Gates are written as JSON.
 
     Raises:
         EditError: the name ends otherwise.
         OSError: the path is a folder or a device, or cannot be written to.
     """
     check_kind(path)
+    if isinstance(edit, Gates) and Path(path).suffix.lower() != ".json":
+        raise EditError(f"{path}: gates are a file that ends in .json; choose such a name")
     target = file_target(path)
     handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
-            if target.suffix.lower() == ".json":
+            if isinstance(edit, Gates) or target.suffix.lower() == ".json":
                 file.write(edit.to_json().encode() + b"\n")
             else:
                 np.savez_compressed(file, **_arrays(edit))  # type: ignore[arg-type] # keys are not allow_pickle
@@ -46,7 +51,7 @@ def save_edit(edit: Delta, path: str | Path) -> None:
         raise
 
 
-def load_edit(path: str | Path, network: Network) -> Delta:
+def load_edit(path: str | Path, network: Network) -> Delta | Gates:
     """Read a change back, for the network that it belongs to.
 
     Raises:
@@ -57,7 +62,10 @@ def load_edit(path: str | Path, network: Network) -> Delta:
     source = Path(path)
     if source.suffix.lower() == ".json":
         try:
-            return Delta.from_json(source.read_text(encoding="utf-8"), network)
+            text = source.read_text(encoding="utf-8")
+            if f'"{FORMAT}"' in text[:HEAD]:
+                return Gates.from_json(text)
+            return Delta.from_json(text, network)
         except UnicodeDecodeError as error:
             raise EditError(f"{path}: not a change: {error}") from error
     try:
@@ -68,14 +76,14 @@ def load_edit(path: str | Path, network: Network) -> Delta:
     return Delta.from_json(json.dumps(content), network)
 
 
-def apply_edit(network: Network, edit: Delta | str | Path) -> Network:
+def apply_edit(network: Network, edit: Delta | Gates | str | Path) -> Network:
     """The network after a change, given or in a file: bit for bit the network that was repaired.
 
     Raises:
         EditError: the change is malformed, or belongs to another network.
         OSError: the file cannot be read.
     """
-    change = edit if isinstance(edit, Delta) else load_edit(edit, network)
+    change = edit if isinstance(edit, Delta | Gates) else load_edit(edit, network)
     return change.apply(network)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from repairsolver.errors import EditError
+from repairsolver.network.gates import gates_of
 from repairsolver.network.graph import Network
 from repairsolver.property import PointSet
 from repairsolver.property.files import check_fits
@@ -16,6 +17,8 @@ from repairsolver.property.specification import Property
 from repairsolver.repairing.delta.addressing import Choice
 from repairsolver.repairing.delta.method import repair_delta
 from repairsolver.repairing.delta.objective import Aim, PerEntry
+from repairsolver.repairing.gate.method import repair_gate
+from repairsolver.repairing.gate.wishes import Gating
 from repairsolver.repairing.result import Repair
 from repairsolver.results import Limits, OnEvent
 
@@ -30,6 +33,7 @@ class Method(Protocol):
         *,
         choice: Choice,
         aim: Aim,
+        gating: Gating,
         gap: float,
         solver: str,
         points: PointSet | None,
@@ -41,7 +45,7 @@ class Method(Protocol):
     ) -> Repair: ...
 
 
-METHODS: dict[str, Method] = {"delta": repair_delta}
+METHODS: dict[str, Method] = {"delta": repair_delta, "gate": repair_gate}
 """Every repair method by name: a new one is one function and one line here."""
 
 DECISIONS = ("max", "min")
@@ -66,6 +70,9 @@ def repair_property(
     points: PointSet | None = None,
     keep: PointSet | None = None,
     decision: str = "max",
+    place: str = "auto",
+    max_gates: int | None = None,
+    monitor: bool = False,
     limits: Limits = Limits(),  # noqa: B008 - frozen
     seed: int = 0,
     on_event: OnEvent | None = None,
@@ -90,6 +97,7 @@ def repair_property(
             the property must not be violated.
         keep: inputs whose decision must stay as it is (or as labelled); without margin.
         decision: whether the largest or the smallest output is the decision.
+        place, max_gates, monitor: of method "gate", see `gate.wishes.Gating`.
         limits: seconds for everything. Without a limit of time one margin gets 20 s, the next twice as
             long until one is proved; three failures after that end the search for a smaller change.
 
@@ -106,6 +114,12 @@ def repair_property(
     for what, got, known in choices:
         if got not in known:
             raise EditError(f"unknown {what} {got!r}: choose one of {', '.join(known)}")
+    gating = Gating(place, max_gates, monitor)
+    if method == "delta" and gates_of(network):
+        raise EditError(
+            f"{network.name}: it has gates, and method 'delta' changes weights of networks without: use "
+            "method 'gate', or take them out first (`repairsolver gates --remove`)"
+        )
     if not 0 <= gap < 1:
         raise EditError(f"gap must lie in [0, 1), got {gap}")
     return METHODS[method](
@@ -113,6 +127,7 @@ def repair_property(
         prop,
         choice=Choice(layers, parameters, neurons, mask),
         aim=aim,
+        gating=gating,
         gap=gap,
         solver=solver,
         points=points,

@@ -20,6 +20,7 @@ from repairsolver.results import Array, Certificate, RepairStatus, Verdict, Veri
 if TYPE_CHECKING:
     from repairsolver.metrics import Fidelity
     from repairsolver.repairing.explanation import Core
+    from repairsolver.repairing.gate.edit import Gates
 
 FORMAT = "repairsolver-delta"
 VERSION = 1
@@ -227,7 +228,7 @@ class Repair:
 
     status: RepairStatus
     network: Network | None
-    edit: Delta | None
+    edit: Delta | Gates | None
     norm: str
     cost: float | None
     lower_bound: float
@@ -273,6 +274,9 @@ class Repair:
         guarantee = "proved for every input of the property" if self.proved else "NOT proved"
         if self.network is None or self.edit is None:
             return f"<Repair {self.status}: {self.message}>"
+        if self.norm == "gates":
+            spent = f"{counted(self.rounds, 'round')}, {self.seconds:.1f} s"
+            return f"<Repair {self.status}: {guarantee}; {self.edit!r}; {spent}>"
         least = f"at least {self.lower_bound:.6g} for any repair of this layer; " if self.lower_bound else ""
         return (
             f"<Repair {self.status}: {guarantee}; {counted(self.edit.count, 'entry', 'entries')} changed, "

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, assert_never
 
 from repairsolver.metrics import Fidelity, Share
+from repairsolver.repairing.gate.edit import Gates
 from repairsolver.results import COVERED, Counterexample, RepairStatus, Verdict, VerifyStatus, counted
 
 if TYPE_CHECKING:
@@ -125,7 +126,8 @@ def _repair_lines(repair: Repair) -> Iterator[str]:
             if repair.verdict is not None:
                 yield explain_verdict(repair.verdict)
         case RepairStatus.INFEASIBLE:
-            yield f"The network cannot be repaired in this layer: {repair.message.rstrip('.')} ({spent})."
+            where = "by gates" if repair.norm == "gates" else "in this layer"
+            yield f"The network cannot be repaired {where}: {repair.message.rstrip('.')} ({spent})."
             if repair.core is not None:
                 yield from repair.core.sentences()[1:]
         case RepairStatus.UNKNOWN | RepairStatus.TIMEOUT:
@@ -138,6 +140,9 @@ def _repair_lines(repair: Repair) -> Iterator[str]:
 
 def _change(repair: Repair) -> str:
     entries = 0 if repair.edit is None else repair.edit.count
+    if isinstance(repair.edit, Gates):
+        gates, boxes = counted(len(repair.edit.gates), "gate"), counted(repair.edit.boxes, "box", "boxes")
+        return f"{gates} in {boxes}, {counted(entries, 'change')} of neurons or scores: {repair.message}"
     least = f"no repair of the same layer has less than {repair.lower_bound:.6g}"
     if repair.lower_bound <= 0:
         least = "it is not proved minimal, and no lower bound is known"
@@ -148,7 +153,7 @@ def _measure(repair: Repair) -> str:
     """What the cost is of; with the norm beside it where that is not what was minimised."""
     if repair.norm != "behaviour":
         return f"the {repair.norm} norm of the change"
-    l1 = 0.0 if repair.edit is None else repair.edit.norm("l1")
+    l1 = 0.0 if repair.edit is None or isinstance(repair.edit, Gates) else repair.edit.norm("l1")
     return f"the l1 norm of the change is {l1:.6g}, the mean change of margins to the decision"
 
 

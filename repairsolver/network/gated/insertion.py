@@ -234,9 +234,9 @@ class Writer:
     def _corrected(self, change: Correction, tensor: str, shape: tuple[int, ...]) -> str:
         """Matrix products of the tensor as [N, m], and its shape again.
 
-        What is missing is written as max(z, 0) - z with z = C y + D x - d: linear bounds of it are exact below,
-        so that the half-space is proved whatever z is. Where half-spaces move each other, as a ReLU of -z,
-        whose slopes can be optimised.
+        What is missing is written as max(z, 0) - z with z = C y + D x - d: its linear bounds from below are
+        exact, so that the half-space is proved whatever z is. Where half-spaces move each other, as a ReLU of
+        -z, whose slopes can be optimised.
         """
         plain = len(shape) == 2 and shape[0] == 1
         size = int(np.prod(shape))

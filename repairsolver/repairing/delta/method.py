@@ -75,6 +75,7 @@ def repair_delta(
     limits: Limits,
     seed: int,
     on_event: OnEvent | None,
+    **_: object,
 ) -> Repair:
     """See `repairsolver.repairing.engine.repair_property`."""
     started = time.perf_counter()

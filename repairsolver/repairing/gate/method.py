@@ -1,0 +1,333 @@
+"""Method `gate`: the weights stay; gates override the network where it goes wrong, proved everywhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from repairsolver.errors import EditError
+from repairsolver.metrics import Fidelity, fidelity
+from repairsolver.network.forward import forward
+from repairsolver.network.gated import NewGate, add_gates, gateable
+from repairsolver.network.graph import Network, Node
+from repairsolver.network.operators import Softmax
+from repairsolver.property import PointSet
+from repairsolver.property.specification import Property, Region
+from repairsolver.repairing.gate.edit import Gates
+from repairsolver.repairing.gate.regions import Place, extended, find_places, whole_regions
+from repairsolver.repairing.gate.shield import contradictions, shield
+from repairsolver.repairing.gate.wishes import Gating
+from repairsolver.repairing.result import Repair
+from repairsolver.results import (
+    Array,
+    Event,
+    Interrupted,
+    Limits,
+    OnEvent,
+    RepairStatus,
+    Verdict,
+    VerifyStatus,
+)
+from repairsolver.verification.attack import Effort, attack
+from repairsolver.verification.engine import verify_property
+
+SAMPLES = 2048
+"""Uniform samples of every place, by which a correction is chosen."""
+
+BOXES = 4
+"""Boxes that one region's place may consist of."""
+
+PLACE_SHARE, PLACE_SECONDS = 0.25, 15.0
+"""Of the time: for finding where gates are needed; and without a limit of time, or at most."""
+
+PROOF_SHARE = 0.5
+"""Of the time that is left: for the proof of one candidate."""
+
+MOST_EXTENSIONS = 3
+"""How often places are extended by what could not be proved, before whole regions are gated."""
+
+FIDELITY_SAMPLES = 20_000
+"""For the choice between candidates."""
+
+FIRST = Effort(samples=4096, restarts=32, steps=30, rounds=1)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidate:
+    """Gates with the network that they make, its verdict, and what it keeps."""
+
+    edit: Gates
+    network: Network
+    verdict: Verdict
+    where: str
+    kept: Fidelity | None = None
+
+    @property
+    def proved(self) -> bool:
+        return self.verdict.status is VerifyStatus.HOLDS
+
+
+@dataclass(slots=True, eq=False)
+class Session:
+    """One repair under way."""
+
+    network: Network
+    prop: Property
+    gating: Gating
+    decision: str
+    limits: Limits
+    seed: int
+    on_event: OnEvent | None
+    solver: str
+    started: float = field(default_factory=time.perf_counter)
+    rounds: int = 0
+    best: Candidate | None = None
+    reasons: list[str] = field(default_factory=list)
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self.started
+
+    @property
+    def left(self) -> float:
+        return np.inf if self.limits.seconds is None else self.limits.seconds - self.seconds
+
+    def say(self, message: str, **numbers: float) -> None:
+        if self.on_event is not None:
+            self.on_event(Event("gate", message, self.seconds, numbers))
+
+    def limited(self, share: float) -> Limits:
+        """Limits of a part of the work: a share of the time that is left."""
+        return replace(self.limits, seconds=None if np.isinf(self.left) else max(self.left * share, 0.05))
+
+
+def repair_gate(
+    network: Network,
+    prop: Property,
+    *,
+    gating: Gating,
+    solver: str,
+    points: PointSet | None,
+    keep: PointSet | None,
+    decision: str,
+    limits: Limits,
+    seed: int,
+    on_event: OnEvent | None,
+    **_: object,
+) -> Repair:
+    """Put gates into a network so that it has a property; see `repairsolver.repairing.engine`."""
+    if points is not None or keep is not None:
+        raise EditError("method 'gate' repairs properties, not points: leave `points` and `keep` out")
+    session = Session(network, prop, gating, decision, limits, seed, on_event, solver)
+    try:
+        return _repaired(session)
+    except KeyboardInterrupt:
+        raise Interrupted(_result(session, "interrupted: the best repair proved so far")) from None
+
+
+def _repaired(session: Session) -> Repair:
+    verdict = _first_look(session)
+    if verdict.status is not VerifyStatus.VIOLATED:
+        return _nothing_to_do(session, verdict)
+    places = _places(session)
+    if session.gating.place != "inner":
+        _try_output(session, places)
+    if session.gating.place != "output":
+        from repairsolver.repairing.gate.inner import try_inner
+
+        try_inner(session, places)
+    return _result(session, "")
+
+
+def _first_look(session: Session) -> Verdict:
+    found = attack(
+        session.network, session.prop, seed=session.seed, effort=FIRST, seconds=min(session.left / 4, 1e6)
+    )
+    if found:
+        session.say(f"{len(found)} counterexamples of the original network", violation=found[0].violation)
+        return Verdict(VerifyStatus.VIOLATED, found[0], found)
+    return verify_property(
+        session.network, session.prop, limits=session.limited(PROOF_SHARE), seed=session.seed,
+        on_event=session.on_event, record=True,
+    )  # fmt: skip
+
+
+def _places(session: Session) -> list[Place]:
+    """Where gates are needed, as far as the verifier can tell in its share of the time."""
+    seconds = min(PLACE_SECONDS, session.left * PLACE_SHARE)
+    found = find_places(
+        session.network, session.prop, most=BOXES, seconds=seconds, memory_gb=session.limits.memory_gb
+    )
+    if found is None:
+        session.say("too many inputs vary for a search of places: whole regions are gated")
+        return whole_regions(session.prop)
+    boxes = sum(len(place.lower) for place in found)
+    session.say(f"what is not proved lies in {boxes} boxes", boxes=boxes)
+    return found
+
+
+def output_node(network: Network) -> Node:
+    """The scores that are corrected: the output, or what a final softmax reads.
+
+    Raises:
+        EditError: the file does not make that tensor by a node of its own.
+    """
+    last = network.output
+    name = last.inputs[0] if isinstance(last.operator, Softmax) else last.name
+    for node in gateable(network):
+        if node.name == name:
+            return node
+    raise EditError(f"{network.name}: the file has no tensor of its scores ({name!r}) that could be gated")
+
+
+def scores(network: Network, points: Array) -> Array:
+    """What `output_node` holds, [b, m]."""
+    node = output_node(network)
+    upto = network.nodes[: network.nodes.index(node) + 1]
+    return forward(replace(network, nodes=upto), points)
+
+
+def samples(network: Network, place: Place, region: Region, seed: int) -> Array:
+    """Uniform points of a place, within its region, as numbers of the network's type."""
+    rng = np.random.default_rng(seed)
+    chosen = rng.integers(len(place.lower), size=SAMPLES)
+    low, high = np.maximum(place.lower, region.lower)[chosen], np.minimum(place.upper, region.upper)[chosen]
+    points = low + rng.random(low.shape) * (high - low)
+    return np.asarray(points.astype(network.element), dtype=np.float64)
+
+
+def _try_output(session: Session, places: Sequence[Place]) -> None:
+    """Correct the scores in the places, or in more of the regions until the rest is proved."""
+    tried = list(places)
+    for extension in range(MOST_EXTENSIONS + 1):
+        gates = output_gates(session, tried)
+        if gates is None:
+            return
+        candidate = prove(session, gates, "the scores", PROOF_SHARE)
+        if candidate.proved:
+            consider(session, candidate)
+            return
+        whole = extension >= MOST_EXTENSIONS - 1 or session.left < 1.0
+        tried = (
+            whole_regions(session.prop) if whole else extended(session.prop, tried, candidate.verdict, BOXES)
+        )
+    session.reasons.append("the scores' correction could not be proved")
+
+
+def output_gates(session: Session, places: Sequence[Place]) -> list[NewGate] | None:
+    """A correction of the scores for every place; None if one has no correction, with the reason noted."""
+    node, gates = output_node(session.network), []
+    for place in places:
+        region = session.prop.regions[place.region]
+        points = samples(session.network, place, region, session.seed)
+        change = shield(region, points, scores(session.network, points))
+        if change is None:
+            session.reasons.append(_contradiction(region, place.region))
+            return None
+        gates.append(NewGate(node.name, node.layer, place.lower, place.upper, change))
+    return gates
+
+
+def _contradiction(region: Region, number: int) -> str:
+    """Why no scores are safe in a region, or why no correction moves all half-spaces at once."""
+    rows = sum(len(c.bound) for c in region.unsafe)
+    if len(contradictions(region)) == int(np.prod([len(c.bound) for c in region.unsafe])):
+        return (
+            f"in region {number} no scores are safe: whichever of the {rows} half-spaces are chosen, one of "
+            f"each of the {len(region.unsafe)} conjunctions, they contradict each other"
+        )
+    return f"in region {number} every choice of half-spaces moves one of them against another"
+
+
+def prove(session: Session, gates: Sequence[NewGate], where: str, share: float) -> Candidate:
+    """The gated network, verified."""
+    session.rounds += 1
+    network = add_gates(session.network, gates, monitor=session.gating.monitor)
+    session.say(f"round {session.rounds}: {len(gates)} gates at {where}")
+    verdict = verify_property(
+        network, session.prop, limits=session.limited(share), seed=session.seed + session.rounds,
+        on_event=session.on_event, record=True,
+    )  # fmt: skip
+    edit = Gates(tuple(gates), session.network.sha256, session.gating.monitor)
+    return Candidate(edit, network, verdict, where)
+
+
+def consider(session: Session, candidate: Candidate) -> None:
+    """Keep the candidate that keeps more decisions, then changes scores less, then has fewer gates."""
+    kept = fidelity(
+        session.network,
+        candidate.network,
+        decision="min" if session.decision == "min" else "max",
+        samples=FIDELITY_SAMPLES,
+        seed=session.seed,
+        prop=session.prop,
+        seconds=max(1.0, min(20.0, session.left)),
+    )
+    candidate = replace(candidate, kept=kept)
+    if session.best is None or _rank(candidate) < _rank(session.best):
+        if session.best is not None:
+            session.reasons.append(f"{candidate.where}: {_why(candidate, session.best)}")
+        session.best = candidate
+    else:
+        session.reasons.append(f"{session.best.where}: {_why(session.best, candidate)}")
+
+
+def _rank(candidate: Candidate) -> tuple[float, float, int]:
+    kept = candidate.kept
+    assert kept is not None
+    lost = 0.0 if kept.region_agreement is None else 1 - kept.region_agreement.value
+    return round(lost, 4), float(f"{kept.mean_difference:.2g}"), candidate.edit.count
+
+
+def _why(better: Candidate, other: Candidate) -> str:
+    first, second = _rank(better), _rank(other)
+    return (
+        f"chosen before {other.where}, decisions lost {first[0]:.3%} against {second[0]:.3%}, mean change of "
+        f"the scores {first[1]:.3g} against {second[1]:.3g}, {first[2]} against {second[2]} changes"
+    )
+
+
+def _nothing_to_do(session: Session, verdict: Verdict) -> Repair:
+    holds = verdict.status is VerifyStatus.HOLDS
+    late = verdict.status is VerifyStatus.TIMEOUT
+    status = RepairStatus.TIMEOUT if late else RepairStatus.UNKNOWN
+    message = "no violation was found, and none was excluded: there is nothing to repair, but no proof"
+    if holds:
+        status, message = RepairStatus.REPAIRED, "the network has the property already: nothing was changed"
+    edit = Gates((), session.network.sha256)
+    found = Candidate(edit, session.network, verdict, "nowhere") if holds else None
+    return _repair(session, status, found, message)
+
+
+def _result(session: Session, message: str) -> Repair:
+    why = "; ".join(session.reasons)
+    if session.best is not None:
+        text = message or f"the gated network is proved to have the property, gates at {session.best.where}"
+        text = f"{text} ({why})" if why else text
+        return _repair(session, RepairStatus.REPAIRED, session.best, text)
+    if "no scores are safe" in why:
+        return _repair(session, RepairStatus.INFEASIBLE, None, why)
+    status = RepairStatus.TIMEOUT if session.left <= 0 else RepairStatus.UNKNOWN
+    return _repair(session, status, None, why or message or "no gates were proved")
+
+
+def _repair(session: Session, status: RepairStatus, found: Candidate | None, message: str) -> Repair:
+    return Repair(
+        status=status,
+        network=None if found is None else found.network,
+        edit=None if found is None else found.edit,
+        norm="gates",
+        cost=None if found is None else float(found.edit.count),
+        lower_bound=0.0,
+        gap=None,
+        fidelity=None if found is None else found.kept,
+        verdict=None if found is None else found.verdict,
+        rounds=session.rounds,
+        seconds=session.seconds,
+        seed=session.seed,
+        solver=session.solver,
+        message=message,
+    )

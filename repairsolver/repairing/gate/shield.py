@@ -1,0 +1,135 @@
+r"""The output shield: the least change of the scores into the safe set, half-space by half-space.
+
+A conjunction is broken if one of its rows is: $C_r y + D_r x > d_r$. For a row of every conjunction the
+scores are moved along a direction $v_r$ by what is missing, and not at all where nothing is:
+
+$$ y' = y + \sum_r v_r \max(d_r + m - C_r y - D_r x,\; 0), \qquad C_r v_r = 1, \qquad C_s v_r \ge 0. $$
+
+The directions move no half-space against another one, so that every row is broken by the margin m. They
+are linear programs: the least weighted sum of |v|, where outputs that occur in more rows of the conjunction
+(the one that must not be the largest, say) are cheaper to move.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice, product
+
+import numpy as np
+
+from layerwise.norm import l1
+from layerwise.program import Program
+from repairsolver.network.gated import Correction
+from repairsolver.property.specification import Conjunction, Region
+from repairsolver.results import Array
+from repairsolver.solvers import SolutionStatus, solve
+
+MARGIN = 1e-3
+"""By how much rows are broken, as a share of the rows' spread at the samples."""
+
+ROUNDING = 1e-5
+"""The least margin, as a share of the largest score: far above what float32 loses."""
+
+GLOBAL_WEIGHT = 0.1
+"""How much rows of other conjunctions count in the price of moving an output."""
+
+MOST_CHOICES = 256
+"""Choices of rows that are tried."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Picked:
+    """One row of every conjunction: C [q, m], D [q, n], d [q], and which row of its conjunction it is."""
+
+    output: Array
+    input: Array
+    bound: Array
+    rows: tuple[int, ...]
+
+
+def shield(region: Region, points: Array, outputs: Array) -> Correction | None:
+    """A correction that makes a region safe; None if no choice of rows can be met together.
+
+    Args:
+        points: samples of the region [b, n] with their outputs [b, m]: the cheapest choice of rows there is
+            taken.
+    """
+    for picked in _choices(region.unsafe, points, outputs):
+        if (directions := _directions(region.unsafe, picked)) is not None:
+            bound = picked.bound + margin(picked, points, outputs)
+            return Correction(picked.output, picked.input, bound, directions)
+    return None
+
+
+def margin(picked: Picked, points: Array, outputs: Array) -> float:
+    values = outputs @ picked.output.T + points @ picked.input.T
+    spread = float(np.ptp(values, axis=0).max(initial=0.0))
+    largest = float(np.abs(outputs).max(initial=0.0) * np.abs(picked.output).sum(axis=1).max(initial=0.0))
+    return max(MARGIN * spread, ROUNDING * max(largest, float(np.abs(picked.bound).max(initial=0.0)), 1e-3))
+
+
+def contradictions(region: Region) -> list[tuple[int, ...]]:
+    """Choices of rows (one of each conjunction) that no scores meet at all, of those that are tried."""
+    found = []
+    for rows in islice(product(*(range(len(c.bound)) for c in region.unsafe)), MOST_CHOICES):
+        if _contradicts(_pick(region.unsafe, rows)):
+            found.append(rows)
+    return found
+
+
+def _contradicts(picked: Picked) -> bool:
+    """Whether C y >= d has no solution (rows that read inputs are left out: they may be met somewhere)."""
+    plain = ~picked.input.any(axis=1)
+    program = Program()
+    y = program.columns(picked.output.shape[1], -1e9, 1e9)
+    program.rows(picked.output[plain] @ y, lower=picked.bound[plain] + 1e-9)
+    return solve(program).status is SolutionStatus.INFEASIBLE
+
+
+def _pick(unsafe: Sequence[Conjunction], rows: Sequence[int]) -> Picked:
+    pairs = list(zip(unsafe, rows, strict=True))
+    return Picked(
+        np.array([c.output[r] for c, r in pairs]),
+        np.array([c.input[r] for c, r in pairs]),
+        np.array([c.bound[r] for c, r in pairs]),
+        tuple(rows),
+    )
+
+
+def _choices(unsafe: Sequence[Conjunction], points: Array, outputs: Array) -> Iterator[Picked]:
+    """Rows of all conjunctions, the cheapest first; what a row costs is its mean shortfall at the samples.
+
+    Violating samples count most: the others change only because one row is demanded where another one holds.
+    """
+    ranked = []
+    for conjunction in unsafe:
+        values = outputs @ conjunction.output.T + points @ conjunction.input.T
+        missing = np.maximum(conjunction.bound - values, 0.0)
+        size = np.maximum(np.abs(conjunction.output).sum(axis=1), 1e-12)
+        usable = np.flatnonzero(conjunction.output.any(axis=1))
+        cost = (missing / size).mean(axis=0) if len(points) else np.zeros(len(size))
+        ranked.append(sorted(usable.tolist(), key=lambda r: (float(cost[r]), r)))
+    orders = product(*(range(len(rows)) for rows in ranked))
+    chosen = sorted(islice(orders, 16 * MOST_CHOICES), key=lambda places: (sum(places), places))
+    for places in chosen[:MOST_CHOICES]:
+        yield _pick(unsafe, [rows[place] for rows, place in zip(ranked, places, strict=True)])
+
+
+def _directions(unsafe: Sequence[Conjunction], picked: Picked) -> Array | None:
+    """A direction for every picked row, [q, m]; None if one of them would undo another row."""
+    total = sum((c.output != 0).sum(axis=0) for c in unsafe)
+    found = []
+    for k, conjunction in enumerate(unsafe):
+        own = (conjunction.output != 0).sum(axis=0)
+        program = Program()
+        v = l1(program, len(own), weights=1.0 / (0.01 + own + GLOBAL_WEIGHT * total))
+        others = np.delete(picked.output, k, axis=0)
+        program.rows(picked.output[k : k + 1] @ v, lower=1.0, upper=1.0)
+        if len(others):
+            program.rows(others @ v, lower=0.0)
+        answer = solve(program)
+        if answer.values is None:
+            return None
+        found.append(v.value(answer.values))
+    return np.where(np.abs(np.array(found)) < 1e-12, 0.0, np.array(found))
