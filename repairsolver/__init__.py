@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from repairsolver.network import load_network as load_network
     from repairsolver.network import replay as replay
     from repairsolver.network import save_network as save_network
+    from repairsolver.network.gated import remove_gates as remove_gates
     from repairsolver.property import PointSet as PointSet
     from repairsolver.property import Property as Property
     from repairsolver.property import load_points as load_points
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from repairsolver.property import output_range as output_range
     from repairsolver.property import save_property as save_property
     from repairsolver.repairing.edit_file import apply_edit as apply_edit
+    from repairsolver.repairing.gate.edit import Gates as Gates
     from repairsolver.repairing.result import Delta as Delta
     from repairsolver.repairing.result import Repair as Repair
     from repairsolver.results import Certificate as Certificate
@@ -68,6 +70,7 @@ _HOME = {
     "fidelity": "repairsolver.metrics",
     "Network": "repairsolver.network",
     "load_network": "repairsolver.network",
+    "remove_gates": "repairsolver.network.gated",
     "replay": "repairsolver.network",
     "save_network": "repairsolver.network",
     "PointSet": "repairsolver.property",
@@ -82,6 +85,7 @@ _HOME = {
     "save_property": "repairsolver.property",
     "apply_edit": "repairsolver.repairing.edit_file",
     "Delta": "repairsolver.repairing.result",
+    "Gates": "repairsolver.repairing.gate.edit",
     "Repair": "repairsolver.repairing.result",
     "Certificate": "repairsolver.results",
     "Counterexample": "repairsolver.results",

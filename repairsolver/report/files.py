@@ -7,6 +7,7 @@ from pathlib import Path
 from repairsolver.errors import EditError, SoundnessError
 from repairsolver.network import load_network
 from repairsolver.repairing.edit_file import check_kind
+from repairsolver.repairing.gate.edit import Gates
 from repairsolver.repairing.result import Repair
 from repairsolver.results import RepairStatus
 from repairsolver.targets import file_target
@@ -34,6 +35,19 @@ def check_output(out: Path, *inputs: Path, edit: Path | None = None) -> None:
             raise EditError(f"{out}: would overwrite {taken[0]}, which is an input; choose another name")
 
 
+def check_removal(out: Path, network: Path) -> None:
+    """Refuse a path to which the network without its gates could not be written.
+
+    Raises:
+        EditError: it does not end in .onnx, or is the network itself.
+        OSError: it is a folder or device, or cannot be written to.
+    """
+    if out.suffix.lower() != ".onnx":
+        raise EditError(f"{out}: the network is written as ONNX; choose a name that ends in .onnx")
+    if file_target(out) == network.resolve():
+        raise EditError(f"{out}: would overwrite the network with its gates; choose another name")
+
+
 def change_of(out: Path) -> Path:
     """Where the change of a repaired network is written."""
     return out.with_suffix(".delta.json")
@@ -56,7 +70,8 @@ def write_repair(fix: Repair, out: Path, edit: Path | None = None) -> tuple[Path
         raise SoundnessError(
             f"{out}: the file has SHA-256 {saved.sha256}, the network that was proved {fix.network.sha256}"
         )
-    change = edit or change_of(out)
+    gated = isinstance(fix.edit, Gates)
+    change = edit or (out.with_suffix(".gates.json") if gated else change_of(out))
     change.parent.mkdir(parents=True, exist_ok=True)
     fix.edit.save(change)
     return out, change

@@ -18,14 +18,15 @@ UNLIMITED = float(np.finfo(np.float32).max)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Override:
-    """h'[i] = min(max(h[i] + shift, lower), upper) for some entries i; a constant where lower = upper.
+    """h'[i] = min(max(slope h[i] + shift, lower), upper) for some entries i; a constant where lower = upper.
 
     Args:
         index: flat entries of the tensor, [e].
-        shift, lower, upper: [e]; limits may be infinite.
+        slope, shift, lower, upper: [e]; limits may be infinite.
     """
 
     index: NDArray[np.int64]
+    slope: Array
     shift: Array
     lower: Array
     upper: Array
@@ -33,7 +34,7 @@ class Override:
     def __call__(self, values: Array, points: Array) -> Array:
         """The tensor [b, m] where the gate is on, for inputs [b, n]."""
         changed = values.copy()
-        moved = values[:, self.index] + self.shift
+        moved = self.slope * values[:, self.index] + self.shift
         changed[:, self.index] = np.clip(moved, self.lower, self.upper)
         return changed
 
@@ -44,14 +45,15 @@ class Override:
     def sentences(self, layer: str) -> list[str]:
         """What happens to each entry, for people."""
         return [
-            f"{layer}: neuron {i} {_what(float(s), float(low), float(high))}"
-            for i, s, low, high in zip(self.index, self.shift, self.lower, self.upper, strict=True)
+            f"{layer}: neuron {i} {_what(*map(float, numbers))}"
+            for i, *numbers in zip(self.index, self.slope, self.shift, self.lower, self.upper, strict=True)
         ]
 
     def to_json(self) -> dict[str, Any]:
         """Exact: every number is read back as it was."""
         limits = {"lower": _texts(self.lower), "upper": _texts(self.upper)}
-        return {"kind": "override", "neurons": self.index.tolist(), "shift": self.shift.tolist()} | limits
+        line = {"slope": self.slope.tolist(), "shift": self.shift.tolist()}
+        return {"kind": "override", "neurons": self.index.tolist()} | line | limits
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -138,7 +140,7 @@ def gate_from_json(content: Mapping[str, Any]) -> NewGate:
     change: Change
     if what["kind"] == "override":
         index = np.array(what["neurons"], dtype=np.int64)
-        change = Override(index, *(_array(what[name]) for name in ("shift", "lower", "upper")))
+        change = Override(index, *(_array(what[name]) for name in ("slope", "shift", "lower", "upper")))
     elif what["kind"] == "correction":
         change = Correction(*(_array(what[name]) for name in ("output", "input", "bound", "direction")))
     else:
@@ -161,12 +163,18 @@ def _nested(corners: Array) -> list[list[float | str]]:
     return [_texts(row) for row in corners]
 
 
-def _what(shift: float, lower: float, upper: float) -> str:
+def _what(slope: float, shift: float, lower: float, upper: float) -> str:
     if lower == upper:
         return f"is {lower:.6g}"
-    limits = [f"at least {lower:.6g}"] * (lower > -np.inf) + [f"at most {upper:.6g}"] * (upper < np.inf)
+    if slope != 1:
+        shift_text = f" {'-' if shift < 0 else '+'} {abs(shift):.6g}" if shift else ""
+        return ", ".join([f"is {slope:.6g} of itself{shift_text}", *_limits(lower, upper)])
     moved = [f"moved by {shift:+.6g}"] * (shift != 0)
-    return ", ".join([*moved, *limits]) or "unchanged"
+    return ", ".join([*moved, *_limits(lower, upper)]) or "unchanged"
+
+
+def _limits(lower: float, upper: float) -> list[str]:
+    return [f"at least {lower:.6g}"] * (lower > -np.inf) + [f"at most {upper:.6g}"] * (upper < np.inf)
 
 
 def _terms(values: Array, name: str, between: str) -> str:

@@ -218,7 +218,10 @@ class Writer:
 
         fixed = change.lower == change.upper
         free = np.where(fixed, 0.0, change.shift)
+        slope = np.where(fixed, 1.0, change.slope)
         low, high = np.where(fixed, -np.inf, change.lower), np.where(fixed, np.inf, change.upper)
+        if (slope != 1).any():
+            tensor = self.node("Mul", [tensor, self.floats(whole(slope, 1.0), shape)])
         if free.any():
             tensor = self.node("Add", [tensor, self.floats(whole(free, 0.0), shape)])
         if np.isfinite(low).any():

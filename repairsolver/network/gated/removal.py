@@ -22,8 +22,10 @@ def remove_gates(network: Network) -> Network:
         EditError: its gates are not known to have been put in by `add_gates`, or the file was changed since.
         SoundnessError: what is left is not the file that the record names.
     """
-    while records := records_of(network):
+    records = require_records(network)
+    while records:
         network = without_newest(network, records)
+        records = records_of(network)
     return network
 
 

@@ -24,8 +24,8 @@ from repairsolver.verification.split import InputSplitting
 COARSEST, FINEST, FINER = 2.0**-6, 2.0**-24, 2.0**-3
 """Volumes, as shares of a region, at which boxes that are not proved are no longer split; ever finer ones."""
 
-WORTH = 0.9
-"""A finer search goes on while it makes the cover smaller by this factor."""
+SMALL, WORTH = 0.25, 0.9
+"""Once less than this share is open, a finer search goes on only while it leaves less by this factor."""
 
 MOST_OPEN = 4000
 """Boxes that are not proved, beyond which no finer search is begun."""
@@ -100,7 +100,7 @@ def _open_boxes(
             return []
         volume = _volume(search, left)
         over = time.monotonic() > until or len(left) > MOST_OPEN or share * FINER < FINEST
-        if over or volume > WORTH * before:
+        if over or (volume < SMALL and volume > WORTH * before):
             break
         before, share = volume, share * FINER
         search.state = replace(search.state, stack=(left,), narrow=())
