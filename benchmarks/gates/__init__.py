@@ -1,0 +1,1 @@
+"""Repair by gates, measured on ACAS Xu and MNIST."""

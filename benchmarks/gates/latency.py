@@ -1,0 +1,46 @@
+"""How much longer a gated network takes in onnxruntime: interleaved runs, ratios of medians."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import onnx
+import onnxruntime
+
+import repairsolver as rs
+
+BATCHES = {1: (200, 20), 1000: (40, 2)}
+"""Size of a batch: how many measurements are taken, and runs in each."""
+
+
+def ratios(before: rs.Network, after: rs.Network) -> dict[int, float]:
+    """The ratio of median times for each size of a batch; the files' first axis is made variable."""
+    sessions = [_session(network) for network in (before, after)]
+    found = {}
+    for size, (measurements, runs) in BATCHES.items():
+        shape = (size, *before.input_shape[1:])
+        feed = {before.input_name: np.random.default_rng(0).uniform(-0.3, 0.5, shape).astype(np.float32)}
+        seconds: list[list[float]] = [[], []]
+        for _ in range(measurements):
+            for session, taken in zip(sessions, seconds, strict=True):
+                started = time.perf_counter()
+                for _ in range(runs):
+                    session.run(None, feed)
+                taken.append(time.perf_counter() - started)
+        first, second = (float(np.median(taken)) for taken in seconds)
+        found[size] = second / first
+    return found
+
+
+def _session(network: rs.Network) -> onnxruntime.InferenceSession:
+    model = onnx.load_from_string(network.model)
+    for value in (*model.graph.input, *model.graph.output):
+        if value.name in (network.input_name, model.graph.output[0].name):
+            value.type.tensor_type.shape.dim[0].dim_param = "N"
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    return onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
