@@ -60,6 +60,14 @@ ARITHMETIC = [
     case("Mul", (1, 3), number(2.5), X),
     case("Div", (1, 3), X, floats(3)),
     case("Neg", (2, 3)),
+    case("Max", (1, 3), X, floats(3), since=8),
+    case("Max", (1, 3), X),
+    case("Max", (2, 3), X, floats(2, 1), X, number(0.25), since=8),
+    case("Max", (1, 3), X, np.array([0.5, -3.4028235e38, -3.4028235e38], np.float32), since=8),
+    case("Min", (2, 3), number(0.5), X, since=8),
+    case("Min", (1, 3), X, X, floats(3), since=8),
+    case("Where", (2, 3), np.array([[True, False, True]]), X, floats(2, 3), since=9),
+    case("Where", (1, 3), np.array([False, True, True]), X, X, since=9),
     case("Sum", (1, 3), X, floats(2, 3), X, since=8),
     case("Sum", (1, 3), X),
     case(
@@ -247,7 +255,8 @@ def test_an_operator_computes_what_onnxruntime_computes(
 
 def test_every_supported_operator_has_a_case() -> None:
     tested = {title.split()[0] for title, _, _ in CASES}
-    assert set(LOWERINGS) - tested == {"Shape"}, "Shape has its own test, it is not a float function"
+    others = {"Shape", "GreaterOrEqual", "LessOrEqual"}
+    assert set(LOWERINGS) - tested == others, "these have tests of their own, they are no float functions"
 
 
 def test_float64_files_agree_to_float64_rounding() -> None:

@@ -12,6 +12,7 @@ from repairsolver.network.onnx_file import opset_of, parse, serialise
 from repairsolver.network.onnx_in import import_model
 from repairsolver.network.replay import replay
 
+INITIALISERS_ALONE = 4
 OLDEST = 13
 """The first version whose comparisons, logic and choice gates are made of."""
 
@@ -26,8 +27,12 @@ def upgraded(network: Network) -> tuple[ModelProto, int | None, bool]:
     before = opset_of(model, network.name)
     if before >= OLDEST:
         return model, None, True
+    newer = ModelProto()
+    newer.CopyFrom(model)
+    # From this version on, stored tensors need not be listed among the inputs, where onnx looks for them.
+    newer.ir_version = max(newer.ir_version, INITIALISERS_ALONE)
     try:
-        converted = version_converter.convert_version(model, OLDEST)
+        converted = version_converter.convert_version(newer, OLDEST)
     except (RuntimeError, ValueError, version_converter.ConvertError) as error:
         raise NetworkError(
             f"{network.name}: gates need opset {OLDEST}, the file has {before}, and onnx cannot convert it "

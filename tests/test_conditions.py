@@ -1,0 +1,147 @@
+"""Truth values in ONNX graphs: guards of any form, against onnxruntime on faces and off them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import NodeProto, TensorProto, helper
+from onnx_models import model, one_node, run
+
+from repairsolver.errors import UnsupportedOperatorError
+from repairsolver.network import load_network
+from repairsolver.network.gates import decided, gates_of
+
+FACES = np.array([-1.0, -0.5, 0.25, 1.0], np.float32)
+SHAPES = ((1, 3), (1, 1, 3), (3,), (2, 2), (1, 4, 1))
+
+
+class Logic:
+    """A random graph of comparisons of x, and choices by them."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.shape = SHAPES[seed % len(SHAPES)]
+        self.nodes: list[NodeProto] = []
+        self.constants: dict[str, np.ndarray] = {}
+
+    def node(self, operator: str, *inputs: str, **attributes: Any) -> str:
+        name = f"t{len(self.nodes)}"
+        self.nodes.append(helper.make_node(operator, list(inputs), [name], name=name, **attributes))
+        return name
+
+    def constant(self, values: np.ndarray) -> str:
+        name = f"c{len(self.constants)}"
+        self.constants[name] = values
+        return name
+
+    def comparison(self) -> str:
+        x = "x"
+        if self.rng.random() < 0.5:
+            x = self.node("Reshape", "x", self.constant(np.array(self.shape, np.int64)))
+        ends = self.rng.choice(FACES, self.shape if self.rng.random() < 0.5 else ()).astype(np.float32)
+        end = self.constant(ends)
+        operator = str(self.rng.choice(["GreaterOrEqual", "LessOrEqual"]))
+        return self.node(operator, *((x, end) if self.rng.random() < 0.7 else (end, x)))
+
+    def truth(self, depth: int) -> str:
+        if depth == 0:
+            return self.comparison()
+        kind = self.rng.integers(4)
+        if kind == 0:
+            return self.node("And", self.truth(depth - 1), self.truth(depth - 1))
+        if kind == 1:
+            return self.node("Or", self.truth(depth - 1), self.truth(depth - 1))
+        numbers = self.node("Cast", self.truth(depth - 1), to=TensorProto.FLOAT)
+        axis = int(self.rng.integers(len(self.shape)))
+        operator = "ReduceMin" if kind == 2 else "ReduceMax"
+        # keepdims, so that shapes broadcast.
+        reduced = self.node(operator, numbers, axes=[axis], keepdims=1)
+        return self.node("Cast", reduced, to=TensorProto.BOOL)
+
+    def build(self) -> bytes:
+        weight = self.constant(self.rng.normal(size=self.shape).astype(np.float32))
+        moved = self.node("Mul", "x", weight)
+        fixed = self.constant(self.rng.normal(size=self.shape).astype(np.float32))
+        on, off = (moved, fixed) if self.rng.random() < 0.5 else (fixed, moved)
+        chosen = self.node("Where", self.truth(2), on, off)
+        again = self.node("Where", self.truth(1), chosen, self.node("Relu", "x"))
+        shape = self.constant(np.array([-1], np.int64))
+        self.nodes.append(helper.make_node("Reshape", [again, shape], ["y"]))
+        return model(self.nodes, self.shape, self.constants).SerializeToString()
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_random_guards_choose_as_onnxruntime_does(seed: int) -> None:
+    logic = Logic(seed)
+    data = logic.build()
+    network = load_network(data)
+    rng = np.random.default_rng(seed)
+    size = network.input_size
+    on_faces = rng.choice(FACES, (40, size))
+    beside = np.nextafter(on_faces, rng.choice([-9, 9], (40, size)).astype(np.float32)).astype(np.float32)
+    points = np.concatenate([on_faces, beside, rng.uniform(-1.5, 1.5, (40, size)).astype(np.float32)])
+    expected = run(data, points, logic.shape)
+    np.testing.assert_allclose(network(points.astype(float)), expected, rtol=1e-6, atol=1e-7)
+
+
+def test_a_gate_is_a_union_of_boxes_and_can_be_decided() -> None:
+    nodes = [
+        helper.make_node("GreaterOrEqual", ["x", "low"], ["a"]),
+        helper.make_node("LessOrEqual", ["x", "high"], ["b"]),
+        helper.make_node("And", ["a", "b"], ["c"]),
+        helper.make_node("Cast", ["c"], ["d"], to=TensorProto.INT32),
+        helper.make_node("ReduceMin", ["d"], ["e"], axes=[1], keepdims=1),
+        helper.make_node("Cast", ["e"], ["f"], to=TensorProto.BOOL),
+        helper.make_node("Neg", ["x"], ["g"]),
+        helper.make_node("Where", ["f", "g", "x"], ["y"]),
+    ]
+    ends = {"low": np.array([[0, -3.4028235e38]], np.float32), "high": np.array([[1, 2]], np.float32)}
+    network = load_network(model(nodes, [1, 2], ends).SerializeToString())
+    (gate,) = gates_of(network)
+    np.testing.assert_array_equal(gate.operator.lower, [[0, -np.inf]])
+    np.testing.assert_array_equal(gate.operator.upper, [[1, 2]])
+    x = np.array([[0.5, 1.0], [0.5, 3.0], [1.0, 2.0], [-0.1, 0.0]])
+    np.testing.assert_array_equal(network(x), np.where([[True], [False], [True], [False]], -x, x))
+    np.testing.assert_array_equal(decided(network, [True])(x), -x)
+    np.testing.assert_array_equal(decided(network, [False])(x), x)
+
+
+def refused(*nodes: NodeProto) -> bytes:
+    return model(nodes, [1, 2], {"c": np.zeros((1, 2), np.float32)}).SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (one_node("Greater", (1, 3), "x", np.zeros(3, np.float32)).SerializeToString(), "not supported"),
+        (
+            refused(
+                helper.make_node("Relu", ["x"], ["h"]),
+                helper.make_node("GreaterOrEqual", ["h", "c"], ["a"]),
+                helper.make_node("Where", ["a", "x", "c"], ["y"]),
+            ),
+            "own inputs",
+        ),
+        (
+            refused(
+                helper.make_node("LessOrEqual", ["x", "x"], ["a"]),
+                helper.make_node("Where", ["a", "x", "c"], ["y"]),
+            ),
+            "two tensors",
+        ),
+        (
+            refused(
+                helper.make_node("LessOrEqual", ["x", "c"], ["a"]),
+                helper.make_node("Cast", ["a"], ["b"], to=TensorProto.FLOAT),
+                helper.make_node("Mul", ["x", "b"], ["y"]),
+            ),
+            "truth values",
+        ),
+    ],
+    ids=["strict", "computed", "two tensors", "product"],
+)
+def test_other_comparisons_are_refused_with_their_reason(data: bytes, reason: str) -> None:
+    with pytest.raises(UnsupportedOperatorError, match=reason):
+        load_network(data)
