@@ -1,0 +1,141 @@
+"""A lower bound on the price of any repair of a tree of layers, over all shapes of every tensor.
+
+In a tree every tensor is read once, so the prices of the shapes of one tensor say all that matters of the layers
+behind it: dynamic programming over the tree is exact but for sizes beyond the limits of the grid, which are taken
+together, and for arguments whose new values reach a range of sizes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import permutations
+from typing import Any
+
+import numpy as np
+
+from repairsolver.architecture.bounding import grid as grids
+from repairsolver.architecture.bounding.grid import LIMITS, Grid
+from repairsolver.architecture.bounding.grid_insertions import GridInsertions
+from repairsolver.architecture.bounding.grid_merging import merged
+from repairsolver.architecture.bounding.insertions import Insertions
+from repairsolver.architecture.bounding.options import Options
+from repairsolver.architecture.bounding.sweep import ranks_of
+from repairsolver.architecture.costs import Costs
+from repairsolver.architecture.model import Layer, Model, Shape
+from repairsolver.architecture.transitions import Step
+
+
+def tree_bound(variants: Iterable[tuple[Model, Step]], costs: Costs, limit: float) -> float | None:
+    """No repair is cheaper; None where the model is no tree, or has tensors or merges that grids do not know."""
+    bounds = []
+    for model, first in variants:
+        bound = TreeSweep(model, costs, limit - first.cost).run() if is_tree(model) else None
+        if bound is None:
+            return None
+        bounds.append(first.cost + bound)
+    return min(bounds)
+
+
+def is_tree(model: Model) -> bool:
+    """Whether every tensor is read once, with ranks for which there are grids."""
+    return max(ranks_of(model)) in LIMITS and all(count == 1 for count in model.consumers.values())
+
+
+class TreeSweep:
+    """One pass from the inputs to the outputs."""
+
+    def __init__(self, model: Model, costs: Costs, limit: float) -> None:
+        self.model, self.costs, self.limit = model, costs, limit
+        self.ranks = ranks_of(model)
+        self.insertions = GridInsertions(model.framework, costs, self.ranks)
+        self.boxes = Insertions(model.framework, costs, self.ranks)
+        self.grids = {name: self._input(name, shape) for name, shape in model.inputs.items()}
+        self.closed: dict[tuple[str, int], Grid] = {}
+        self.alive = set(self.grids)
+
+    def run(self) -> float | None:
+        """The bound; `limit` + 1 where nothing within the limit exists."""
+        for layer in self.model.layers:
+            made = self._layer(layer)
+            if made is None:
+                return None
+            self.alive -= set(layer.inputs)
+            self.alive.add(layer.name)
+            self.grids[layer.name] = made
+            if not np.isfinite(grids.least(made)):
+                return self.limit + 1
+        return min(sum(self._ended(name) for name in self.alive), self.limit + 1)
+
+    def _room(self, *without: str) -> float:
+        return self.limit - sum(grids.least(self.grids[n]) for n in self.alive if n not in without)
+
+    def _input(self, name: str, shape: Shape) -> Grid:
+        grid = grids.empty(self.ranks)
+        options = [(shape, 0)] if 0 not in shape else []
+        others = [*set(permutations(shape)), shape[1:]]
+        options += [(s, self.costs.input_layout) for s in others if s != shape and 0 not in s and s]
+        if name in self.model.declared:
+            options = [(shape, self.costs.declared)]
+        for other, price in options:
+            at = grids.place(other)
+            grid[len(other)][at] = min(grid[len(other)][at], price)
+        return grid
+
+    def _layer(self, layer: Layer) -> Grid | None:
+        room = self._room(*layer.inputs)
+        options = Options(self.model, self.costs, layer, self.boxes)
+        if len(layer.inputs) == 1:
+            return self._unary(options, self.grids[layer.inputs[0]], room)
+        closed = []
+        for slot, name in enumerate(layer.inputs):
+            apart = room - sum(grids.least(self.grids[other]) for other in layer.inputs if other != name)
+            closed.append(self.insertions.closed(self.grids[name], apart))
+            self.closed[layer.name, slot] = closed[-1]
+        return self._merged(options, closed, room)
+
+    def _unary(self, options: Options, grid: Grid, room: float) -> Grid:
+        out = {rank: array + options.removal() for rank, array in grid.items()}
+        if not options.indifferent:
+            grid = self.insertions.closed(grid, room)
+        self.closed[options.layer.name, 0] = grid
+        boxes: dict[int, list] = {rank: [] for rank in self.ranks}  # type: ignore[type-arg]
+        for rank in self.ranks:
+            cells = grids.states(grid, rank)
+            if len(cells):
+                for target, made in options.uses(cells, rank, room):
+                    boxes[target].append(made.rows(made.cost <= room))
+        for rank, parts in boxes.items():
+            for made in parts:
+                grids.spread(out, rank, made)
+        return grids.cut(out, room)
+
+    def _merged(self, options: Options, closed: list[Grid], room: float) -> Grid | None:
+        out = grids.empty(self.ranks)
+        for price, args in options.words():
+            if price <= room:
+                whole = self.folded(options, args, closed)
+                if whole is None:
+                    return None
+                for rank, array in whole.items():
+                    grids.minimum(out, rank, array + price)
+        return grids.cut(out, room)
+
+    def folded(self, options: Options, args: Mapping[str, Any], closed: Sequence[Grid]) -> Grid | None:
+        """The inputs of a merge layer, two at a time."""
+        whole = closed[0]
+        for other in closed[1:]:
+            found = merged(options.rule, args, whole, other)
+            if found is None:
+                return None
+            whole = grids.empty(self.ranks)
+            for rank, array in found:
+                grids.minimum(whole, rank, array)
+        return whole
+
+    def _ended(self, name: str) -> float:
+        wanted = self.model.outputs.get(name)
+        if wanted is None:
+            return grids.least(self.grids[name])
+        closed = self.insertions.closed(self.grids[name], self._room(name))
+        self.closed[name, -1] = closed
+        return float(closed[len(wanted)][grids.place(wanted)])
