@@ -71,7 +71,7 @@ def _choices(argument: Argument, layer: Layer, shape: Shape) -> Iterator[Any]:
         return
     old = layer.args[argument.name]
     if argument.role == "derived":
-        yield from _derived(argument, old, shape)
+        yield from derived(argument, old, shape)
     elif argument.role in ("kernel", "pool") and argument.size:
         yield from _windows(argument, layer, shape)
     elif argument.role in ("stride", "dilation"):
@@ -88,7 +88,8 @@ def _choices(argument: Argument, layer: Layer, shape: Shape) -> Iterator[Any]:
         yield from range(1, len(shape) + 1)
 
 
-def _derived(argument: Argument, old: Any, shape: Shape) -> Iterator[Any]:
+def derived(argument: Argument, old: Any, shape: tuple[Any, ...]) -> Iterator[Any]:
+    """The one value with which an argument that follows from the input fits it; none where the rank is too low."""
     if not shape:
         return
     if argument.name in _LAST:

@@ -5,7 +5,7 @@ Sizes from 1 to a limit have entries of their own; the last entry of an axis sta
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import TypeAlias
 
@@ -18,18 +18,36 @@ Array: TypeAlias = npt.NDArray[np.float64]
 Grid: TypeAlias = dict[int, Array]
 """Rank to prices; infinite where no edits lead there."""
 
-LIMITS = {1: 400, 2: 40, 3: 16, 4: 9, 5: 6, 6: 4}
+Limits: TypeAlias = Mapping[int, int]
 """Largest size with an entry of its own, by rank."""
 
+LIMITS: tuple[Limits, ...] = (
+    {1: 400, 2: 40, 3: 16, 4: 9, 5: 6},
+    {1: 1600, 2: 90, 3: 28, 4: 14, 5: 8},
+)
+"""Grids in the order in which they are tried: a finer one where the path leads through joined sizes."""
 
-def empty(ranks: Sequence[int]) -> Grid:
+
+def empty(ranks: Sequence[int], limits: Limits) -> Grid:
     """No shape at any price."""
-    return {rank: np.full((LIMITS[rank] + 1,) * rank, np.inf) for rank in ranks}
+    return {rank: np.full((limits[rank] + 1,) * rank, np.inf) for rank in ranks}
 
 
-def place(shape: Sequence[int]) -> tuple[int, ...]:
+def limit_of(array: Array) -> int:
+    """The largest size with an entry of its own; the array has one axis at least."""
+    return array.shape[0] - 1
+
+
+def price_at(grid: Grid, shape: Sequence[int]) -> float:
+    """The price of a shape; NaN where it has no entry of its own."""
+    if len(shape) not in grid or any(size > limit_of(grid[len(shape)]) for size in shape):
+        return float("nan")
+    return float(grid[len(shape)][tuple(size - 1 for size in shape)])
+
+
+def place(grid: Grid, shape: Sequence[int]) -> tuple[int, ...]:
     """The entry of a shape."""
-    limit = LIMITS[len(shape)]
+    limit = limit_of(grid[len(shape)])
     return tuple(min(size - 1, limit) for size in shape)
 
 
@@ -49,17 +67,17 @@ def cut(grid: Grid, room: float) -> Grid:
 
 
 @lru_cache(maxsize=16)
-def _bounds(rank: int) -> tuple[Array, Array]:
+def _bounds(rank: int, limit: int) -> tuple[Array, Array]:
     """Least and largest sizes of all entries of a rank, (entries, rank)."""
-    limit = LIMITS[rank]
     index = np.indices((limit + 1,) * rank).reshape(rank, -1).T
     low = (index + 1).astype(np.float64)
     return low, np.where(index == limit, np.inf, low)
 
 
-def totals(rank: int) -> tuple[Array, Array]:
+@lru_cache(maxsize=16)
+def totals(rank: int, limit: int) -> tuple[Array, Array]:
     """Least and largest number of elements of all entries."""
-    low, high = _bounds(rank)
+    low, high = _bounds(rank, limit)
     return low.prod(axis=1), high.prod(axis=1)
 
 
@@ -67,13 +85,13 @@ def states(grid: Grid, rank: int) -> States:
     """The entries of a rank that have a price, as boxes."""
     flat = grid[rank].ravel()
     chosen = np.flatnonzero(np.isfinite(flat))
-    low, high = _bounds(rank)
+    low, high = _bounds(rank, limit_of(grid[rank]))
     return States(low[chosen], high[chosen], flat[chosen].astype(np.int64))
 
 
 def spread(grid: Grid, rank: int, boxes: States) -> None:
     """Lower the prices of all entries that meet a box."""
-    limit = LIMITS[rank]
+    limit = limit_of(grid[rank])
     low, high = np.maximum(boxes.low, 1), boxes.high
     good = (low <= high).all(axis=1)
     first = np.minimum(low[good] - 1, limit).astype(np.int64)
@@ -102,8 +120,8 @@ def resized(array: Array, axis: int, limit: int) -> Array:
     return np.moveaxis(out, 0, axis)
 
 
-def relimited(array: Array, rank: int) -> Array:
-    """All axes with the limit of another rank."""
+def relimited(array: Array, limit: int) -> Array:
+    """All axes with another limit."""
     for axis in range(array.ndim):
-        array = resized(array, axis, LIMITS[rank])
+        array = resized(array, axis, limit)
     return array

@@ -8,7 +8,17 @@ from itertools import permutations
 
 import numpy as np
 
-from repairsolver.architecture.bounding.grid import LIMITS, Array, Grid, cut, least, minimum, relimited, totals
+from repairsolver.architecture.bounding.grid import (
+    Array,
+    Grid,
+    Limits,
+    cut,
+    least,
+    limit_of,
+    minimum,
+    relimited,
+    totals,
+)
 from repairsolver.architecture.costs import Costs
 from repairsolver.architecture.model import Framework
 
@@ -16,9 +26,9 @@ from repairsolver.architecture.model import Framework
 class GridInsertions:
     """What can be inserted on an edge; see `Insertions`, which does the same on boxes."""
 
-    def __init__(self, framework: Framework, costs: Costs, ranks: tuple[int, ...]) -> None:
+    def __init__(self, framework: Framework, costs: Costs, limits: Limits) -> None:
         self.keras = framework == "keras"
-        self.price, self.ranks = costs.adapters, ranks
+        self.price, self.limits = costs.adapters, limits
 
     def closed(self, grid: Grid, room: float) -> Grid:
         """Any number of insertions, in any order."""
@@ -28,11 +38,11 @@ class GridInsertions:
         while True:
             before = {rank: array.copy() for rank, array in done.items()}
             self._reshape(done)
-            for rank in self.ranks:
+            for rank in self.limits:
                 for array, target in self._once(before[rank], rank, room):
                     minimum(done, target, array)
             done = cut(done, room)
-            if all(np.array_equal(before[rank], done[rank]) for rank in self.ranks):
+            if all(np.array_equal(before[rank], done[rank]) for rank in self.limits):
                 return done
 
     def _once(self, array: Array, rank: int, room: float) -> Iterator[tuple[Array, int]]:
@@ -51,7 +61,7 @@ class GridInsertions:
             if name in self.price and (self.keras or name not in ("Upsample", "Pool")):
                 moved = array
                 for axis in axes:
-                    moved = _along(moved, axis, move(LIMITS[rank]))
+                    moved = _along(moved, axis, move(limit_of(array)))
                 if name == "Pool":
                     # A pool that leaves no positions is a global pool.
                     moved = moved.copy()
@@ -61,10 +71,10 @@ class GridInsertions:
             yield self._within_four(array, axes, move) + self.price[name], rank
         strided = array
         for axis in axes:
-            strided = _along(strided, axis, _strides(LIMITS[rank]))
+            strided = _along(strided, axis, _strides(limit_of(array)))
         yield _any(strided, width) + self.price["Stride"], rank
         if self.keras:
-            yield relimited(array.min(axis=tuple(axes)), 1) + self.price["GlobalPool"], 1
+            yield relimited(array.min(axis=tuple(axes)), self.limits[1]) + self.price["GlobalPool"], 1
 
     def _within_four(self, array: Array, axes: list[int], move: object) -> Array:
         """Small amounts count as small while no axis is beyond 4."""
@@ -80,19 +90,19 @@ class GridInsertions:
         """The least price of every number of elements, then every shape with that number."""
         other, same = min(self.price["Flatten"], self.price["Reshape"]), self.price["Scramble"]
         before = {rank: array.ravel().copy() for rank, array in grid.items()}
-        for rank, reached in reshaped({r: a for r, a in before.items()}, self.ranks).items():
+        for rank, reached in reshaped(before, self.limits).items():
             for source, array in reached.items():
                 price = same if source == rank else other
                 minimum(grid, rank, array + price)
 
 
-def reshaped(flat: dict[int, Array], ranks: tuple[int, ...]) -> dict[int, dict[int, Array]]:
+def reshaped(flat: dict[int, Array], limits: Limits) -> dict[int, dict[int, Array]]:
     """Target rank and source rank to the least price of the sources with the same number of elements."""
-    found: dict[int, dict[int, Array]] = {rank: {} for rank in ranks}
+    found: dict[int, dict[int, Array]] = {rank: {} for rank in limits}
     for source, prices in flat.items():
         if not np.isfinite(prices).any():
             continue
-        low, high = totals(source)
+        low, high = totals(source, limits[source])
         exact = np.isfinite(high)
         top = int(low[exact].max())
         by_total = np.full(top + 2, np.inf)
@@ -102,12 +112,12 @@ def reshaped(flat: dict[int, Array], ranks: tuple[int, ...]) -> dict[int, dict[i
         above = np.append(np.minimum.accumulate(by_total[::-1])[::-1], np.inf)
         below = np.minimum.accumulate(wide)
         anything = float(wide.min())
-        for rank in ranks:
-            least_total, most = totals(rank)
+        for rank, limit in limits.items():
+            least_total, most = totals(rank, limit)
             at = np.minimum(least_total, top + 1).astype(np.int64)
             one = np.minimum(by_total[at], below[at])
             many = np.minimum(above[at], anything)
-            shape = (LIMITS[rank] + 1,) * rank
+            shape = (limit + 1,) * rank
             found[rank][source] = np.where(np.isfinite(most), one, many).reshape(shape)
     return found
 

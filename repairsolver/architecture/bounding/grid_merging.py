@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from layerwise.shapes import Rule
-from repairsolver.architecture.bounding.grid import LIMITS, Array, Grid, relimited, resized
+from repairsolver.architecture.bounding.grid import Array, Grid, limit_of, relimited, resized
 
 Found = Iterator[tuple[int, Array]]
 
@@ -35,15 +35,16 @@ def _broadcast(one: Grid, other: Grid) -> Found:
         for right, b in other.items():
             if np.isfinite(a).any() and np.isfinite(b).any():
                 rank = max(left, right)
-                yield rank, _spread(_ranked(a, rank), _ranked(b, rank))
+                limit = limit_of(one[rank])
+                yield rank, _spread(_ranked(a, rank, limit), _ranked(b, rank, limit))
 
 
-def _ranked(array: Array, rank: int) -> Array:
+def _ranked(array: Array, rank: int, limit: int) -> Array:
     """With axes of size 1 in front, at the limit of that rank."""
     if array.ndim == rank:
         return array
-    out = np.full((LIMITS[rank] + 1,) * rank, np.inf)
-    out[(0,) * (rank - array.ndim)] = relimited(array, rank)
+    out = np.full((limit + 1,) * rank, np.inf)
+    out[(0,) * (rank - array.ndim)] = relimited(array, limit)
     return out
 
 
@@ -83,20 +84,19 @@ def _dot(one: Grid, other: Grid, axes: tuple[int, int]) -> Found:
             rank = max(left + right - 2, 1)
             fits = 0 <= i < left and 0 <= j < right and rank in one
             if fits and np.isfinite(a).any() and np.isfinite(b).any():
-                yield rank, _contracted(np.moveaxis(a, i, 0), np.moveaxis(b, j, 0), rank)
+                yield rank, _contracted(np.moveaxis(a, i, 0), np.moveaxis(b, j, 0), limit_of(one[rank]))
 
 
-def _contracted(a: Array, b: Array, rank: int) -> Array:
+def _contracted(a: Array, b: Array, inner: int) -> Array:
     shared = min(len(a), len(b)) - 1
     a, b = (np.stack(list(resized(x, 0, shared))) for x in (a, b))
-    inner = LIMITS[rank]
     a, b = (_inner(x, inner) for x in (a, b))
     out = np.full(a.shape[1:] + b.shape[1:], np.inf)
     for x, y in zip(a, b, strict=True):
         np.minimum(out, np.add.outer(x, y), out=out)
     if out.ndim:
         return out
-    whole = np.full(LIMITS[1] + 1, np.inf)
+    whole = np.full(inner + 1, np.inf)
     whole[0] = out
     return whole
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from repairsolver.architecture.bounding import grid as grids
-from repairsolver.architecture.bounding.grid import LIMITS, Grid
+from repairsolver.architecture.bounding.grid import LIMITS, Grid, Limits
 from repairsolver.architecture.bounding.grid_insertions import GridInsertions
 from repairsolver.architecture.bounding.grid_merging import merged
 from repairsolver.architecture.bounding.insertions import Insertions
@@ -38,16 +38,17 @@ def tree_bound(variants: Iterable[tuple[Model, Step]], costs: Costs, limit: floa
 
 def is_tree(model: Model) -> bool:
     """Whether every tensor is read once, with ranks for which there are grids."""
-    return max(ranks_of(model)) in LIMITS and all(count == 1 for count in model.consumers.values())
+    return max(ranks_of(model)) in LIMITS[0] and all(count == 1 for count in model.consumers.values())
 
 
 class TreeSweep:
     """One pass from the inputs to the outputs."""
 
-    def __init__(self, model: Model, costs: Costs, limit: float) -> None:
+    def __init__(self, model: Model, costs: Costs, limit: float, limits: Limits = LIMITS[0]) -> None:
         self.model, self.costs, self.limit = model, costs, limit
         self.ranks = ranks_of(model)
-        self.insertions = GridInsertions(model.framework, costs, self.ranks)
+        self.limits = {rank: limits[rank] for rank in self.ranks}
+        self.insertions = GridInsertions(model.framework, costs, self.limits)
         self.boxes = Insertions(model.framework, costs, self.ranks)
         self.grids = {name: self._input(name, shape) for name, shape in model.inputs.items()}
         self.closed: dict[tuple[str, int], Grid] = {}
@@ -70,14 +71,14 @@ class TreeSweep:
         return self.limit - sum(grids.least(self.grids[n]) for n in self.alive if n not in without)
 
     def _input(self, name: str, shape: Shape) -> Grid:
-        grid = grids.empty(self.ranks)
+        grid = grids.empty(self.ranks, self.limits)
         options = [(shape, 0)] if 0 not in shape else []
         others = [*set(permutations(shape)), shape[1:]]
         options += [(s, self.costs.input_layout) for s in others if s != shape and 0 not in s and s]
         if name in self.model.declared:
             options = [(shape, self.costs.declared)]
         for other, price in options:
-            at = grids.place(other)
+            at = grids.place(grid, other)
             grid[len(other)][at] = min(grid[len(other)][at], price)
         return grid
 
@@ -110,7 +111,7 @@ class TreeSweep:
         return grids.cut(out, room)
 
     def _merged(self, options: Options, closed: list[Grid], room: float) -> Grid | None:
-        out = grids.empty(self.ranks)
+        out = grids.empty(self.ranks, self.limits)
         for price, args in options.words():
             if price <= room:
                 whole = self.folded(options, args, closed)
@@ -127,7 +128,7 @@ class TreeSweep:
             found = merged(options.rule, args, whole, other)
             if found is None:
                 return None
-            whole = grids.empty(self.ranks)
+            whole = grids.empty(self.ranks, self.limits)
             for rank, array in found:
                 grids.minimum(whole, rank, array)
         return whole
@@ -138,4 +139,4 @@ class TreeSweep:
             return grids.least(self.grids[name])
         closed = self.insertions.closed(self.grids[name], self._room(name))
         self.closed[name, -1] = closed
-        return float(closed[len(wanted)][grids.place(wanted)])
+        return float(closed[len(wanted)][grids.place(closed, wanted)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import product
 from math import prod
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 
 from repairsolver.architecture.adapters import Adapters
 from repairsolver.architecture.bounding import grid as grids
-from repairsolver.architecture.bounding.grid import LIMITS, Grid
+from repairsolver.architecture.bounding.grid import Grid, Limits, limit_of, price_at
 from repairsolver.architecture.bounding.grid_sweep import TreeSweep
 from repairsolver.architecture.bounding.options import Arguments, Options
 from repairsolver.architecture.bounding.solving import argument_changes
@@ -58,7 +58,7 @@ class Trace:
             return self._merge(options, layer, shape, price)
         source = layer.inputs[0]
         kept = price - options.removal()
-        if _at(self.sweep.grids[source], shape) == kept:
+        if price_at(self.sweep.grids[source], shape) == kept:
             gone = Edit("remove", name, layer.kind, cost=options.removal())
             return [*self._tensor(source, shape, kept), gone]
         for feed, changes in self._uses(options, shape, price):
@@ -108,10 +108,10 @@ class Trace:
     ) -> list[Shape] | None:
         """Shapes of the inputs that merge to the shape at the price, the last input first."""
         if len(closed) == 1:
-            return [shape] if _at(closed[0], shape) == price else None
-        for left, right in _halves(options, args, shape, self.sweep.ranks):
-            share = _at(closed[-1], right)
-            if _at(whole[-2], left) + share == price:
+            return [shape] if price_at(closed[0], shape) == price else None
+        for left, right in _halves(options, args, shape, self.sweep.limits):
+            share = price_at(closed[-1], right)
+            if price_at(whole[-2], left) + share == price:
                 rest = self._split(options, args, whole[:-1], closed[:-1], left, price - share)
                 if rest is not None:
                     return [*rest, right]
@@ -122,31 +122,25 @@ class Trace:
         closed, raw = self.sweep.closed[layer, slot], self.sweep.grids[source]
         adapters = Adapters(self.model.framework, self.costs, layer, slot)
         inserted: list[Edit] = []
-        while _at(closed, shape) != _at(raw, shape):
+        while price_at(closed, shape) != price_at(raw, shape):
             before, edit = _step(adapters, closed, shape)
             inserted.insert(0, edit)
             shape = before
-        return [*self._tensor(source, shape, _at(raw, shape)), *inserted]
-
-
-def _at(grid: Grid, shape: Shape) -> float:
-    if len(shape) not in grid or any(size > LIMITS[len(shape)] for size in shape):
-        return float("nan")
-    return float(grid[len(shape)][grids.place(shape)])
+        return [*self._tensor(source, shape, price_at(raw, shape)), *inserted]
 
 
 def _cheapest(grid: Grid) -> tuple[Shape, float]:
     price = grids.least(grid)
     for rank, array in grid.items():
         for index in np.argwhere(array == price):
-            if (index < LIMITS[rank]).all():
+            if (index < limit_of(array)).all():
                 return tuple(int(i) + 1 for i in index), price
     raise Unrealised
 
 
 def _step(adapters: Adapters, closed: Grid, shape: Shape) -> tuple[Shape, Edit]:
     """The last insertion on the way to a shape, and the shape before it."""
-    price = _at(closed, shape)
+    price = price_at(closed, shape)
     for rank in closed:
         cells = grids.states(closed, rank)
         cells = cells.rows(np.isfinite(cells.high).all(axis=1) & (cells.cost < price))
@@ -169,7 +163,7 @@ def _reachable(adapters: Adapters, cells: States, rank: int, shape: Shape, price
     return fits & (same | pooled)
 
 
-def _halves(options: Options, args: Arguments, shape: Shape, ranks: Sequence[int]) -> Iterator[tuple[Shape, Shape]]:
+def _halves(options: Options, args: Arguments, shape: Shape, limits: Limits) -> Iterator[tuple[Shape, Shape]]:
     """All pairs of shapes that a merge layer may join to the shape."""
     axis = args.get("axis", args.get("dim"))
     if "strict" in args:
@@ -182,7 +176,7 @@ def _halves(options: Options, args: Arguments, shape: Shape, ranks: Sequence[int
             head, tail = shape[:at], shape[at + 1 :]
             yield (*head, size, *tail), (*head, shape[at] - size, *tail)
     else:
-        yield from _contractions(args["axes"], shape, ranks)
+        yield from _contractions(args["axes"], shape, limits)
 
 
 def _broadcasts(shape: Shape) -> Iterator[tuple[Shape, Shape]]:
@@ -196,8 +190,8 @@ def _broadcasts(shape: Shape) -> Iterator[tuple[Shape, Shape]]:
                 yield left, right[cut:]
 
 
-def _contractions(axes: tuple[int, int], shape: Shape, ranks: Sequence[int]) -> Iterator[tuple[Shape, Shape]]:
-    for left in ranks:
+def _contractions(axes: tuple[int, int], shape: Shape, limits: Limits) -> Iterator[tuple[Shape, Shape]]:
+    for left in limits:
         i, j = axes[0], axes[1]
         rests = [(shape[: left - 1], shape[left - 1 :])]
         if shape == (1,) and left == 1:
@@ -206,5 +200,5 @@ def _contractions(axes: tuple[int, int], shape: Shape, ranks: Sequence[int]) -> 
             a = i - 1 if i > 0 else i + len(one) + 1
             b = j - 1 if j > 0 else j + len(other) + 1
             if len(one) == left - 1 and 0 <= a <= len(one) and 0 <= b <= len(other) and other is not None:
-                for size in range(1, LIMITS[max(left, len(other) + 1)] + 1):
+                for size in range(1, limits[max(left, len(other) + 1)] + 1):
                     yield (*one[:a], size, *one[a:]), (*other[:b], size, *other[b:])

@@ -13,7 +13,7 @@ from repairsolver.architecture.bounding.states import States, Table, collected
 from repairsolver.architecture.costs import Costs
 from repairsolver.architecture.model import Framework
 
-LISTED = 400
+LISTED = 1500
 """Reshape targets of one rank are listed up to so many; beyond that a box stands for all of them."""
 Found = Iterator[tuple[int, States]]
 

@@ -15,7 +15,7 @@ from layerwise.shapes.terms import every
 from repairsolver.architecture.bounding.insertions import Insertions
 from repairsolver.architecture.bounding.merging import merged
 from repairsolver.architecture.bounding.states import Prices, States
-from repairsolver.architecture.candidates import given_widths, said
+from repairsolver.architecture.candidates import derived, given_widths, said
 from repairsolver.architecture.costs import Costs
 from repairsolver.architecture.edits import Edit
 from repairsolver.architecture.model import Layer, Model, Shape
@@ -79,7 +79,7 @@ class Options:
         axes = states.low.shape[1]
         head, shape = list(range(axes - rank)), states.axes(range(axes - rank, axes))
         spare = room - states.cost.min()
-        for price, args in self._argued(spare):
+        for price, args in self._argued(shape, spare):
             done = self._applied(states, shape, args)
             if done is not None:
                 out, may, refit = done
@@ -93,7 +93,7 @@ class Options:
         """Rows of inputs, and the arguments with which they lead to a shape at exactly that price."""
         inputs = states.axes(range(rank))
         sizes = np.asarray(shape, dtype=np.float64)
-        for extra, args in self._argued(price - states.cost.min()):
+        for extra, args in self._argued(inputs, price - states.cost.min()):
             done = self._applied(states, inputs, args)
             if done is not None and len(done[0]) == len(shape):
                 out, may, refit = done
@@ -128,9 +128,9 @@ class Options:
             if args[a.name] != self.layer.args[a.name]
         ]
 
-    def _argued(self, room: float) -> Iterator[tuple[int, Arguments]]:
-        """All changes of arguments within the price; a changed number is any number."""
-        numbers = [change for a in self.rule.arguments for change in self._free(a)]
+    def _argued(self, shape: tuple[Range, ...], room: float) -> Iterator[tuple[int, Arguments]]:
+        """All changes of arguments within the price; a changed number is any number, or what the input demands."""
+        numbers = [change for a in self.rule.arguments for change in self._free(a, shape)]
         for price, args in self.words():
             for count in range(len(numbers) + 1):
                 for changes in combinations(numbers, count):
@@ -139,11 +139,15 @@ class Options:
                     if total <= room and len(set(names)) == len(names):
                         yield total, {**args, **{name: value for _, name, value in changes}}
 
-    def _free(self, argument: Argument) -> Iterator[tuple[int, str, Any]]:
+    def _free(self, argument: Argument, shape: tuple[Range, ...]) -> Iterator[tuple[int, str, Any]]:
         """A number at the price of any number, or at that of one which given weights imply."""
         if argument.choices or argument.role in ("flag", "target"):
             return
         old = self.layer.args[argument.name]
+        if argument.role == "derived":
+            for value in derived(argument, old, shape):
+                yield self.costs.roles[argument.role], argument.name, value
+            return
         free = Range(np.asarray(float(argument.low)), np.asarray(np.inf))
         value = (free,) * len(old) if isinstance(old, tuple) else free
         yield self.costs.roles[argument.role], argument.name, value

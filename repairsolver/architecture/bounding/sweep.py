@@ -182,7 +182,12 @@ def ranks_of(model: Model) -> tuple[int, ...]:
     """Ranks that tensors may have: 1 to 4, and more where the model itself has more."""
     wanted = [shape for shape in model.outputs.values() if shape is not None]
     shapes = [*model.inputs.values(), *diagnose_model(model).shapes.values(), *wanted]
-    targets = [v for layer in model.layers for v in layer.args.values() if isinstance(v, tuple)]
+    targets = [
+        layer.args[argument.name]
+        for layer in model.layers
+        for argument in model.rule(layer).arguments
+        if argument.role == "target"
+    ]
     return tuple(range(1, max(4, *map(len, shapes), *map(len, targets), 4) + 1))
 
 
