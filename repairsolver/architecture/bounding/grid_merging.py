@@ -14,14 +14,20 @@ from repairsolver.architecture.bounding.grid import Array, Grid, limit_of, relim
 Found = Iterator[tuple[int, Array]]
 
 
-def merged(rule: Rule, args: Mapping[str, Any], one: Grid, other: Grid) -> Found | None:
-    """Prices by rank of what two inputs give; None for layers that grids do not know."""
+def known(rule: Rule, args: Mapping[str, Any]) -> bool:
+    """Whether grids know the merge layer."""
+    axis = args.get("axis", args.get("dim"))
+    return "strict" in args or rule.kind == "Dot" or (rule.inputs is None and isinstance(axis, int))
+
+
+def merged(rule: Rule, args: Mapping[str, Any], one: Grid, other: Grid) -> Found:
+    """Prices by rank of what two inputs give; for layers that are `known`."""
     if "strict" in args:
         return _met(one, other) if args["strict"] else _broadcast(one, other)
     axis = args.get("axis", args.get("dim"))
     if rule.inputs is None and isinstance(axis, int):
         return _concatenated(one, other, axis)
-    return _dot(one, other, args["axes"]) if rule.kind == "Dot" else None
+    return _dot(one, other, args["axes"])
 
 
 def _met(one: Grid, other: Grid) -> Found:

@@ -7,59 +7,64 @@ together, and for arguments whose new values reach a range of sizes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import permutations
 from typing import Any
 
 import numpy as np
 
 from repairsolver.architecture.bounding import grid as grids
+from repairsolver.architecture.bounding.deadline import FOREVER, Deadline
 from repairsolver.architecture.bounding.grid import LIMITS, Grid, Limits
 from repairsolver.architecture.bounding.grid_insertions import GridInsertions
-from repairsolver.architecture.bounding.grid_merging import merged
+from repairsolver.architecture.bounding.grid_merging import known, merged
 from repairsolver.architecture.bounding.insertions import Insertions
 from repairsolver.architecture.bounding.options import Options
-from repairsolver.architecture.bounding.sweep import ranks_of
 from repairsolver.architecture.costs import Costs
 from repairsolver.architecture.model import Layer, Model, Shape
-from repairsolver.architecture.transitions import Step
 
 
-def tree_bound(variants: Iterable[tuple[Model, Step]], costs: Costs, limit: float) -> float | None:
-    """No repair is cheaper; None where the model is no tree, or has tensors or merges that grids do not know."""
-    bounds = []
-    for model, first in variants:
-        bound = TreeSweep(model, costs, limit - first.cost).run() if is_tree(model) else None
-        if bound is None:
-            return None
-        bounds.append(first.cost + bound)
-    return min(bounds)
-
-
-def is_tree(model: Model) -> bool:
-    """Whether every tensor is read once, with ranks for which there are grids."""
-    return max(ranks_of(model)) in LIMITS[0] and all(count == 1 for count in model.consumers.values())
+def is_tree(model: Model, ranks: Sequence[int]) -> bool:
+    """Whether every tensor is read once, with ranks and merge layers for which there are grids."""
+    merges = all(known(model.rule(layer), layer.args) for layer in model.layers if len(layer.inputs) > 1)
+    return merges and max(ranks) in LIMITS[0] and all(count == 1 for count in model.consumers.values())
 
 
 class TreeSweep:
-    """One pass from the inputs to the outputs."""
+    """One pass from the inputs to the outputs.
 
-    def __init__(self, model: Model, costs: Costs, limit: float, limits: Limits = LIMITS[0]) -> None:
-        self.model, self.costs, self.limit = model, costs, limit
-        self.ranks = ranks_of(model)
-        self.limits = {rank: limits[rank] for rank in self.ranks}
+    Args:
+        model: a tree of layers, see `is_tree`.
+        costs: prices of the edits.
+        limit: dearer repairs are not looked at.
+        ranks: the ranks that tensors may have.
+        limits: sizes of the grids.
+        deadline: raises `TimeUpError` from `run`.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        costs: Costs,
+        limit: float,
+        ranks: tuple[int, ...],
+        limits: Limits = LIMITS[0],
+        deadline: Deadline = FOREVER,
+    ) -> None:
+        self.model, self.costs, self.limit, self.ranks = model, costs, limit, ranks
+        self.deadline = deadline
+        self.limits = {rank: limits[rank] for rank in ranks}
         self.insertions = GridInsertions(model.framework, costs, self.limits)
-        self.boxes = Insertions(model.framework, costs, self.ranks)
+        self.boxes = Insertions(model.framework, costs, ranks)
         self.grids = {name: self._input(name, shape) for name, shape in model.inputs.items()}
         self.closed: dict[tuple[str, int], Grid] = {}
         self.alive = set(self.grids)
 
-    def run(self) -> float | None:
+    def run(self) -> float:
         """The bound; `limit` + 1 where nothing within the limit exists."""
         for layer in self.model.layers:
+            self.deadline.check()
             made = self._layer(layer)
-            if made is None:
-                return None
             self.alive -= set(layer.inputs)
             self.alive.add(layer.name)
             self.grids[layer.name] = made
@@ -82,7 +87,7 @@ class TreeSweep:
             grid[len(other)][at] = min(grid[len(other)][at], price)
         return grid
 
-    def _layer(self, layer: Layer) -> Grid | None:
+    def _layer(self, layer: Layer) -> Grid:
         room = self._room(*layer.inputs)
         options = Options(self.model, self.costs, layer, self.boxes)
         if len(layer.inputs) == 1:
@@ -110,24 +115,20 @@ class TreeSweep:
                 grids.spread(out, rank, made)
         return grids.cut(out, room)
 
-    def _merged(self, options: Options, closed: list[Grid], room: float) -> Grid | None:
+    def _merged(self, options: Options, closed: list[Grid], room: float) -> Grid:
         out = grids.empty(self.ranks, self.limits)
         for price, args in options.words():
             if price <= room:
                 whole = self.folded(options, args, closed)
-                if whole is None:
-                    return None
                 for rank, array in whole.items():
                     grids.minimum(out, rank, array + price)
         return grids.cut(out, room)
 
-    def folded(self, options: Options, args: Mapping[str, Any], closed: Sequence[Grid]) -> Grid | None:
+    def folded(self, options: Options, args: Mapping[str, Any], closed: Sequence[Grid]) -> Grid:
         """The inputs of a merge layer, two at a time."""
         whole = closed[0]
         for other in closed[1:]:
             found = merged(options.rule, args, whole, other)
-            if found is None:
-                return None
             whole = grids.empty(self.ranks, self.limits)
             for rank, array in found:
                 grids.minimum(whole, rank, array)

@@ -20,7 +20,7 @@ from repairsolver.architecture.edits import Edit
 from repairsolver.architecture.model import Layer, Shape
 
 
-class Unrealised(Exception):
+class UnrealisedError(Exception):
     """No repair of that price was read off the grids."""
 
 
@@ -30,7 +30,7 @@ class Trace:
     Args:
         sweep: after its run.
 
-    Raises (`edits`): `Unrealised` where the path leads through joined sizes, or no numbers fit.
+    Raises (`edits`): `UnrealisedError` where the path leads through joined sizes, or no numbers fit.
     """
 
     def __init__(self, sweep: TreeSweep) -> None:
@@ -63,7 +63,7 @@ class Trace:
             return [*self._tensor(source, shape, kept), gone]
         for feed, changes in self._uses(options, shape, price):
             return [*self._edge(source, name, 0, feed), *changes]
-        raise Unrealised
+        raise UnrealisedError
 
     def _input(self, name: str, shape: Shape) -> Iterator[Edit]:
         before = self.model.inputs[name]
@@ -101,7 +101,7 @@ class Trace:
                     for edit in self._edge(name, layer.name, slot, feed)
                 ]
                 return [*found, *options.word_edits(args)]
-        raise Unrealised
+        raise UnrealisedError
 
     def _split(
         self, options: Options, args: Arguments, whole: list[Grid], closed: list[Grid], shape: Shape, price: float
@@ -135,7 +135,7 @@ def _cheapest(grid: Grid) -> tuple[Shape, float]:
         for index in np.argwhere(array == price):
             if (index < limit_of(array)).all():
                 return tuple(int(i) + 1 for i in index), price
-    raise Unrealised
+    raise UnrealisedError
 
 
 def _step(adapters: Adapters, closed: Grid, shape: Shape) -> tuple[Shape, Edit]:
@@ -149,7 +149,7 @@ def _step(adapters: Adapters, closed: Grid, shape: Shape) -> tuple[Shape, Edit]:
             for edit in adapters.direct(before, shape):
                 if edit.cost + cells.cost[row] == price:
                     return before, edit
-    raise Unrealised
+    raise UnrealisedError
 
 
 def _reachable(adapters: Adapters, cells: States, rank: int, shape: Shape, price: float) -> Any:
@@ -190,15 +190,16 @@ def _broadcasts(shape: Shape) -> Iterator[tuple[Shape, Shape]]:
                 yield left, right[cut:]
 
 
-def _contractions(axes: tuple[int, int], shape: Shape, limits: Limits) -> Iterator[tuple[Shape, Shape]]:
-    for left in limits:
-        i, j = axes[0], axes[1]
-        rests = [(shape[: left - 1], shape[left - 1 :])]
-        if shape == (1,) and left == 1:
-            rests.append(((), ()))
-        for one, other in rests:
-            a = i - 1 if i > 0 else i + len(one) + 1
-            b = j - 1 if j > 0 else j + len(other) + 1
-            if len(one) == left - 1 and 0 <= a <= len(one) and 0 <= b <= len(other) and other is not None:
-                for size in range(1, limits[max(left, len(other) + 1)] + 1):
-                    yield (*one[:a], size, *one[a:]), (*other[:b], size, *other[b:])
+def _contractions(
+    axes: tuple[int, int], shape: Shape, limits: Limits
+) -> Iterator[tuple[Shape, Shape]]:
+    """The axis that both had in common goes back into either part of the shape."""
+    parts = [(shape[:cut], shape[cut:]) for cut in range(len(shape) + 1)]
+    if shape == (1,):
+        parts.append(((), ()))
+    for one, other in parts:
+        a, b = (d - 1 if d > 0 else d + len(part) + 1 for d, part in zip(axes, (one, other), strict=True))
+        rank = max(len(one), len(other)) + 1
+        if rank in limits and 0 <= a <= len(one) and 0 <= b <= len(other):
+            for size in range(1, limits[rank] + 1):
+                yield (*one[:a], size, *one[a:]), (*other[:b], size, *other[b:])

@@ -9,6 +9,7 @@ from itertools import permutations
 import numpy as np
 
 from layerwise.shapes.ranges import Numbers
+from repairsolver.architecture.bounding.deadline import FOREVER, Deadline
 from repairsolver.architecture.bounding.states import States, Table, collected
 from repairsolver.architecture.costs import Costs
 from repairsolver.architecture.model import Framework
@@ -25,12 +26,13 @@ class Insertions:
         framework: whose layers are inserted: Keras keeps the width behind the positions, torch in front.
         costs: their prices.
         ranks: the ranks that tensors may have.
+        deadline: raises `TimeUpError`.
     """
 
-    def __init__(self, framework: Framework, costs: Costs, ranks: tuple[int, ...]) -> None:
+    def __init__(self, framework: Framework, costs: Costs, ranks: tuple[int, ...], deadline: Deadline = FOREVER) -> None:
         self.keras = framework == "keras"
         self.prices = dict(costs.adapters)
-        self.ranks = ranks
+        self.ranks, self.deadline = ranks, deadline
         self.cheapest = min(self.prices.values())
 
     def closed(self, table: Table, room: float) -> Table:
@@ -38,6 +40,7 @@ class Insertions:
         done = collected(table.items(), room)
         fresh = done
         while fresh:
+            self.deadline.check()
             found = [
                 ((*ranks[:-1], rank), made)
                 for ranks, states in fresh.items()

@@ -13,6 +13,7 @@ from itertools import permutations
 
 import numpy as np
 
+from repairsolver.architecture.bounding.deadline import FOREVER, Deadline
 from repairsolver.architecture.bounding.insertions import Insertions
 from repairsolver.architecture.bounding.options import Options
 from repairsolver.architecture.bounding.states import (
@@ -26,7 +27,6 @@ from repairsolver.architecture.bounding.states import (
 from repairsolver.architecture.costs import Costs
 from repairsolver.architecture.diagnosis import diagnose_model
 from repairsolver.architecture.model import Layer, Model, Shape
-from repairsolver.architecture.transitions import Step
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,6 @@ class _Part:
     table: Table
 
 
-def lower_bound(variants: Iterable[tuple[Model, Step]], costs: Costs, limit: float) -> float:
-    """No repair of the model or its variants is cheaper; bounds beyond `limit` are not told apart."""
-    bounds = [first.cost + Sweep(model, costs, limit - first.cost).run() for model, first in variants]
-    return min(bounds)
-
-
 class Sweep:
     """One pass.
 
@@ -50,17 +44,22 @@ class Sweep:
         model: the layer graph.
         costs: prices of the edits.
         limit: states that lead to dearer repairs only are dropped.
+        ranks: the ranks that tensors may have.
+        deadline: raises `TimeUpError` from `run`.
     """
 
-    def __init__(self, model: Model, costs: Costs, limit: float) -> None:
-        self.model, self.costs, self.limit = model, costs, limit
-        self.insertions = Insertions(model.framework, costs, ranks_of(model))
+    def __init__(
+        self, model: Model, costs: Costs, limit: float, ranks: tuple[int, ...], deadline: Deadline = FOREVER
+    ) -> None:
+        self.model, self.costs, self.limit, self.deadline = model, costs, limit, deadline
+        self.insertions = Insertions(model.framework, costs, ranks, deadline)
         self.readers = dict(model.consumers)
         self.parts = [_Part((n,), self._inputs(n, s)) for n, s in model.inputs.items()]
 
     def run(self) -> float:
         """The bound: `limit` + 1 where nothing within the limit exists."""
         for layer in self.model.layers:
+            self.deadline.check()
             self._advance(layer)
             if not all(part.table for part in self.parts):
                 return self.limit + 1
@@ -178,17 +177,16 @@ class Sweep:
         return least(table)
 
 
-def ranks_of(model: Model) -> tuple[int, ...]:
-    """Ranks that tensors may have: 1 to 4, and more where the model itself has more."""
-    wanted = [shape for shape in model.outputs.values() if shape is not None]
-    shapes = [*model.inputs.values(), *diagnose_model(model).shapes.values(), *wanted]
-    targets = [
-        layer.args[argument.name]
-        for layer in model.layers
-        for argument in model.rule(layer).arguments
-        if argument.role == "target"
-    ]
-    return tuple(range(1, max(4, *map(len, shapes), *map(len, targets), 4) + 1))
+def ranks_of(*models: Model) -> tuple[int, ...]:
+    """Ranks that tensors may have: 1 to 4, and more where the models themselves have more."""
+    ranks = [4]
+    for model in models:
+        wanted = [shape for shape in model.outputs.values() if shape is not None]
+        ranks += map(len, [*model.inputs.values(), *diagnose_model(model).shapes.values(), *wanted])
+        for layer in model.layers:
+            targets = [a.name for a in model.rule(layer).arguments if a.role == "target"]
+            ranks += [len(layer.args[name]) for name in targets]
+    return tuple(range(1, max(ranks) + 1))
 
 
 def _spans(ranks: tuple[int, ...]) -> list[range]:
