@@ -19,6 +19,8 @@ from repairsolver.architecture.model import Model
 from repairsolver.architecture.search import layouts
 from repairsolver.architecture.transitions import Step, step, weight_edits
 
+HOPELESS = 20
+"""Prices beyond which z3 has never decided a budget in seconds."""
 Variants = Sequence[tuple[Model, Step]]
 
 
@@ -133,7 +135,7 @@ def _by_z3(model: Model, costs: Costs, variants: Variants, proof: Proof, seconds
     from repairsolver.architecture.exact import refuse
     from repairsolver.architecture.slots import RANKS
 
-    end = time.perf_counter() + seconds
+    end = time.perf_counter() + (seconds if proof.best.cost <= HOPELESS else 0)
     while not proof.closed and max(proof.ranks) <= max(RANKS) and time.perf_counter() < end:
         answer = refuse(variants, costs, proof.best.cost - 1, end - time.perf_counter())
         if answer.status == "refused":

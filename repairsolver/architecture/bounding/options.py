@@ -136,7 +136,7 @@ class Options:
                 for changes in combinations(numbers, count):
                     total = price + sum(cost for cost, _, _ in changes)
                     names = [name for _, name, _ in changes]
-                    if total <= room and len(set(names)) == len(names):
+                    if total <= room and len(set(names)) == len(names) and _bounded(changes):
                         yield total, {**args, **{name: value for _, name, value in changes}}
 
     def _free(self, argument: Argument, shape: tuple[Range, ...]) -> Iterator[tuple[int, str, Any]]:
@@ -148,11 +148,23 @@ class Options:
             for value in derived(argument, old, shape):
                 yield self.costs.roles[argument.role], argument.name, value
             return
+        if argument.name == "output_padding":
+            for value in self._extras(old):
+                yield self.costs.roles[argument.role], argument.name, value
         free = Range(np.asarray(float(argument.low)), np.asarray(np.inf))
         value = (free,) * len(old) if isinstance(old, tuple) else free
         yield self.costs.roles[argument.role], argument.name, value
         for width in given_widths(self.layer).get(argument.name, ()):
             yield self.costs.width_of_weights, argument.name, width
+
+    def _extras(self, old: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+        """Output paddings below the strides that the layer has (in torch also below the dilation)."""
+        args = self.layer.args
+        steps = args.get("strides", args.get("stride"))
+        tops = [max(s, d) for s, d in zip(steps, args.get("dilation", (1,) * len(old)), strict=True)]
+        if self.rule.argument("output_padding").low < 0:
+            yield (-1,) * len(old)
+        yield from product(*(range(max(top, 1)) for top in tops))
 
     def _applied(
         self, states: States, shape: tuple[Range, ...], args: Arguments
@@ -206,6 +218,13 @@ class Options:
         out, holds = found
         may = np.broadcast_to(may_hold(holds), (len(states),))
         return len(out), states.columns(range(start)).with_axes(out).rows(may)
+
+
+def _bounded(changes: Sequence[tuple[int, str, Any]]) -> bool:
+    """Output paddings are any numbers only where strides or dilations, which bound them, are any too."""
+    names = {name for _, name, _ in changes}
+    free = any(name == "output_padding" and isinstance(value[0], Range) for _, name, value in changes)
+    return not free or bool(names & {"strides", "stride", "dilation"})
 
 
 def may_hold(truth: Any) -> Flags:
