@@ -74,13 +74,6 @@ def _bounds(rank: int, limit: int) -> tuple[Array, Array]:
     return low, np.where(index == limit, np.inf, low)
 
 
-@lru_cache(maxsize=16)
-def totals(rank: int, limit: int) -> tuple[Array, Array]:
-    """Least and largest number of elements of all entries."""
-    low, high = _bounds(rank, limit)
-    return low.prod(axis=1), high.prod(axis=1)
-
-
 def states(grid: Grid, rank: int) -> States:
     """The entries of a rank that have a price, as boxes."""
     flat = grid[rank].ravel()

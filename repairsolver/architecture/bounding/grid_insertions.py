@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import permutations
 
 import numpy as np
+import numpy.typing as npt
 
+from layerwise.shapes.ranges import Flags
 from repairsolver.architecture.bounding.grid import (
     Array,
     Grid,
@@ -17,7 +20,6 @@ from repairsolver.architecture.bounding.grid import (
     limit_of,
     minimum,
     relimited,
-    totals,
 )
 from repairsolver.architecture.costs import Costs
 from repairsolver.architecture.model import Framework
@@ -97,29 +99,66 @@ class GridInsertions:
 
 
 def reshaped(flat: dict[int, Array], limits: Limits) -> dict[int, dict[int, Array]]:
-    """Target rank and source rank to the least price of the sources with the same number of elements."""
+    """Target rank and source rank to the least price of the sources with the same number of elements.
+
+    An entry with joined sizes stands for all multiples of its known sizes from some number on.
+    """
     found: dict[int, dict[int, Array]] = {rank: {} for rank in limits}
+    top = max(limit**rank for rank, limit in limits.items())
     for source, prices in flat.items():
         if not np.isfinite(prices).any():
             continue
-        low, high = totals(source, limits[source])
-        exact = np.isfinite(high)
-        top = int(low[exact].max())
-        by_total = np.full(top + 2, np.inf)
-        np.minimum.at(by_total, low[exact].astype(np.int64), prices[exact])
-        wide = np.full(top + 2, np.inf)
-        np.minimum.at(wide, np.minimum(low[~exact], top + 1).astype(np.int64), prices[~exact])
-        above = np.append(np.minimum.accumulate(by_total[::-1])[::-1], np.inf)
-        below = np.minimum.accumulate(wide)
-        anything = float(wide.min())
+        counts = _counts(source, limits[source])
+        by_total = _by_total(prices, counts, top)
+        anything = float(prices[counts.joined].min(initial=np.inf))
         for rank, limit in limits.items():
-            least_total, most = totals(rank, limit)
-            at = np.minimum(least_total, top + 1).astype(np.int64)
-            one = np.minimum(by_total[at], below[at])
-            many = np.minimum(above[at], anything)
-            shape = (limit + 1,) * rank
-            found[rank][source] = np.where(np.isfinite(most), one, many).reshape(shape)
+            target = _counts(rank, limit)
+            out = by_total[np.minimum(target.total, top)]
+            at_least = [by_total[least::known].min(initial=np.inf) for known, least in target.multiples]
+            out[target.joined] = np.minimum(np.asarray(at_least)[target.inverse], anything)
+            found[rank][source] = out.reshape((limit + 1,) * rank)
     return found
+
+
+def _by_total(prices: Array, counts: _Counts, top: int) -> Array:
+    """The least price of every number of elements up to `top`."""
+    by_total = np.full(top + 1, np.inf)
+    exact = ~counts.joined
+    np.minimum.at(by_total, counts.total[exact], prices[exact])
+    lowest = np.full(len(counts.multiples), np.inf)
+    np.minimum.at(lowest, counts.inverse, prices[counts.joined])
+    for (known, least), price in zip(counts.multiples, lowest, strict=True):
+        if np.isfinite(price):
+            np.minimum(by_total[least::known], price, out=by_total[least::known])
+    return by_total
+
+
+@dataclass(frozen=True)
+class _Counts:
+    """Numbers of elements of the entries of a rank.
+
+    Args:
+        total: of each entry, with joined sizes at their least.
+        joined: whether some size of the entry is a joined one.
+        multiples: (product of the known sizes, least total) of entries with joined sizes.
+        inverse: which of these each joined entry is.
+    """
+
+    total: npt.NDArray[np.int64]
+    joined: Flags
+    multiples: tuple[tuple[int, int], ...]
+    inverse: npt.NDArray[np.int64]
+
+
+@lru_cache(maxsize=16)
+def _counts(rank: int, limit: int) -> _Counts:
+    sizes = np.indices((limit + 1,) * rank).reshape(rank, -1) + 1
+    total = sizes.prod(axis=0)
+    joined = (sizes > limit).any(axis=0)
+    known = np.where(sizes > limit, 1, sizes).prod(axis=0)
+    pairs = np.column_stack([known[joined], total[joined]])
+    unique, inverse = np.unique(pairs, axis=0, return_inverse=True)
+    return _Counts(total, joined, tuple(map(tuple, unique.tolist())), inverse.ravel())
 
 
 def _any(array: Array, axis: int) -> Array:
