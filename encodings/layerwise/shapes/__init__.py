@@ -6,15 +6,16 @@ lines are constraints.
 
 from __future__ import annotations
 
-from layerwise.shapes import convolution, features, pooling, structure
+from layerwise.shapes import convolution, features, onnx_operators, onnx_windows, pooling, structure
 from layerwise.shapes.rule import Argument, Outcome, RankMismatch, Requirement, Rule
 
-FRAMEWORKS = ("keras", "torch")
+FRAMEWORKS = ("keras", "torch", "onnx")
 _FAMILIES = (convolution, pooling, features, structure)
 
 RULES: dict[str, dict[str, Rule]] = {
     "keras": {rule.kind: rule for family in _FAMILIES for rule in family.keras()},
     "torch": {rule.kind: rule for family in _FAMILIES for rule in family.torch()},
+    "onnx": {rule.kind: rule for family in (onnx_windows, onnx_operators) for rule in family.onnx()},
 }
 """Framework, then layer type, to its rule."""
 
