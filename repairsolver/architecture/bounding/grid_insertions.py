@@ -37,13 +37,16 @@ class GridInsertions:
         done = {rank: array.copy() for rank, array in cut(grid, room).items()}
         if least(done) + min(self.price.values()) > room:
             return done
+        # A reshape of a reshape is one reshape: these sources leave out what reshapes alone lead to.
+        sources = {rank: array.copy() for rank, array in done.items()}
         while True:
             before = {rank: array.copy() for rank, array in done.items()}
-            self._reshape(done)
+            self._reshape(sources, done)
             for rank in self.limits:
                 for array, target in self._once(before[rank], rank, room):
                     minimum(done, target, array)
-            done = cut(done, room)
+                    minimum(sources, target, array)
+            done, sources = cut(done, room), cut(sources, room)
             if all(np.array_equal(before[rank], done[rank]) for rank in self.limits):
                 return done
 
@@ -88,14 +91,14 @@ class GridInsertions:
         inside[part] = moved
         return inside
 
-    def _reshape(self, grid: Grid) -> None:
+    def _reshape(self, sources: Grid, grid: Grid) -> None:
         """The least price of every number of elements, then every shape with that number."""
-        other, same = min(self.price["Flatten"], self.price["Reshape"]), self.price["Scramble"]
-        before = {rank: array.ravel().copy() for rank, array in grid.items()}
-        for rank, reached in reshaped(before, self.limits).items():
+        other = min(self.price["Flatten"], self.price["Reshape"])
+        same = min(self.price["Scramble"], 2 * other)
+        flat = {rank: array.ravel() for rank, array in sources.items()}
+        for rank, reached in reshaped(flat, self.limits).items():
             for source, array in reached.items():
-                price = same if source == rank else other
-                minimum(grid, rank, array + price)
+                minimum(grid, rank, array + (same if source == rank else other))
 
 
 def reshaped(flat: dict[int, Array], limits: Limits) -> dict[int, dict[int, Array]]:

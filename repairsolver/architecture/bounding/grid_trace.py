@@ -82,10 +82,9 @@ class Trace:
             cells = cells.rows(exact)
             if not len(cells):
                 continue
-            marked = cells.with_axes([])
-            for row, args in options.leading(marked, rank, shape, price):
+            for row, args, refit in options.leading(cells, rank, shape, price):
                 feed = tuple(int(n) for n in cells.low[row])
-                changes = argument_changes(options, feed, shape, args)
+                changes = argument_changes(options, feed, shape, args, refit)
                 if changes is not None:
                     yield feed, changes
 

@@ -21,6 +21,13 @@ from repairsolver.architecture.edits import Edit
 from repairsolver.architecture.model import Layer, Model, Shape
 
 Arguments = Mapping[str, Any]
+WIDTHS = ("filters", "out_channels")
+BOUNDED = {
+    "output_padding": ("strides", "stride", "dilation", "dilations"),
+    "groups": WIDTHS,
+    "group": WIDTHS,
+}
+"""Arguments with the others of the layer that leave them few values."""
 PROBE = (2, 3, 5, 7, 11, 13, 17, 19)
 
 
@@ -89,8 +96,8 @@ class Options:
             if argument.role == "target":
                 yield from self._targets(argument, states, rank)
 
-    def leading(self, states: States, rank: int, shape: Shape, price: float) -> Iterator[tuple[int, Arguments]]:
-        """Rows of inputs, and the arguments with which they lead to a shape at exactly that price."""
+    def leading(self, states: States, rank: int, shape: Shape, price: float) -> Iterator[tuple[int, Arguments, int]]:
+        """Rows of inputs, the arguments with which they lead to a shape at that price, and what refits cost."""
         inputs = states.axes(range(rank))
         sizes = np.asarray(shape, dtype=np.float64)
         for extra, args in self._argued(inputs, price - states.cost.min()):
@@ -100,12 +107,12 @@ class Options:
                 made = States(states.low[:, :0], states.high[:, :0], states.cost).with_axes(out)
                 here = may & (made.low <= sizes).all(axis=1) & (sizes <= made.high).all(axis=1)
                 for row in np.flatnonzero(here & (states.cost + refit + extra == price)):
-                    yield int(row), args
+                    yield int(row), args, int(refit[row])
         for argument in self.rule.arguments:
             if argument.role == "target":
                 same = states.low.prod(axis=1) == np.prod(sizes)
                 for row in np.flatnonzero(same & (states.cost + self.price_of(argument, shape) == price)):
-                    yield int(row), {**self.layer.args, argument.name: None}
+                    yield int(row), {**self.layer.args, argument.name: None}, 0
 
     def price_of(self, argument: Argument, value: Any) -> int:
         """The price of a new value of an argument."""
@@ -148,23 +155,27 @@ class Options:
             for value in derived(argument, old, shape):
                 yield self.costs.roles[argument.role], argument.name, value
             return
-        if argument.name == "output_padding":
-            for value in self._extras(old):
-                yield self.costs.roles[argument.role], argument.name, value
+        for value in self._bounded_values(argument):
+            yield self.costs.roles[argument.role], argument.name, value
         free = Range(np.asarray(float(argument.low)), np.asarray(np.inf))
         value = (free,) * len(old) if isinstance(old, tuple) else free
         yield self.costs.roles[argument.role], argument.name, value
         for width in given_widths(self.layer).get(argument.name, ()):
             yield self.costs.width_of_weights, argument.name, width
 
-    def _extras(self, old: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
-        """Output paddings below the strides that the layer has (in torch also below the dilation)."""
+    def _bounded_values(self, argument: Argument) -> Iterator[Any]:
+        """All values of arguments that others of the layer bound: groups divide widths, and see below."""
         args = self.layer.args
-        steps = args.get("strides", args.get("stride"))
-        tops = [max(s, d) for s, d in zip(steps, args.get("dilation", (1,) * len(old)), strict=True)]
-        if self.rule.argument("output_padding").low < 0:
-            yield (-1,) * len(old)
-        yield from product(*(range(max(top, 1)) for top in tops))
+        width = next((args[name] for name in WIDTHS if name in args), None)
+        if argument.name in BOUNDED and argument.role == "groups" and width is not None:
+            yield from (d for d in range(1, width + 1) if width % d == 0)
+        if argument.name == "output_padding":
+            steps = args.get("strides", args.get("stride"))
+            more = args.get("dilation", args.get("dilations", (1,) * len(steps)))
+            tops = [max(s, d, 1) for s, d in zip(steps, more, strict=True)]
+            if argument.low < 0:
+                yield (-1,) * len(steps)
+            yield from product(*(range(top) for top in tops))
 
     def _applied(
         self, states: States, shape: tuple[Range, ...], args: Arguments
@@ -221,10 +232,13 @@ class Options:
 
 
 def _bounded(changes: Sequence[tuple[int, str, Any]]) -> bool:
-    """Output paddings are any numbers only where strides or dilations, which bound them, are any too."""
+    """Arguments that others bound are any numbers only where one of those others is any number too."""
     names = {name for _, name, _ in changes}
-    free = any(name == "output_padding" and isinstance(value[0], Range) for _, name, value in changes)
-    return not free or bool(names & {"strides", "stride", "dilation"})
+    for _, name, value in changes:
+        free = isinstance(value[0] if isinstance(value, tuple) else value, Range)
+        if free and name in BOUNDED and not names & set(BOUNDED[name]):
+            return False
+    return True
 
 
 def may_hold(truth: Any) -> Flags:

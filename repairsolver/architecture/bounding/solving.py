@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import permutations
 from typing import Any
 
 from layerwise.shapes import RankMismatch
@@ -17,13 +18,18 @@ ROUNDS = 12
 """How often smaller changes of the numbers are asked for."""
 
 
-def argument_changes(options: Options, feed: Shape, shape: Shape, args: Arguments) -> list[Edit] | None:
-    """Edits of the arguments after which the layer makes one shape of the other; None where no numbers do."""
+def argument_changes(
+    options: Options, feed: Shape, shape: Shape, args: Arguments, refit: int
+) -> list[Edit] | None:
+    """Edits of the arguments after which the layer makes one shape of the other; None where no numbers do.
+
+    Given weights then cost `refit` to bring to their shapes.
+    """
     layer = options.layer
     open_ = [name for name, value in args.items() if _is_open(value)]
     numbers: dict[str, Any] = {}
     if open_:
-        found = _numbers(options, feed, shape, args, open_)
+        found = _numbers(options, feed, shape, args, open_, refit)
         if found is None:
             return None
         numbers = found
@@ -45,7 +51,7 @@ def _is_open(value: Any) -> bool:
 
 
 def _numbers(
-    options: Options, feed: Shape, shape: Shape, args: Arguments, open_: Sequence[str]
+    options: Options, feed: Shape, shape: Shape, args: Arguments, open_: Sequence[str], refit: int
 ) -> dict[str, Any] | None:
     """The numbers with the least sum of changes that a few questions lead to."""
     import z3
@@ -64,6 +70,9 @@ def _numbers(
         return None
     solver.add(every(need.holds for need in outcome.requirements))
     solver.add(*(a == b for a, b in zip(outcome.shape, shape, strict=True)))
+    if refit < options.costs.weights:
+        for name, given in layer.weights.items():
+            solver.add(_same_weight(z3, given, outcome.weights.get(name, given), turned=refit > 0))
     moved = z3.Sum(*(z3.Abs(t - o) for n, terms in unknown.items() for t, o in _pairs(layer, n, terms)))
     best = None
     for _ in range(ROUNDS):
@@ -88,3 +97,11 @@ def _terms(z3: Any, layer: Layer, name: str) -> tuple[Any, ...]:
 def _pairs(layer: Layer, name: str, terms: tuple[Any, ...]) -> list[tuple[Any, int]]:
     old = layer.args[name]
     return list(zip(terms, old if isinstance(old, tuple) else (old,), strict=True))
+
+
+def _same_weight(z3: Any, given: Shape, need: Sequence[Any], *, turned: bool) -> Any:
+    """That a given weight has the shape that is needed, perhaps in another order of its axes."""
+    if len(given) != len(need):
+        return z3.BoolVal(False)
+    orders = set(permutations(given)) if turned else {tuple(given)}
+    return z3.Or(*(z3.And(*(n == g for n, g in zip(need, order, strict=True))) for order in orders))
