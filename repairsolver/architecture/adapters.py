@@ -24,7 +24,7 @@ class Adapters:
     """
 
     def __init__(self, framework: Framework, costs: Costs, layer: str, slot: int) -> None:
-        self.keras = framework == "keras"
+        self.keras, self.onnx = framework == "keras", framework == "onnx"
         self.costs = costs
         self.layer, self.slot = layer, slot
 
@@ -174,7 +174,26 @@ class Adapters:
 
     def _edit(self, price: str, kind: str, args: dict[str, Any], size: float = 0.0) -> Edit:
         cost = self.costs.adapters[price]
+        if self.onnx:
+            kind, args = onnx_layer(kind, args)
         return Edit("insert", self.layer, kind, args, cost, size, self.slot)
+
+
+def onnx_layer(kind: str, args: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """An inserted torch layer as the ONNX operator that does the same."""
+    if kind == "View":
+        return "Reshape", {"shape": args["shape"]}
+    if kind == "Permute":
+        return "Transpose", {"perm": args["dims"]}
+    if kind == "Linear":
+        return "Gemm", args
+    if kind.startswith("ZeroPad"):
+        pairs = list(zip(args["padding"][::2], args["padding"][1::2], strict=True))[::-1]
+        return "Pad", {"pads": (0, *(a for a, _ in pairs), 0, *(b for _, b in pairs))}
+    if kind.startswith("Conv"):
+        names = {"kernel_size": "kernel_shape", "stride": "strides"}
+        return kind, {names.get(name, name): value for name, value in args.items()}
+    return kind, args
 
 
 def _targets(shape: Shape, rank: int) -> Iterator[Shape]:

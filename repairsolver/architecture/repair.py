@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from repairsolver.architecture.costs import Costs
+from repairsolver.architecture.costs import Costs, default_costs
 from repairsolver.architecture.diagnosis import Diagnosis, diagnose_model
 from repairsolver.architecture.edits import Edit, apply_edits
 from repairsolver.architecture.model import Model
@@ -79,14 +79,14 @@ def repair_model(
 
     Args:
         model: the layer graph.
-        costs: prices of the edits.
+        costs: prices of the edits; by default those of `default_costs`.
         prove: decide whether something cheaper exists; what is found so is adopted.
         seconds: time for each engine that decides this.
 
     Raises:
         SoundnessError: an edited model still has faults; please report it.
     """
-    prices = costs or Costs()
+    prices = costs or default_costs(model.framework)
     start = time.perf_counter()
     diagnosis = diagnose_model(model)
     if diagnosis.valid:

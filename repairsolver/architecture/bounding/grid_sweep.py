@@ -78,7 +78,7 @@ class TreeSweep:
     def _input(self, name: str, shape: Shape) -> Grid:
         grid = grids.empty(self.ranks, self.limits)
         options = [(shape, 0)] if 0 not in shape else []
-        others = [*set(permutations(shape)), shape[1:]]
+        others = [] if name in self.model.opaque else [*set(permutations(shape)), shape[1:]]
         options += [(s, self.costs.input_layout) for s in others if s != shape and 0 not in s and s]
         if name in self.model.declared:
             options = [(shape, self.costs.declared)]
@@ -140,4 +140,9 @@ class TreeSweep:
             return grids.least(self.grids[name])
         closed = self.insertions.closed(self.grids[name], self._room(name))
         self.closed[name, -1] = closed
-        return float(closed[len(wanted)][grids.place(closed, wanted)])
+        price = float(closed[len(wanted)][grids.place(closed, wanted)])
+        return min(price, self.redeclared(name))
+
+    def redeclared(self, name: str) -> float:
+        """The least price at which the output has any shape, which is then declared."""
+        return grids.least(self.grids[name]) + self.costs.declared if self.model.redeclare else np.inf

@@ -44,6 +44,10 @@ class Trace:
             wanted = self.model.outputs.get(name)
             if wanted is None:
                 found += self._tensor(name, *_cheapest(self.sweep.grids[name]))
+            elif self.sweep.redeclared(name) <= price_at(self.sweep.closed[name, -1], wanted):
+                shape, price = _cheapest(self.sweep.grids[name])
+                edit = Edit("output", name, "declared shape", shape, self.costs.declared, before=wanted)
+                found += [*self._tensor(name, shape, price), edit]
             else:
                 found += self._edge(name, name, -1, wanted)
         return tuple(found)

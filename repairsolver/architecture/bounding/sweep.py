@@ -73,7 +73,7 @@ class Sweep:
             return collected(found, self.limit)
         if 0 not in shape:
             found.append(((len(shape),), point(shape, 0)))
-        for other in [*set(permutations(shape)), shape[1:]]:
+        for other in [] if name in self.model.opaque else [*set(permutations(shape)), shape[1:]]:
             if other != shape and 0 not in other and other:
                 found.append(((len(other),), point(other, self.costs.input_layout)))
         return collected(found, self.limit)
@@ -172,6 +172,8 @@ class Sweep:
                 turned = dict(_arranged(table, [*others, place]))
                 closed = self.insertions.closed(turned, room)
                 kept = [(r, _holding(s, wanted)) for r, s in closed.items() if r[-1] == len(wanted)]
+                if self.model.redeclare:
+                    kept += [(r, s.dearer(self.costs.declared)) for r, s in turned.items()]
                 back = [*range(place), len(others), *range(place, len(others))]
                 table = dict(_arranged(collected(kept, room), back))
         return least(table)
