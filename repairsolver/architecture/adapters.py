@@ -24,7 +24,7 @@ class Adapters:
     """
 
     def __init__(self, framework: Framework, costs: Costs, layer: str, slot: int) -> None:
-        self.keras = framework == "keras"
+        self.keras, self.onnx = framework == "keras", framework == "onnx"
         self.costs = costs
         self.layer, self.slot = layer, slot
 
@@ -78,10 +78,9 @@ class Adapters:
         middle = self._join(want, wide)
         for edit in self._spatial(have, want):
             yield target, (edit,) if wide == width else (edit, self._project(wide, width, len(shape)))
-        if wide != width and len(have) in (1, 2, 3):
-            steps = [-(-n // m) for n, m in zip(have, want, strict=True)]
-            if all(-(-n // s) == m for n, s, m in zip(have, steps, want, strict=True)) and middle != target:
-                yield target, (self._strided(wide, width, tuple(steps)),)
+        if wide != width:
+            for edit in self._steps(have, want, wide, width):
+                yield target, (edit,)
 
     def _spatial(self, have: Shape, want: Shape) -> Iterator[Edit]:
         pairs = list(zip(have, want, strict=True))
@@ -115,11 +114,22 @@ class Adapters:
             yield (shape[-1],), (self._edit("GlobalPool", kind, {}),)
 
     def direct(self, shape: Shape, target: Shape) -> tuple[Edit, ...]:
-        """The cheapest single insertion that leads from one shape to the other."""
+        """The cheapest single insertion that leads from one shape to the other; empty where none does."""
         ways = [edits for end, edits in (*self.bridge(shape, target), *self.anywhere(shape)) if end == target]
         if prod(shape) == prod(target):
             ways.append((self._reshape(shape, target),))
-        return min((w for w in ways if len(w) == 1), key=lambda w: w[0].cost)
+        if len(shape) == len(target):
+            (have, wide), (want, width) = self.split(shape), self.split(target)
+            ways += [(edit,) for edit in self._steps(have, want, wide, width)]
+        single = [way for way in ways if len(way) == 1]
+        return min(single, key=lambda way: way[0].cost, default=())
+
+    def _steps(self, have: Shape, want: Shape, wide: int, width: int) -> Iterator[Edit]:
+        """A strided 1x1 convolution where its strides give these sizes."""
+        if len(have) in (1, 2, 3):
+            steps = tuple(-(-n // m) for n, m in zip(have, want, strict=True))
+            if all(-(-n // s) == m for n, s, m in zip(have, steps, want, strict=True)):
+                yield self._strided(wide, width, steps)
 
     def split(self, shape: Any) -> tuple[Any, Any]:
         """(sizes, width)."""
@@ -164,7 +174,26 @@ class Adapters:
 
     def _edit(self, price: str, kind: str, args: dict[str, Any], size: float = 0.0) -> Edit:
         cost = self.costs.adapters[price]
+        if self.onnx:
+            kind, args = onnx_layer(kind, args)
         return Edit("insert", self.layer, kind, args, cost, size, self.slot)
+
+
+def onnx_layer(kind: str, args: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """An inserted torch layer as the ONNX operator that does the same."""
+    if kind == "View":
+        return "Reshape", {"shape": args["shape"]}
+    if kind == "Permute":
+        return "Transpose", {"perm": args["dims"]}
+    if kind == "Linear":
+        return "Gemm", args
+    if kind.startswith("ZeroPad"):
+        pairs = list(zip(args["padding"][::2], args["padding"][1::2], strict=True))[::-1]
+        return "Pad", {"pads": (0, *(a for a, _ in pairs), 0, *(b for _, b in pairs))}
+    if kind.startswith("Conv"):
+        names = {"kernel_size": "kernel_shape", "stride": "strides"}
+        return kind, {names.get(name, name): value for name, value in args.items()}
+    return kind, args
 
 
 def _targets(shape: Shape, rank: int) -> Iterator[Shape]:

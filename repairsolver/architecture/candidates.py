@@ -71,7 +71,7 @@ def _choices(argument: Argument, layer: Layer, shape: Shape) -> Iterator[Any]:
         return
     old = layer.args[argument.name]
     if argument.role == "derived":
-        yield from _derived(argument, old, shape)
+        yield from derived(argument, old, shape)
     elif argument.role in ("kernel", "pool") and argument.size:
         yield from _windows(argument, layer, shape)
     elif argument.role in ("stride", "dilation"):
@@ -88,7 +88,8 @@ def _choices(argument: Argument, layer: Layer, shape: Shape) -> Iterator[Any]:
         yield from range(1, len(shape) + 1)
 
 
-def _derived(argument: Argument, old: Any, shape: Shape) -> Iterator[Any]:
+def derived(argument: Argument, old: Any, shape: tuple[Any, ...]) -> Iterator[Any]:
+    """The one value with which an argument that follows from the input fits it; none where the rank is too low."""
     if not shape:
         return
     if argument.name in _LAST:
@@ -97,6 +98,14 @@ def _derived(argument: Argument, old: Any, shape: Shape) -> Iterator[Any]:
         yield shape[0]
     elif argument.name == "normalized_shape":
         yield shape[len(shape) - len(old) :]
+    elif argument.name == "constant":
+        yield _constant(old, shape)
+
+
+def _constant(old: Shape, shape: tuple[Any, ...]) -> tuple[Any, ...]:
+    """A constant that broadcasts: its axes of size 1 stay, one more than the input's is the batch."""
+    tail = (old[:1] + tuple(shape)) if len(old) > len(shape) else tuple(shape[len(shape) - len(old) :])
+    return tuple(1 if o == 1 else size for o, size in zip(old, tail, strict=False))
 
 
 def _sizes(layer: Layer, shape: Shape, dims: int) -> Shape:
@@ -111,14 +120,20 @@ def _windows(argument: Argument, layer: Layer, shape: Shape) -> Iterator[Any]:
     sizes, old = _sizes(layer, shape, argument.size), layer.args[argument.name]
     if not sizes or layer.kind.startswith("UpSampling"):
         return
-    pads = layer.args.get("padding", 0)
+    pads = layer.args.get("padding", layer.args.get("pads", 0))
     pads = pads if isinstance(pads, tuple) else (0,) * argument.size
-    least = tuple(min(k, n + 2 * p) for k, n, p in zip(old, sizes, pads, strict=True))
+    both = pads if len(pads) == 2 * len(sizes) else pads * 2
+    least = tuple(
+        min(k, n + both[i] + both[i + len(sizes)]) for i, (k, n) in enumerate(zip(old, sizes, strict=True))
+    )
     yield least
     yield tuple(min(least) for _ in least)
 
 
 def _paddings(layer: Layer, shape: Shape) -> Iterator[Any]:
+    if "kernel_shape" in layer.args:
+        yield from _onnx_pads(layer, shape)
+        return
     kernel = layer.args["kernel_size"]
     yield tuple(k // 2 for k in kernel)
     sizes = _sizes(layer, shape, len(kernel))
@@ -126,6 +141,17 @@ def _paddings(layer: Layer, shape: Shape) -> Iterator[Any]:
         yield tuple(
             max(p, (k - n + 1) // 2) for p, k, n in zip(layer.args["padding"], kernel, sizes, strict=True)
         )
+
+
+def _onnx_pads(layer: Layer, shape: Shape) -> Iterator[Any]:
+    """Half the kernel on both sides, or what is missing."""
+    kernel, pads = layer.args["kernel_shape"], layer.args["pads"]
+    dims = len(kernel)
+    yield (*((k - 1) // 2 for k in kernel), *(k // 2 for k in kernel))
+    sizes = _sizes(layer, shape, dims)
+    if sizes:
+        short = [max(0, k - n - pads[i] - pads[i + dims]) for i, (k, n) in enumerate(zip(kernel, sizes, strict=True))]
+        yield tuple(p + (s + (i >= dims)) // 2 for i, (p, s) in enumerate(zip(pads, short * 2, strict=True)))
 
 
 def _divisors(layer: Layer, old: int) -> Iterator[int]:

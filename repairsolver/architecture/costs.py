@@ -74,3 +74,8 @@ class Costs:
     layout_layer: int = 2
     input_layout: int = 4
     declared: int = 2
+
+
+def default_costs(framework: str) -> Costs:
+    """Prices for a framework: an ONNX file states its weights, which follow from its layers' arguments."""
+    return Costs(weights=3, transpose=2) if framework == "onnx" else Costs()

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 from repairsolver.architecture.model import Layer, Model, Shape, build
 
-Operation: TypeAlias = Literal["set", "insert", "remove", "weights", "layout", "input"]
+Operation: TypeAlias = Literal["set", "insert", "remove", "weights", "layout", "input", "output"]
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,8 @@ class Edit:
 
     Args:
         operation: set an argument, insert a layer before an input of `layer`, remove `layer`, refit
-            its weights, switch the data format of all layers, or change the shape of an input.
+            its weights, switch the data format of all layers, change the shape of an input, or declare
+            another shape of an output.
         layer: the layer (or the input, or the output behind which a layer is inserted).
         name: the argument, the weight, or the type of the inserted layer.
         value: the new value, or the inserted layer's arguments.
@@ -52,6 +53,8 @@ class Edit:
             return f"{self.layer}: weight {self.name} {_said(self.before)} → {_said(self.value)}"
         if self.operation == "input":
             return f"input {self.layer}: {self.name} {_said(self.before)} → {_said(self.value)}"
+        if self.operation == "output":
+            return f"output {self.layer}: {self.name} {_said(self.before)} → {_said(self.value)}"
         return f"all layers: data_format → {_said(self.value)}"
 
 
@@ -70,16 +73,19 @@ class _Draft:
     declared: dict[str, Shape]
     inserted: list[Layer] = field(default_factory=list)
     ends: dict[str, str] = field(default_factory=dict)
+    outputs: dict[str, Shape | None] = field(default_factory=dict)
 
 
 def apply_edits(model: Model, edits: Iterable[Edit]) -> Model:
     """The edited model; insertions for one input follow each other in the given order."""
     draft = _Draft({layer.name: layer for layer in model.layers}, dict(model.inputs), dict(model.declared))
+    draft.outputs |= model.outputs
     for edit in edits:
         _APPLY[edit.operation](draft, edit)
-    outputs: Mapping[str, Shape | None] = {draft.ends.get(n, n): s for n, s in model.outputs.items()}
+    outputs: Mapping[str, Shape | None] = {draft.ends.get(n, n): s for n, s in draft.outputs.items()}
     layers = [*draft.layers.values(), *draft.inserted]
-    return build(model.framework, draft.inputs, layers, outputs, draft.declared)
+    edited = build(model.framework, draft.inputs, layers, outputs, draft.declared)
+    return replace(edited, redeclare=model.redeclare, opaque=model.opaque, source=model.source)
 
 
 def _set(draft: _Draft, edit: Edit) -> None:
@@ -132,6 +138,10 @@ def _input(draft: _Draft, edit: Edit) -> None:
     draft.declared.pop(edit.layer, None)
 
 
+def _output(draft: _Draft, edit: Edit) -> None:
+    draft.outputs[edit.layer] = edit.value
+
+
 _APPLY = {
     "set": _set,
     "insert": _insert,
@@ -139,4 +149,5 @@ _APPLY = {
     "weights": _weights,
     "layout": _layout,
     "input": _input,
+    "output": _output,
 }

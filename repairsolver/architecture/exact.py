@@ -66,7 +66,7 @@ class Budget:
             self._layer(layer)
         for name, wanted in model.outputs.items():
             if wanted is not None:
-                self.solver.add(self._slot(name, self.tensors[name], -1).end.equals(wanted))
+                self._output(name, wanted)
         if self.prices:
             self.solver.add(z3.PbLe(self.prices, budget))
 
@@ -100,11 +100,21 @@ class Budget:
             return [_Option(edit.cost, tensor.equals(shape), (edit,))]
         if 0 not in shape:
             options.append(_Option(0, tensor.equals(shape)))
-        for other in [*set(permutations(shape)), shape[1:]]:
+        others = [] if name in self.model.opaque else [*set(permutations(shape)), shape[1:]]
+        for other in others:
             if 0 not in other and len(other) in RANKS and other != shape:
                 edit = Edit("input", name, "shape", other, self.costs.input_layout, before=shape)
                 options.append(_Option(edit.cost, tensor.equals(other), (edit,)))
         return options
+
+    def _output(self, name: str, wanted: Shape) -> None:
+        """The demanded shape after insertions, or another declaration."""
+        end = self._slot(name, self.tensors[name], -1).end
+        options = [_Option(0, end.equals(wanted))]
+        if self.model.redeclare:
+            edit = Edit("output", name, "declared shape", None, self.costs.declared, before=wanted)
+            options.append(_Option(edit.cost, self.tensors[name].same(end), (edit,)))
+        self._choose(f"{name}.declared", options)
 
     def _slot(self, name: str, source: Tensor, place: int) -> Slot:
         adapters = Adapters(self.model.framework, self.costs, name, place)
@@ -235,7 +245,9 @@ class Budget:
             if slot.adapters.slot < 0 or slot.adapters.layer not in gone:
                 yield from slot.edits(found)
         for edit in picked:
-            if edit.value is None and edit.operation == "set":
+            if edit.value is None and edit.operation == "output":
+                yield replace(edit, value=self.tensors[edit.layer].value(found))
+            elif edit.value is None and edit.operation == "set":
                 shape = self.tensors[edit.layer].value(found)
                 yield replace(edit, value=(-1, *shape) if edit.name == "shape" else shape)
             else:

@@ -65,12 +65,16 @@ _ARGUMENTS = {
     "Permute_Dims": "dims",
     "sizes": "padding",
 }
-_VECTORS = ("strides", "dilation_rate", "pool_size", "cropping", "size", "axis", "axes", "reset_after")
+_VECTORS = (
+    *("strides", "dilation_rate", "pool_size", "cropping", "size", "axis", "axes", "reset_after"),
+    *("target_shape", "input_dim", "output_dim"),
+)
 _WEIGHTS = {"weights": "kernel", "recurrent_weights": "recurrent_kernel", "bias": "bias"}
 _OF_KIND = {
     "SeparableConv1D": {"weights": "depthwise_kernel", "weights1": "pointwise_kernel", "bias": "bias"},
     "SeparableConv2D": {"weights": "depthwise_kernel", "weights1": "pointwise_kernel", "bias": "bias"},
     "PReLU": {"alphas": "alpha"},
+    "Embedding": {"weights": "embeddings"},
     "BatchNormalization": {
         "gammas": "gamma",
         "betas": "beta",
@@ -105,24 +109,25 @@ def _layer(entry: Mapping[str, Any], inputs: dict[str, Shape]) -> Layer:
             inputs[f"{name}_input{len(sources)}"] = shape
             sources.append(f"{name}_input{len(sources)}")
     weights = dict(_weights(kind, entry))
-    args = dict(_arguments(kind, entry, weights))
+    args = dict(arguments(kind, entry, weights))
     return Layer(name, kind, args, tuple(sources), weights)
 
 
 def _literal_shapes(text: str, kind: str) -> list[Shape]:
     """A merge of literal tensors holds them side by side in one text; the first axis of each is the batch."""
-    value = _value(text)
+    value = literal(text)
     tensors = value if kind in (*MERGES, "Dot", "Concatenate") else [value]
-    return [_shape(tensor)[1:] for tensor in tensors]
+    return [tensor_shape(tensor)[1:] for tensor in tensors]
 
 
-def _arguments(kind: str, entry: Mapping[str, Any], weights: dict[str, Shape]) -> Iterator[tuple[str, Any]]:
+def arguments(kind: str, entry: Mapping[str, Any], weights: dict[str, Shape]) -> Iterator[tuple[str, Any]]:
+    """Arguments in the words of Keras."""
     for old, text in entry.items():
         new = _ARGUMENTS.get(old, old if old in _VECTORS else None)
         if old == "padding":
-            yield "padding", _value(text) if kind.startswith("Zero") else _padding(text)
+            yield "padding", literal(text) if kind.startswith("Zero") else _padding(text)
         elif new is not None:
-            yield new, _value(text)
+            yield new, literal(text)
     if "nodes" in entry and not kind.startswith("Depthwise"):
         recurrent = kind in ("LSTM", "GRU", "SimpleRNN")
         yield "units" if recurrent or kind == "Dense" else "filters", int(entry["nodes"])
@@ -136,13 +141,19 @@ def _padding(text: str) -> str:
     return "same" if text == "true" else "valid"
 
 
+def weight_names(kind: str) -> Mapping[str, str]:
+    """Names of weights in ExAIS, to those of Keras."""
+    return _OF_KIND.get(kind, _WEIGHTS)
+
+
 def _weights(kind: str, entry: Mapping[str, Any]) -> Iterator[tuple[str, Shape]]:
-    for old, new in _OF_KIND.get(kind, _WEIGHTS).items():
+    for old, new in weight_names(kind).items():
         if entry.get(old):
-            yield new, _shape(_value(entry[old]))
+            yield new, tensor_shape(literal(entry[old]))
 
 
-def _value(text: str) -> Any:
+def literal(text: str) -> Any:
+    """The number, tuple or tensor that a text stands for; raises ArchitectureError."""
     words = {"true": "True", "false": "False"}
     try:
         return ast.literal_eval(words.get(text, text))
@@ -150,7 +161,8 @@ def _value(text: str) -> Any:
         raise ArchitectureError(f"{text[:60]!r} is no number, tuple or tensor") from error
 
 
-def _shape(tensor: Any) -> Shape:
+def tensor_shape(tensor: Any) -> Shape:
+    """The shape of nested lists."""
     shape = []
     while isinstance(tensor, list):
         shape.append(len(tensor))

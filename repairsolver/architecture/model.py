@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 from layerwise.shapes import RULES, Argument, Rule
 from repairsolver.errors import ArchitectureError
 
-Framework: TypeAlias = Literal["keras", "torch"]
+Framework: TypeAlias = Literal["keras", "torch", "onnx"]
 Shape: TypeAlias = tuple[int, ...]
 
 
@@ -49,6 +49,9 @@ class Model:
         layers: all layers.
         outputs: output names, with the shape that is demanded or None.
         declared: input shapes for which the model was built, where they are not those that it is fed.
+        redeclare: whether demands on outputs are declarations, which an edit may change.
+        opaque: inputs that stand for what an opaque layer gives.
+        source: what the model was read from, for the way back.
 
     Raises:
         ArchitectureError: unknown layer types (all are listed), unknown inputs, a cycle.
@@ -59,6 +62,9 @@ class Model:
     layers: tuple[Layer, ...]
     outputs: Mapping[str, Shape | None]
     declared: Mapping[str, Shape] = field(default_factory=dict)
+    redeclare: bool = False
+    opaque: frozenset[str] = frozenset()
+    source: Any = field(default=None, compare=False, repr=False)
 
     def rule(self, layer: Layer) -> Rule:
         """The rule of a layer."""
@@ -102,14 +108,15 @@ def with_input(model: Model, shape: Shape) -> Model:
     """The model with another shape of its one input; raises ArchitectureError where it has several."""
     if len(model.inputs) != 1:
         raise ArchitectureError(f"input_shape needs one input, the model has {', '.join(model.inputs)}")
-    return build(model.framework, dict.fromkeys(model.inputs, shape), list(model.layers), model.outputs)
+    rebuilt = build(model.framework, dict.fromkeys(model.inputs, shape), list(model.layers), model.outputs)
+    return replace(rebuilt, redeclare=model.redeclare, source=model.source)
 
 
 def with_output(model: Model, shape: Shape) -> Model:
     """The model with a demand on its one output; raises ArchitectureError where it has several."""
     if len(model.outputs) != 1:
         raise ArchitectureError(f"output_shape needs one output, the model has {', '.join(model.outputs)}")
-    return replace(model, outputs=dict.fromkeys(model.outputs, shape))
+    return replace(model, outputs=dict.fromkeys(model.outputs, shape), redeclare=False)
 
 
 def _check_kinds(framework: Framework, layers: list[Layer]) -> None:

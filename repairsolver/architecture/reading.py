@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from repairsolver.architecture import exais
+from repairsolver.architecture.exais_sequence import read_sequence
 from repairsolver.architecture.model import Framework, Layer, Model, Shape, build
 from repairsolver.errors import ArchitectureError
 
@@ -46,6 +47,8 @@ def read_model(data: Any) -> Model:
         raise ArchitectureError(f"no list of layers with types; {HELP}")
     if "input_shape" in data:
         return _listed(data)
+    if isinstance(data.get("shape"), str):
+        return read_sequence(data)
     if all("name" in e and isinstance(e.get("inputs"), list) for e in layers):
         return exais.read(data)
     raise ArchitectureError(f"no input_shape; {HELP}")

@@ -7,13 +7,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from layerwise.shapes import RankMismatch
-from repairsolver.architecture.costs import Costs
+from repairsolver.architecture.costs import Costs, default_costs
 from repairsolver.architecture.diagnosis import Diagnosis, diagnose_model
 from repairsolver.architecture.edits import Edit, apply_edits
 from repairsolver.architecture.model import Model
-from repairsolver.architecture.search import layouts, search
-from repairsolver.architecture.transitions import Step, step, weight_edits
+from repairsolver.architecture.proving import Proof, prove_cheapest
+from repairsolver.architecture.search import search
+from repairsolver.architecture.transitions import Step
 from repairsolver.errors import SoundnessError
 
 
@@ -37,7 +37,8 @@ class ArchitectureRepair:
         model: the model after the edits; the given one where there are none.
         edits: the changes.
         cost: their price.
-        lower_bound: no edits of a smaller price repair the model, as z3 refuses them; 0: not proved.
+        lower_bound: no edits of a smaller price repair the model.
+        engine: what proved that the price is the least: grids, boxes, z3; "" where nothing did.
         reasons: for every edit the fault that remains without it.
         alternatives: other repairs, cheapest first.
         diagnosis: what is wrong with the given model.
@@ -50,6 +51,7 @@ class ArchitectureRepair:
     edits: tuple[Edit, ...] = ()
     cost: int = 0
     lower_bound: int = 0
+    engine: str = ""
     reasons: tuple[Reason, ...] = ()
     alternatives: tuple[tuple[Edit, ...], ...] = ()
     seconds: tuple[float, float] = (0.0, 0.0)
@@ -57,7 +59,7 @@ class ArchitectureRepair:
     @property
     def proved(self) -> bool:
         """Whether the repair is proved to be the cheapest."""
-        return self.status == "valid" or (self.status == "repaired" and self.lower_bound == self.cost)
+        return self.status == "valid" or (self.status == "repaired" and self.lower_bound >= self.cost)
 
     @property
     def equals(self) -> tuple[tuple[Edit, ...], ...]:
@@ -77,26 +79,25 @@ def repair_model(
 
     Args:
         model: the layer graph.
-        costs: prices of the edits.
-        prove: decide by z3 whether something cheaper exists; what it finds is adopted.
-        seconds: time for each of these decisions.
+        costs: prices of the edits; by default those of `default_costs`.
+        prove: decide whether something cheaper exists; what is found so is adopted.
+        seconds: time for each engine that decides this.
 
     Raises:
         SoundnessError: an edited model still has faults; please report it.
     """
-    prices = costs or Costs()
+    prices = costs or default_costs(model.framework)
     start = time.perf_counter()
     diagnosis = diagnose_model(model)
     if diagnosis.valid:
         return ArchitectureRepair("valid", model, diagnosis)
     steps = _irredundant(model, search(model, prices))
     searched = time.perf_counter()
-    best, bound = (steps[0] if steps else None), 0
-    if prove and best is not None:
-        best, bound = _proved(model, prices, best, seconds)
+    if not steps:
+        return ArchitectureRepair("unknown", model, diagnosis, seconds=(searched - start, 0.0))
+    proof = prove_cheapest(model, prices, steps[0], seconds) if prove else Proof(steps[0])
+    best = proof.best
     done = time.perf_counter()
-    if best is None:
-        return ArchitectureRepair("unknown", model, diagnosis, seconds=(searched - start, done - searched))
     repaired = _checked(model, best.edits)
     others = tuple(way.edits for way in steps if way.words != best.words)
     return ArchitectureRepair(
@@ -105,53 +106,12 @@ def repair_model(
         diagnosis,
         best.edits,
         best.cost,
-        bound,
+        proof.lower_bound,
+        proof.engine if proof.closed else "",
         tuple(_reasons(model, best.edits)),
         others,
         (searched - start, done - searched),
     )
-
-
-def _proved(model: Model, costs: Costs, best: Step, seconds: float) -> tuple[Step, int]:
-    """The best step and a lower bound: budgets just below the best are refused, or beaten."""
-    from repairsolver.architecture.exact import refuse
-
-    if not _within_ranks(model, best):
-        return best, 0
-    while True:
-        answer = refuse(list(layouts(model, costs)), costs, best.cost - 1, seconds)
-        if answer.status != "possible":
-            return best, best.cost if answer.status == "refused" else 0
-        better = _refitted(model, answer.edits, costs)
-        if better is None or better.cost >= best.cost:
-            return best, 0
-        best = better
-
-
-def _within_ranks(model: Model, best: Step) -> bool:
-    """Whether all shapes, have ranks that the exact engine knows; else nothing is proved."""
-    from repairsolver.architecture.slots import RANKS
-
-    models = (model, apply_edits(model, best.edits))
-    shapes = [shape for graph in models for shape in diagnose_model(graph).shapes.values()]
-    wanted = [shape for shape in model.outputs.values() if shape is not None]
-    return all(len(shape) in RANKS for shape in (*shapes, *wanted))
-
-
-def _refitted(model: Model, edits: tuple[Edit, ...], costs: Costs) -> Step | None:
-    """Edits of the exact engine, with given weights brought to what their layers then need."""
-    draft = apply_edits(model, edits)
-    shapes = diagnose_model(draft).shapes
-    refits: list[Edit] = []
-    for layer in draft.layers:
-        if layer.weights and all(name in shapes for name in layer.inputs):
-            try:
-                outcome = draft.rule(layer)([shapes[name] for name in layer.inputs], layer.args)
-            except RankMismatch:
-                return None
-            refits += weight_edits(layer, outcome, costs)
-    found = step((*edits, *refits))
-    return found if diagnose_model(apply_edits(model, found.edits)).valid else None
 
 
 def _irredundant(model: Model, steps: Iterable[Step]) -> list[Step]:

@@ -91,6 +91,8 @@ class _Sweep:
             return table
         if 0 not in shape:
             table[(shape,)] = [Step()]
+        if name in self.model.opaque:
+            return table
         others = [shape[1:]] if len(shape) > 3 or 0 in shape else []
         if len(shape) == 3 and 0 not in shape:
             others += [(*shape[1:], shape[0]), (shape[-1], *shape[:-1])]
@@ -147,5 +149,9 @@ class _Sweep:
             if wanted is not None:
                 shape = state[part.names.index(name)]
                 ends = self.transitions.of_output(name, shape, wanted)
+                if self.model.redeclare and shape != wanted:
+                    price = self.costs.declared
+                    edit = Edit("output", name, "declared shape", shape, price, before=wanted)
+                    ends = [*ends, step([edit])]
                 steps = [a + b for a in steps for b in ends]
         return steps

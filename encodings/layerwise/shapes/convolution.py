@@ -156,13 +156,16 @@ def _transposed(kind: str, dims: int) -> Callable[[Sequence[Shape], Arguments], 
         axes = list(zip(sizes, a["kernel_size"], a["strides"], a["output_padding"], strict=True))
         out = tuple(transposed_size(n, k, s, a["padding"], e) for n, k, s, e in axes)
         less = every(e < s for _, _, s, e in axes)
+        extra = a["output_padding"]
+        told = some([every(e == -1 for e in extra), every(e >= 0 for e in extra)])
         needs = (
+            require("output_padding", told, f"{kind}: output_padding {extra} must be stated for all axes or none"),
             _whole(a["kernel_size"], "kernel_size", kind),
             _whole(a["strides"], "strides", kind),
             require(
                 "output_padding",
                 less,
-                f"{kind}: output_padding {a['output_padding']} < strides {a['strides']}",
+                f"{kind}: output_padding {extra} < strides {a['strides']}",
             ),
             positive(out, kind),
         )

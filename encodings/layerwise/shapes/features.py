@@ -97,13 +97,13 @@ def _axis_norm(kind: str) -> Function:
     )
 
     def function(inputs: Sequence[Shape], a: Arguments) -> Outcome:
-        size = _on_axis(inputs[0], a["axis"], kind)
+        size = on_axis(inputs[0], a["axis"], kind)
         return Outcome(inputs[0], (), dict.fromkeys(names, (size,)))
 
     return function
 
 
-def _on_axis(shape: Shape, axis: int, kind: str) -> Term:
+def on_axis(shape: Shape, axis: int, kind: str) -> Term:
     """The size on an axis that counts the batch axis as 0."""
     place = axis + len(shape) if axis < 0 else axis - 1
     if not 0 <= place < len(shape):
@@ -112,7 +112,7 @@ def _on_axis(shape: Shape, axis: int, kind: str) -> Term:
 
 
 def _softmax(inputs: Sequence[Shape], a: Arguments) -> Outcome:
-    _on_axis(inputs[0], a["axis"], "Softmax")
+    on_axis(inputs[0], a["axis"], "Softmax")
     return Outcome(inputs[0])
 
 

@@ -27,7 +27,8 @@ POINTWISE_TORCH = (
 )
 
 
-def _same(inputs: Sequence[Shape], a: Arguments) -> Outcome:
+def same(inputs: Sequence[Shape], a: Arguments) -> Outcome:
+    """Any shape passes."""
     return Outcome(inputs[0])
 
 
@@ -66,6 +67,11 @@ def _view(inputs: Sequence[Shape], a: Arguments) -> Outcome:
     return Outcome(shape, (need,))
 
 
+def permute(inputs: Sequence[Shape], a: Arguments) -> Outcome:
+    """ONNX counts all axes from 0; the batch stays in place."""
+    return _permute(inputs, {"dims": a["perm"]}, offset=1)
+
+
 def _permute(inputs: Sequence[Shape], a: Arguments, offset: int = 0) -> Outcome:
     """Keras counts the axes after the batch from 1, torch all axes from 0; both leave the batch in place."""
     dims = a["dims"][offset:]
@@ -82,7 +88,8 @@ def _repeat(inputs: Sequence[Shape], a: Arguments) -> Outcome:
     )
 
 
-def _broadcast(inputs: Sequence[Shape], kind: str, strict: bool) -> Outcome:
+def broadcast(inputs: Sequence[Shape], kind: str, strict: bool) -> Outcome:
+    """Elementwise operations: equal sizes, or, unless strict, 1 on one side."""
     rank = max(len(shape) for shape in inputs)
     text = f"{kind}: inputs have incompatible shapes {', '.join(map(str, inputs))}"
     if strict:
@@ -101,12 +108,14 @@ def _broadcast(inputs: Sequence[Shape], kind: str, strict: bool) -> Outcome:
 
 def _merge(kind: str) -> Function:
     def function(inputs: Sequence[Shape], a: Arguments) -> Outcome:
-        return _broadcast(inputs, kind, a["strict"])
+        return broadcast(inputs, kind, a["strict"])
 
     return function
 
 
-def _concatenate(kind: str, name: str) -> Function:
+def concatenate(kind: str, name: str) -> Function:
+    """Sizes must agree but on one axis, which counts the batch axis as 0."""
+
     def function(inputs: Sequence[Shape], a: Arguments) -> Outcome:
         rank = len(inputs[0])
         place = a[name] + rank if a[name] < 0 else a[name] - 1
@@ -134,11 +143,12 @@ def _dot(inputs: Sequence[Shape], a: Arguments) -> Outcome:
     return Outcome(out, (require("dot axes", left[i - 1] == right[j - 1], text),))
 
 
-def _matmul(inputs: Sequence[Shape], a: Arguments) -> Outcome:
+def matmul(inputs: Sequence[Shape], a: Arguments) -> Outcome:
+    """Products of matrices on the last two axes; the others broadcast."""
     left, right = inputs
     if len(left) != len(right) or len(left) < 2:
         raise RankMismatch(f"MatMul of {left} and {right}: two axes after as many leading ones are needed")
-    lead = _broadcast([left[:-2], right[:-2]], "MatMul", strict=False)
+    lead = broadcast([left[:-2], right[:-2]], "MatMul", strict=False)
     need = every([left[-1] == right[-2], *(n.holds for n in lead.requirements)])
     text = f"MatMul of {left} and {right}"
     return Outcome((*lead.shape, left[-2], right[-1]), (require("inner sizes", need, text),))
@@ -170,7 +180,7 @@ def keras() -> list[Rule]:
     target = Argument("target_shape", "target", size=-1)
     merges = ["Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum"]
     return [
-        *(Rule(kind, _same) for kind in POINTWISE_KERAS.split()),
+        *(Rule(kind, same) for kind in POINTWISE_KERAS.split()),
         *(Rule(f"SpatialDropout{d}D", partial(_ranked, f"SpatialDropout{d}D", d + 1)) for d in (1, 2, 3)),
         Rule("PReLU", _prelu),
         Rule("Flatten", _flatten),
@@ -189,7 +199,7 @@ def keras() -> list[Rule]:
         ),
         Rule(
             "Concatenate",
-            _concatenate("Concatenate", "axis"),
+            concatenate("Concatenate", "axis"),
             (Argument("axis", "flag", -1),),
             None,
             error="A `Concatenate` layer requires inputs with matching shapes except for the axis",
@@ -210,7 +220,7 @@ def torch() -> list[Rule]:
     clash = "The size of tensor a must match the size of tensor b"
     strict = Argument("strict", "flag", False)
     return [
-        *(Rule(kind, _same) for kind in POINTWISE_TORCH.split()),
+        *(Rule(kind, same) for kind in POINTWISE_TORCH.split()),
         Rule("Flatten", _torch_flatten, ends, error="Dimension out of range"),
         Rule(
             "View", _view, (Argument("shape", "target", size=-1),), error="shape is invalid for input of size"
@@ -223,10 +233,10 @@ def torch() -> list[Rule]:
         ),
         Rule("PixelShuffle", _shuffle, (Argument("upscale_factor", "pool"),), error="pixel_shuffle expects"),
         *(Rule(kind, _merge(kind), (strict,), inputs, error=clash) for kind, inputs in _TORCH_MERGES.items()),
-        Rule("MatMul", _matmul, (), 2, error="mat1 and mat2 shapes cannot be multiplied"),
+        Rule("MatMul", matmul, (), 2, error="mat1 and mat2 shapes cannot be multiplied"),
         Rule(
             "Concat",
-            _concatenate("Concat", "dim"),
+            concatenate("Concat", "dim"),
             (Argument("dim", "flag", 1),),
             None,
             error="Sizes of tensors must match except in dimension",

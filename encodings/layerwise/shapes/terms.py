@@ -1,15 +1,17 @@
-"""Integer arithmetic that reads the same on Python integers and on z3 terms; z3 is loaded for terms alone."""
+"""Integer arithmetic that reads the same on integers, ranges and z3 terms; z3 is loaded for terms alone."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any, TypeAlias
 
+from layerwise.shapes.ranges import Possible, Range, choose_range, divides_range, join_possible
+
 Term: TypeAlias = Any
-"""An `int` or a `z3.ArithRef`."""
+"""An `int`, a `Range` or a `z3.ArithRef`."""
 
 Truth: TypeAlias = Any
-"""A `bool` or a `z3.BoolRef`."""
+"""A `bool`, a `Possible` or a `z3.BoolRef`."""
 
 Shape: TypeAlias = tuple[Term, ...]
 """Axis sizes without the batch axis; the rank is always a plain number."""
@@ -19,6 +21,8 @@ def choose(condition: Truth, yes: Term, no: Term) -> Term:
     """`yes` where the condition holds, else `no`."""
     if isinstance(condition, bool):
         return yes if condition else no
+    if isinstance(condition, Possible):
+        return choose_range(condition, yes, no)
     import z3
 
     return z3.If(condition, yes, no)
@@ -50,6 +54,8 @@ def divides(divisor: Term, number: Term) -> Truth:
     """Whether a positive divisor divides the number."""
     if isinstance(divisor, int) and isinstance(number, int):
         return divisor > 0 and number % divisor == 0
+    if isinstance(divisor, Range) or isinstance(number, Range):
+        return divides_range(divisor, number)
     return every([divisor > 0, number % divisor == 0])
 
 
@@ -81,6 +87,8 @@ def _joined(conditions: Iterable[Truth], conjunction: bool) -> Truth:
             left.append(condition)
     if not left:
         return conjunction
+    if isinstance(left[0], Possible):
+        return join_possible(left, conjunction)
     import z3
 
     return z3.And(*left) if conjunction else z3.Or(*left)

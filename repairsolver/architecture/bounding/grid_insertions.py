@@ -1,0 +1,223 @@
+"""Inserted layers on grids: every shape that they lead to, at the least price."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import permutations
+
+import numpy as np
+import numpy.typing as npt
+
+from layerwise.shapes.ranges import Flags
+from repairsolver.architecture.bounding.grid import (
+    Array,
+    Grid,
+    Limits,
+    cut,
+    least,
+    limit_of,
+    minimum,
+    relimited,
+)
+from repairsolver.architecture.costs import Costs
+from repairsolver.architecture.model import Framework
+
+
+class GridInsertions:
+    """What can be inserted on an edge; see `Insertions`, which does the same on boxes."""
+
+    def __init__(self, framework: Framework, costs: Costs, limits: Limits) -> None:
+        self.keras = framework == "keras"
+        self.price, self.limits = costs.adapters, limits
+
+    def closed(self, grid: Grid, room: float) -> Grid:
+        """Any number of insertions, in any order."""
+        done = {rank: array.copy() for rank, array in cut(grid, room).items()}
+        if least(done) + min(self.price.values()) > room:
+            return done
+        # A reshape of a reshape is one reshape: these sources leave out what reshapes alone lead to.
+        sources = {rank: array.copy() for rank, array in done.items()}
+        while True:
+            before = {rank: array.copy() for rank, array in done.items()}
+            self._reshape(sources, done)
+            for rank in self.limits:
+                for array, target in self._once(before[rank], rank, room):
+                    minimum(done, target, array)
+                    minimum(sources, target, array)
+            done, sources = cut(done, room), cut(sources, room)
+            if all(np.array_equal(before[rank], done[rank]) for rank in self.limits):
+                return done
+
+    def _once(self, array: Array, rank: int, room: float) -> Iterator[tuple[Array, int]]:
+        if not np.isfinite(array).any():
+            return
+        for order in permutations(range(rank)):
+            if list(order) != sorted(order):
+                yield array.transpose(order) + self.price["Permute"], rank
+        width = rank - 1 if self.keras else 0
+        if self.keras or rank <= 4:
+            yield _any(array, width) + self.price["Project"], rank
+        if not 2 <= rank <= 4:
+            return
+        axes = [axis for axis in range(rank) if axis != width]
+        for name, move in _MOVES.items():
+            if name in self.price and (self.keras or name not in ("Upsample", "Pool")):
+                moved = array
+                for axis in axes:
+                    moved = _along(moved, axis, move(limit_of(array)))
+                if name == "Pool":
+                    # A pool that leaves no positions is a global pool.
+                    moved = moved.copy()
+                    moved[tuple(0 if axis in axes else slice(None) for axis in range(rank))] = np.inf
+                yield moved + self.price[name], rank
+        for name, move in (("Pad", _padded), ("Crop", _cropped)):
+            yield self._within_four(array, axes, move) + self.price[name], rank
+        strided = array
+        for axis in axes:
+            strided = _along(strided, axis, _strides(limit_of(array)))
+        yield _any(strided, width) + self.price["Stride"], rank
+        if self.keras:
+            yield relimited(array.min(axis=tuple(axes)), self.limits[1]) + self.price["GlobalPool"], 1
+
+    def _within_four(self, array: Array, axes: list[int], move: object) -> Array:
+        """Small amounts count as small while no axis is beyond 4."""
+        inside = np.full_like(array, np.inf)
+        part = tuple(slice(0, 4) if axis in axes else slice(None) for axis in range(array.ndim))
+        moved = array[part]
+        for axis in axes:
+            moved = np.moveaxis(move(np.moveaxis(moved, axis, 0)), 0, axis)  # type: ignore[operator]
+        inside[part] = moved
+        return inside
+
+    def _reshape(self, sources: Grid, grid: Grid) -> None:
+        """The least price of every number of elements, then every shape with that number."""
+        other = min(self.price["Flatten"], self.price["Reshape"])
+        same = min(self.price["Scramble"], 2 * other)
+        flat = {rank: array.ravel() for rank, array in sources.items()}
+        for rank, reached in reshaped(flat, self.limits).items():
+            for source, array in reached.items():
+                minimum(grid, rank, array + (same if source == rank else other))
+
+
+def reshaped(flat: dict[int, Array], limits: Limits) -> dict[int, dict[int, Array]]:
+    """Target rank and source rank to the least price of the sources with the same number of elements.
+
+    An entry with joined sizes stands for all multiples of its known sizes from some number on.
+    """
+    found: dict[int, dict[int, Array]] = {rank: {} for rank in limits}
+    top = max(limit**rank for rank, limit in limits.items())
+    for source, prices in flat.items():
+        if not np.isfinite(prices).any():
+            continue
+        counts = _counts(source, limits[source])
+        by_total = _by_total(prices, counts, top)
+        anything = float(prices[counts.joined].min(initial=np.inf))
+        for rank, limit in limits.items():
+            target = _counts(rank, limit)
+            out = by_total[np.minimum(target.total, top)]
+            at_least = [by_total[least::known].min(initial=np.inf) for known, least in target.multiples]
+            out[target.joined] = np.minimum(np.asarray(at_least)[target.inverse], anything)
+            found[rank][source] = out.reshape((limit + 1,) * rank)
+    return found
+
+
+def _by_total(prices: Array, counts: _Counts, top: int) -> Array:
+    """The least price of every number of elements up to `top`."""
+    by_total = np.full(top + 1, np.inf)
+    exact = ~counts.joined
+    np.minimum.at(by_total, counts.total[exact], prices[exact])
+    lowest = np.full(len(counts.multiples), np.inf)
+    np.minimum.at(lowest, counts.inverse, prices[counts.joined])
+    for (known, least), price in zip(counts.multiples, lowest, strict=True):
+        if np.isfinite(price):
+            np.minimum(by_total[least::known], price, out=by_total[least::known])
+    return by_total
+
+
+@dataclass(frozen=True)
+class _Counts:
+    """Numbers of elements of the entries of a rank.
+
+    Args:
+        total: of each entry, with joined sizes at their least.
+        joined: whether some size of the entry is a joined one.
+        multiples: (product of the known sizes, least total) of entries with joined sizes.
+        inverse: which of these each joined entry is.
+    """
+
+    total: npt.NDArray[np.int64]
+    joined: Flags
+    multiples: tuple[tuple[int, int], ...]
+    inverse: npt.NDArray[np.int64]
+
+
+@lru_cache(maxsize=16)
+def _counts(rank: int, limit: int) -> _Counts:
+    sizes = np.indices((limit + 1,) * rank).reshape(rank, -1) + 1
+    total = sizes.prod(axis=0)
+    joined = (sizes > limit).any(axis=0)
+    known = np.where(sizes > limit, 1, sizes).prod(axis=0)
+    pairs = np.column_stack([known[joined], total[joined]])
+    unique, inverse = np.unique(pairs, axis=0, return_inverse=True)
+    return _Counts(total, joined, tuple(map(tuple, unique.tolist())), inverse.ravel())
+
+
+def _any(array: Array, axis: int) -> Array:
+    return np.broadcast_to(array.min(axis=axis, keepdims=True), array.shape)
+
+
+def _along(array: Array, axis: int, sources: tuple[np.ndarray, ...]) -> Array:  # type: ignore[type-arg]
+    """Entry m becomes the least of the entries that lead to m."""
+    moved = np.moveaxis(array, axis, 0)
+    out = np.stack([moved[s].min(axis=0) if len(s) else np.full_like(moved[0], np.inf) for s in sources])
+    return np.moveaxis(out, 0, axis)
+
+
+@lru_cache(maxsize=64)
+def _sources(limit: int, name: str) -> tuple[np.ndarray, ...]:  # type: ignore[type-arg]
+    """For each entry of an axis the entries that a change of that kind leads from; larger sizes are one entry."""
+    test = _TESTS[name]
+    lists = []
+    for m in range(1, limit + 2):
+        lists.append(np.asarray([n - 1 for n in range(1, limit + 2) if test(n, m, limit + 1)], dtype=np.int64))
+    return tuple(lists)
+
+
+def _multiple(n: int, m: int, gap: int) -> bool:
+    return n == gap if m > gap else (m == gap or (n < gap and m % n == 0))
+
+
+def _stride(n: int, m: int, gap: int) -> bool:
+    """ceil(n / s) = m for the stride s = ceil(n / m)."""
+    if n == gap:
+        return True
+    return m < gap and m <= n and -(-n // -(-n // m)) == m
+
+
+_TESTS = {
+    "Pad": lambda n, m, gap: n <= m and 3 * m <= 4 * n,
+    "LargePad": lambda n, m, gap: n <= m,
+    "Crop": lambda n, m, gap: m <= n and 4 * m >= 3 * n,
+    "LargeCrop": lambda n, m, gap: m <= n,
+    "Upsample": lambda n, m, gap: m == gap or (n < gap and m % n == 0),
+    "Pool": lambda n, m, gap: n == gap or (m < gap and n % m == 0),
+    "Stride": _stride,
+}
+
+
+def _mover(name: str):  # type: ignore[no-untyped-def]
+    return lambda limit: _sources(limit, name)
+
+
+_MOVES = {name: _mover(name) for name in ("Pad", "LargePad", "Crop", "LargeCrop", "Upsample", "Pool")}
+_strides = _mover("Stride")
+
+
+def _padded(moved: Array) -> Array:
+    return np.minimum.accumulate(moved, axis=0)
+
+
+def _cropped(moved: Array) -> Array:
+    return np.minimum.accumulate(moved[::-1], axis=0)[::-1]

@@ -1,0 +1,231 @@
+"""A lower bound on the price of any repair: one pass through the graph over boxes of shapes.
+
+Every edit of the vocabulary, with every value, has its image among the boxes, at its price or below. The least
+price at the end is therefore not above the price of any repair: an admissible bound, which proves a repair of
+that price to be the cheapest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import permutations
+
+import numpy as np
+
+from repairsolver.architecture.bounding.deadline import FOREVER, Deadline
+from repairsolver.architecture.bounding.insertions import Insertions
+from repairsolver.architecture.bounding.options import Options
+from repairsolver.architecture.bounding.states import (
+    States,
+    Table,
+    collected,
+    least,
+    pairs,
+    point,
+)
+from repairsolver.architecture.costs import Costs
+from repairsolver.architecture.diagnosis import diagnose_model
+from repairsolver.architecture.model import Layer, Model, Shape
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Tensors that are alive together, and the states of their shapes."""
+
+    names: tuple[str, ...]
+    table: Table
+
+
+class Sweep:
+    """One pass.
+
+    Args:
+        model: the layer graph.
+        costs: prices of the edits.
+        limit: states that lead to dearer repairs only are dropped.
+        ranks: the ranks that tensors may have.
+        deadline: raises `TimeUpError` from `run`.
+    """
+
+    def __init__(
+        self, model: Model, costs: Costs, limit: float, ranks: tuple[int, ...], deadline: Deadline = FOREVER
+    ) -> None:
+        self.model, self.costs, self.limit, self.deadline = model, costs, limit, deadline
+        self.insertions = Insertions(model.framework, costs, ranks, deadline)
+        self.readers = dict(model.consumers)
+        self.parts = [_Part((n,), self._inputs(n, s)) for n, s in model.inputs.items()]
+
+    def run(self) -> float:
+        """The bound: `limit` + 1 where nothing within the limit exists."""
+        for layer in self.model.layers:
+            self.deadline.check()
+            self._advance(layer)
+            if not all(part.table for part in self.parts):
+                return self.limit + 1
+        bound = sum(self._ended(part) for part in self.parts)
+        return min(bound, self.limit + 1)
+
+    def _inputs(self, name: str, shape: Shape) -> Table:
+        found = []
+        if name in self.model.declared:
+            found.append(((len(shape),), point(shape, self.costs.declared)))
+            return collected(found, self.limit)
+        if 0 not in shape:
+            found.append(((len(shape),), point(shape, 0)))
+        for other in [] if name in self.model.opaque else [*set(permutations(shape)), shape[1:]]:
+            if other != shape and 0 not in other and other:
+                found.append(((len(other),), point(other, self.costs.input_layout)))
+        return collected(found, self.limit)
+
+    def _room(self, without: Iterable[_Part]) -> float:
+        ours = [id(part) for part in without]
+        return self.limit - sum(least(part.table) for part in self.parts if id(part) not in ours)
+
+    def _advance(self, layer: Layer) -> None:
+        used = [part for part in self.parts if set(part.names) & set(layer.inputs)]
+        room = self._room(used)
+        for name in layer.inputs:
+            self.readers[name] -= 1
+        options = Options(self.model, self.costs, layer, self.insertions)
+        if len(layer.inputs) == 1:
+            names, table = self._picked(used[0], layer.inputs)
+            made = self._unary(options, table, room)
+        else:
+            names, made = self._merged(options, layer, used, room)
+        self.parts = [part for part in self.parts if part not in used]
+        self.parts.append(_Part((*names, layer.name), made))
+
+    def _picked(self, part: _Part, slots: Iterable[str]) -> tuple[tuple[str, ...], Table]:
+        """The part's tensors that are still alive, then those that the layer reads."""
+        alive = [i for i, name in enumerate(part.names) if self.readers[name] > 0]
+        read = [part.names.index(name) for name in slots if name in part.names]
+        table = dict(_arranged(part.table, [*alive, *read]))
+        return tuple(part.names[i] for i in alive), table
+
+    def _unary(self, options: Options, table: Table, room: float) -> Table:
+        found = [(ranks, states.dearer(options.removal())) for ranks, states in table.items()]
+        if not options.indifferent:
+            table = self.insertions.closed(table, room)
+        for ranks, states in table.items():
+            for rank, made in options.uses(states, ranks[-1], room):
+                found.append(((*ranks[:-1], rank), made))
+        return collected(found, room)
+
+    def _merged(
+        self, options: Options, layer: Layer, used: list[_Part], room: float
+    ) -> tuple[tuple[str, ...], Table]:
+        sides = []
+        for part in used:
+            slots = [name for name in layer.inputs if name in part.names]
+            names, table = self._picked(part, slots)
+            apart = room - sum(least(other.table) for other in used if other is not part)
+            for _ in slots:
+                table = self.insertions.closed(table, apart)
+                table = dict(_turned(table, len(slots)))
+            sides.append((names, len(slots), table))
+        first = next(part for part in used if layer.inputs[0] in part.names)
+        swapped = first is not used[0]
+        found = [
+            (ranks, states.dearer(price))
+            for price, args in options.words()
+            if price <= room
+            for ranks, states in self._folded(options, args, sides, swapped, room - price).items()
+        ]
+        return tuple(name for names, _, _ in sides for name in names), collected(found, room)
+
+    def _folded(self, options: Options, args: object, sides: list, swapped: bool, room: float) -> Table:
+        """All inputs of all sides, two at a time; the tensors that stay alive come first."""
+        whole: Table = {}
+        for number, (_, slots, table) in enumerate(sides):
+            for _ in range(slots - 1):
+                table = collected(self._joined_last(options, args, table, False), room)
+            if number == 0:
+                whole = table
+            else:
+                both = list(_crossed(whole, table, room))
+                whole = collected(
+                    (
+                        made
+                        for ranks, states in both
+                        for made in self._joined_last(options, args, {ranks: states}, swapped)
+                    ),
+                    room,
+                )
+        return whole
+
+    def _joined_last(
+        self, options: Options, args: object, table: Table, swapped: bool
+    ) -> Iterator[tuple[tuple[int, ...], States]]:
+        for ranks, states in table.items():
+            made = options.combined(states, (ranks[-2], ranks[-1]), args, swapped)
+            if made is not None:
+                yield (*ranks[:-2], made[0]), made[1]
+
+    def _ended(self, part: _Part) -> float:
+        """The least price at which the part's outputs have the shapes that are demanded."""
+        table, room = part.table, self._room([part])
+        for place, name in enumerate(part.names):
+            wanted = self.model.outputs.get(name)
+            if wanted is not None:
+                others = [i for i in range(len(part.names)) if i != place]
+                turned = dict(_arranged(table, [*others, place]))
+                closed = self.insertions.closed(turned, room)
+                kept = [(r, _holding(s, wanted)) for r, s in closed.items() if r[-1] == len(wanted)]
+                if self.model.redeclare:
+                    kept += [(r, s.dearer(self.costs.declared)) for r, s in turned.items()]
+                back = [*range(place), len(others), *range(place, len(others))]
+                table = dict(_arranged(collected(kept, room), back))
+        return least(table)
+
+
+def ranks_of(*models: Model) -> tuple[int, ...]:
+    """Ranks that tensors may have: 1 to 4, and more where the models themselves have more."""
+    ranks = [4]
+    for model in models:
+        wanted = [shape for shape in model.outputs.values() if shape is not None]
+        ranks += map(len, [*model.inputs.values(), *diagnose_model(model).shapes.values(), *wanted])
+        for layer in model.layers:
+            targets = [a.name for a in model.rule(layer).arguments if a.role == "target"]
+            ranks += [len(layer.args[name]) for name in targets]
+    return tuple(range(1, max(ranks) + 1))
+
+
+def _spans(ranks: tuple[int, ...]) -> list[range]:
+    starts = np.cumsum([0, *ranks]).tolist()
+    return [range(a, b) for a, b in zip(starts, starts[1:], strict=False)]
+
+
+def _arranged(table: Table, order: list[int]) -> Iterator[tuple[tuple[int, ...], States]]:
+    """The tensors in another order, some twice, some not at all."""
+    for ranks, states in table.items():
+        spans = _spans(ranks)
+        columns = [column for i in order for column in spans[i]]
+        yield tuple(ranks[i] for i in order), states.columns(columns)
+
+
+def _turned(table: Table, slots: int) -> Iterator[tuple[tuple[int, ...], States]]:
+    """The last tensor before the other tensors that the layer reads."""
+    for ranks, states in table.items():
+        alive = len(ranks) - slots
+        order = [*range(alive), len(ranks) - 1, *range(alive, len(ranks) - 1)]
+        yield from _arranged({ranks: states}, order)
+
+
+def _crossed(one: Table, other: Table, room: float) -> Iterator[tuple[tuple[int, ...], States]]:
+    """Both tables' states side by side: alive of one, alive of the other, then the two that are merged."""
+    for ranks, states in one.items():
+        for more, extra in other.items():
+            a, b = pairs(states, extra, room)
+            if len(a):
+                joined = States(np.hstack([a.low, b.low]), np.hstack([a.high, b.high]), a.cost)
+                count = len(ranks)
+                order = [*range(count - 1), *range(count, count + len(more) - 1), count - 1, count + len(more) - 1]
+                yield from _arranged({(*ranks, *more): joined}, order)
+
+
+def _holding(states: States, shape: Shape) -> States:
+    """States whose last tensor may have this shape."""
+    at = states.low.shape[1] - len(shape)
+    sizes = np.asarray(shape, dtype=np.float64)
+    return states.rows(((states.low[:, at:] <= sizes) & (sizes <= states.high[:, at:])).all(axis=1))

@@ -1,0 +1,1 @@
+"""ONNX files as layer graphs, and repairs written back into them."""
