@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -22,8 +22,12 @@ if TYPE_CHECKING:
     from repairsolver.architecture.diagnosis import Diagnosis
     from repairsolver.architecture.model import Model
     from repairsolver.architecture.repair import ArchitectureRepair
+    from repairsolver.certificate import CheckResult
     from repairsolver.repairing.delta.objective import PerEntry
     from repairsolver.repairing.result import Repair
+    from repairsolver.results import Certificate
+    from repairsolver.sampling.distributions import Distribution
+    from repairsolver.sampling.statement import Statement
     from repairsolver.verification.falsification import Falsification
 
 LARGEST_SEED = 2**63
@@ -243,6 +247,104 @@ def repair(
         on_event=on_event,
     )
     return _certified(fix, props, limits, on_event) if certificate else fix
+
+
+def sample(
+    network: Network | str | Path,
+    property: Property | str | Path,  # noqa: A002 - as in verify
+    *,
+    epsilon: float,
+    eta: float,
+    distribution: Distribution | str | Callable[[int, int], ArrayLike] = "uniform",
+    sequential: bool = True,
+    samples: int | None = None,
+    alone: bool = False,
+    limits: Limits | None = None,
+    seed: int = 0,
+    on_event: OnEvent | None = None,
+    device: str = "cpu",
+) -> Statement:
+    """State by sampling whether P(violation) <= epsilon, with confidence 1 - eta.
+
+    A statement about inputs drawn from a distribution, no proof: where `verify` can prove, prove. The samples
+    are fresh: they follow from the seed and the hashes of network, property and distribution.
+
+    Args:
+        network: a network or an ONNX or NNet file.
+        property: a property or a VNN-LIB file; it describes the violation.
+        epsilon, eta: the probability of a violation that is allowed, and that of a wrong answer.
+        distribution: "uniform" on the property's regions, "truncated-normal", an object such as
+            `Points(load_points(FILE), noise=0.01)`, or a function: `function(count, seed)` gives that many
+            inputs [count, n], as array or torch tensor.
+        sequential: stop as soon as one of the two answers is shown; else a fixed number, looked at once.
+        samples: that number (by default the least that can show P <= epsilon), or the most to be drawn.
+        alone: run every sample by itself instead of in batches; see `Statement.evaluation`.
+        limits: seconds.
+        seed: the same seed gives the same samples.
+        device: "cpu", or a torch device that computes batches.
+
+    Raises:
+        SamplingError: epsilon or eta outside (0, 1); a distribution that leaves the property's regions;
+            outputs that are NaN; regions whose volumes cannot be compared.
+        NetworkError, PropertyError: a file is malformed, or property and network do not fit.
+    """
+    _check_options(seed, limits)
+    net = _network(network)
+    prop = _property(property, net)
+    _check_device(device)
+    from repairsolver.sampling.distributions import chosen_distribution
+    from repairsolver.sampling.sampler import sample_property
+
+    return sample_property(
+        net,
+        prop,
+        epsilon=epsilon,
+        eta=eta,
+        distribution=chosen_distribution(distribution),
+        sequential=sequential,
+        samples=samples,
+        alone=alone,
+        limits=limits,
+        seed=int(seed),
+        on_event=on_event,
+        device=device,
+    )
+
+
+def check(
+    certificate: Certificate | str | Path,
+    *,
+    network: Network | str | Path,
+    property: Property | str | Path,  # noqa: A002
+    points: PointSet | str | Path | None = None,
+    seconds: float | None = None,
+    on_event: OnEvent | None = None,
+) -> CheckResult:
+    """Does a certificate show what it claims: a proof (`certificate.check`), or a statement by sampling?
+
+    A proof is replayed with rigorous rounding; the samples of a statement are drawn and counted again.
+
+    Args:
+        certificate: as `verify` returned it, or a file that `verify`, `repair` or `sample` wrote.
+        network, property: those that the certificate names by hash.
+        points: the points that the samples of a statement come from, if they do.
+        seconds: give up on a proof after this time: the answer is then that nothing is proved.
+
+    Raises:
+        NetworkError, PropertyError: a file is malformed, or network and property do not fit.
+        OSError: a file cannot be opened.
+    """
+    from repairsolver.certificate import check as check_proof
+
+    net = _network(network)
+    prop = _property(property, net)
+    if isinstance(certificate, str | Path):
+        from repairsolver.sampling.certificate import check_statement, is_statement
+
+        if is_statement(certificate):
+            given = _points(points, net)
+            return check_statement(certificate, network=net, prop=prop, points=given, on_event=on_event)
+    return check_proof(certificate, network=net, property=prop, seconds=seconds)
 
 
 def diagnose(

@@ -16,6 +16,7 @@ ROWS = [
     ["property"],
     ["bounds", "solvers", "certificate"],
     ["verification"],
+    ["sampling"],
     ["metrics"],
     ["repairing", "architecture"],
     ["report"],

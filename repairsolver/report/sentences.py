@@ -11,6 +11,7 @@ from repairsolver.results import COVERED, Counterexample, RepairStatus, Verdict,
 
 if TYPE_CHECKING:
     from repairsolver.repairing.result import Repair
+    from repairsolver.sampling.statement import Statement
     from repairsolver.verification.falsification import Falsification
 
 SHOWN = 5
@@ -56,6 +57,15 @@ def _answer(verdict: Verdict) -> str:
             )
         case _ as unreachable:
             assert_never(unreachable)
+
+
+def explain_statement(found: Statement) -> str:
+    """What is stated by sampling, and what it rests on; then the worst violation that was seen."""
+    lines = list(found.sentences())
+    if found.counterexamples:
+        worst = found.counterexamples[0]
+        lines += [f"The worst sample violates by {worst.violation:.4g}:", assignment(worst)]
+    return "\n".join(lines)
 
 
 def explain_falsification(found: Falsification) -> str:

@@ -1,0 +1,132 @@
+"""`repairsolver sample`: how probable is a violation, stated with a confidence?"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from repairsolver.cli.options import Debug, Json, Normalise, Quiet, Seed, Timeout
+from repairsolver.cli.running import running
+from repairsolver.errors import SamplingError
+
+if TYPE_CHECKING:
+    from repairsolver.network import Network
+    from repairsolver.sampling.distributions import Distribution
+
+
+class Kind(StrEnum):
+    """Where inputs come from."""
+
+    UNIFORM = "uniform"
+    TRUNCATED_NORMAL = "truncated-normal"
+    POINTS = "points"
+
+
+def sample(
+    network: Annotated[Path, typer.Argument(metavar="NET", help="Network: ONNX (also .gz) or NNet.")],
+    property_: Annotated[
+        Path, typer.Argument(metavar="PROP", help="Property: VNN-LIB 1.0 or 2.0 (also .gz).")
+    ],
+    epsilon: Annotated[float, typer.Option(help="The probability of a violation that is allowed.")],
+    eta: Annotated[float, typer.Option(help="The probability of a wrong answer.")],
+    distribution: Annotated[
+        Kind, typer.Option(help="Of the inputs. In Python it may also be a function, numpy or torch.")
+    ] = Kind.UNIFORM,
+    scale: Annotated[
+        float, typer.Option(help="Truncated normal: standard deviation, as a share of each input's width.")
+    ] = 0.25,
+    points: Annotated[
+        Path | None, typer.Option(help="Points to draw from, each equally likely: .npz or .csv.")
+    ] = None,
+    noise: Annotated[float, typer.Option(help="By how much every input of a point is moved at most.")] = 0.0,
+    sequential: Annotated[
+        bool,
+        typer.Option(
+            "--sequential/--fixed", help="Stop as soon as an answer is shown, or look once, at the end."
+        ),
+    ] = True,
+    samples: Annotated[
+        int | None,
+        typer.Option(
+            metavar="NUMBER", min=1, help="Of a fixed test; by default the least. Else the most to be drawn."
+        ),
+    ] = None,
+    alone: Annotated[
+        bool, typer.Option("--alone", help="Run every sample by itself instead of in batches.")
+    ] = False,
+    timeout: Timeout = None,
+    seed: Seed = 0,
+    device: Annotated[str, typer.Option(help="Where batches are computed: cpu or a torch device.")] = "cpu",
+    normalise: Normalise = True,
+    certificate: Annotated[
+        Path | None,
+        typer.Option(
+            "--certificate", metavar="FILE", help="Write the statement; *repairsolver check* samples anew."
+        ),
+    ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """State, from random inputs, whether the probability of a violation is at most epsilon.
+
+    Prints **accepted** (it is, with confidence 1 - eta), **rejected** (it is larger, with that confidence) or
+    **undecided**. It is a statement about the distribution of the inputs, and no proof.
+    """
+    with running(quiet=quiet, debug=debug) as on_event:
+        import repairsolver as rs
+        from repairsolver.report import records, sentences
+        from repairsolver.targets import file_target
+
+        if certificate is not None:
+            file_target(certificate)
+        net = rs.load_network(network, normalise=normalise)
+        prop = rs.load_property(property_, network=net)
+        found = rs.sample(
+            net,
+            prop,
+            epsilon=epsilon,
+            eta=eta,
+            distribution=_distribution(distribution, net, scale, points, noise),
+            sequential=sequential,
+            samples=samples,
+            alone=alone,
+            limits=rs.Limits(seconds=timeout),
+            seed=seed,
+            on_event=on_event,
+            device=device,
+        )
+    try:
+        if certificate is not None:
+            with running(quiet=True, debug=debug):
+                found.save(certificate)
+                typer.echo(f"Certificate: {certificate}", err=True)
+    finally:
+        if as_json:
+            typer.echo(records.dump(records.statement_record(found, net, prop)))
+        else:
+            typer.echo(found.status.value)
+            typer.echo(sentences.explain_statement(found))
+
+
+def _distribution(
+    kind: Kind, network: Network, scale: float, points: Path | None, noise: float
+) -> Distribution:
+    """The distribution that the options name.
+
+    Raises:
+        SamplingError: an option is missing, or belongs to another distribution.
+    """
+    from repairsolver.property import load_points
+    from repairsolver.sampling.distributions import Points, TruncatedNormal, Uniform
+
+    if (points is None) == (kind is Kind.POINTS):
+        raise SamplingError("--points FILE and --distribution points go together: give both or neither")
+    if points is not None:
+        return Points(load_points(points, network), noise)
+    if noise:
+        raise SamplingError("--noise is of --distribution points alone: leave it out")
+    return TruncatedNormal(scale) if kind is Kind.TRUNCATED_NORMAL else Uniform()
