@@ -15,6 +15,7 @@ from repairsolver.errors import SamplingError
 if TYPE_CHECKING:
     from repairsolver.network import Network
     from repairsolver.sampling.distributions import Distribution
+    from repairsolver.sampling.statement import Statement
 
 
 class Kind(StrEnum):
@@ -102,14 +103,26 @@ def sample(
     try:
         if certificate is not None:
             with running(quiet=True, debug=debug):
-                found.save(certificate)
-                typer.echo(f"Certificate: {certificate}", err=True)
+                write_statement(found, certificate)
     finally:
         if as_json:
             typer.echo(records.dump(records.statement_record(found, net, prop)))
         else:
             typer.echo(found.status.value)
             typer.echo(sentences.explain_statement(found))
+
+
+def write_statement(found: Statement, path: Path) -> None:
+    """Write a statement's certificate, and say so on stderr; nothing if nothing is stated.
+
+    Raises:
+        CertificateError: something is stated that no file can hold.
+    """
+    if found.status.value == "undecided":
+        typer.echo(f"No certificate was written to {path}: nothing is stated.", err=True)
+        return
+    found.save(path)
+    typer.echo(f"Certificate: {path}", err=True)
 
 
 def _distribution(
