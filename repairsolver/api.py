@@ -172,6 +172,9 @@ def repair(
     seed: int = 0,
     on_event: OnEvent | None = None,
     certificate: bool = False,
+    guarantee: Literal["exact", "pac", "auto"] = "exact",
+    epsilon: float = 1e-3,
+    eta: float = 1e-3,
 ) -> Repair:
     """Change a network as little as possible so that it has the property, proved.
 
@@ -210,6 +213,10 @@ def repair(
         seed: the same seed gives the same answer, time limits aside.
         on_event: called with progress reports.
         certificate: see to it that `verdict.certificate` is kept, by one more proof where the first has none.
+        guarantee: "exact": proved. "pac": for domains that are too large to prove, shown by samples that no
+            repair has seen, as `statement`; the status is then `repaired-pac`. "auto": exact within its share
+            of the time; if that fails, proved on a part of the regions and shown by samples on the rest.
+        epsilon, eta: of that statement: P(violation) <= epsilon with confidence 1 - eta.
 
     Raises:
         NetworkError, PropertyError, PointSetError: a file is malformed, or things do not fit.
@@ -221,12 +228,15 @@ def repair(
     _check_options(seed, limits)
     net = _network(network)
     props = _properties(property, net)
-    from repairsolver.repairing.engine import repair_property
+    from repairsolver.repairing.guarantee import repair_with_guarantee
     from repairsolver.repairing.several import united
 
-    fix = repair_property(
+    fix = repair_with_guarantee(
         net,
         united(props),
+        guarantee=guarantee,
+        epsilon=epsilon,
+        eta=eta,
         method=method,
         layers=layers,
         parameters=parameters,

@@ -10,12 +10,12 @@ import typer
 
 from repairsolver.cli.options import Debug, Json, Normalise, Quiet, Seed, Timeout
 from repairsolver.cli.running import running
+from repairsolver.cli.writing import write_statement
 from repairsolver.errors import SamplingError
 
 if TYPE_CHECKING:
     from repairsolver.network import Network
     from repairsolver.sampling.distributions import Distribution
-    from repairsolver.sampling.statement import Statement
 
 
 class Kind(StrEnum):
@@ -110,19 +110,6 @@ def sample(
         else:
             typer.echo(found.status.value)
             typer.echo(sentences.explain_statement(found))
-
-
-def write_statement(found: Statement, path: Path) -> None:
-    """Write a statement's certificate, and say so on stderr; nothing if nothing is stated.
-
-    Raises:
-        CertificateError: something is stated that no file can hold.
-    """
-    if found.status.value == "undecided":
-        typer.echo(f"No certificate was written to {path}: nothing is stated.", err=True)
-        return
-    found.save(path)
-    typer.echo(f"Certificate: {path}", err=True)
 
 
 def _distribution(

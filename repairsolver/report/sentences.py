@@ -134,6 +134,12 @@ def _repair_lines(repair: Repair) -> Iterator[str]:
                 yield from (f"  {line}" for line in repair.edit.describe(SHOWN).splitlines())
             if repair.verdict is not None:
                 yield explain_verdict(repair.verdict)
+        case RepairStatus.PAC:
+            yield f"Not proved, but shown by samples; {_change(repair)}; {spent}."
+            if repair.statement is not None:
+                yield from repair.statement.sentences()
+            if repair.edit is not None:
+                yield from (f"  {line}" for line in repair.edit.describe(SHOWN).splitlines())
         case RepairStatus.INFEASIBLE:
             yield f"The network cannot be repaired in this layer: {repair.message.rstrip('.')} ({spent})."
             if repair.core is not None:

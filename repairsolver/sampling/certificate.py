@@ -27,12 +27,24 @@ from repairsolver.verification.record import property_sha256
 
 FORMAT, SCHEMA = "repairsolver statement", 1
 MAX_BYTES = 2**28
-CLAIMED = ("status", "samples", "violations", "epsilon", "eta", "lower", "upper", "test", "limit", "seed")
+CLAIMED = (
+    "status",
+    "samples",
+    "violations",
+    "epsilon",
+    "eta",
+    "lower",
+    "upper",
+    "test",
+    "limit",
+    "seed",
+    "spent",
+)
 TYPES: dict[str, type | tuple[type, ...]] = {
     "format": str, "schema": int, "tool": str, "claim": str, "status": str, "samples": int, "violations": int,
     "epsilon": float, "eta": float, "lower": float, "upper": float, "test": str, "limit": int, "seed": int,
-    "distribution": dict, "network": dict, "property": dict, "evaluation": str, "alone": bool, "purpose": str,
-    "part": (dict, type(None)), "versions": dict,
+    "spent": float, "distribution": dict, "network": dict, "property": dict, "evaluation": str, "alone": bool,
+    "purpose": str, "part": (dict, type(None)), "versions": dict,
 }  # fmt: skip
 # The bounds are computed from the counts; a library may round them otherwise.
 CLOSE = 1e-9
@@ -199,7 +211,14 @@ def _repeated(
         on_event=on_event,
         part=None if record["part"] is None else _unpacked(record["part"], prop),
         purpose=record["purpose"],
+        spent=_share(record["spent"]),
     )
+
+
+def _share(spent: float) -> float:
+    if not 0 < spent <= 1:
+        raise CertificateError(f"It spends {spent!r} of eta, expected a share from 0 to 1.")
+    return spent
 
 
 def _difference(record: dict[str, Any], again: Statement) -> str:

@@ -13,7 +13,7 @@ from repairsolver.errors import SamplingError
 from repairsolver.network.graph import Network
 from repairsolver.property.specification import Conjunction, Property, Region
 from repairsolver.results import Array, counted
-from repairsolver.verification.replay import into_box
+from repairsolver.verification.replay import element_box
 
 Mask = NDArray[np.bool_]
 
@@ -96,21 +96,24 @@ def domain_of(network: Network, prop: Property) -> Domain:
             f"sample"
         )
     regions = tuple(region for region in prop.regions if region.unsafe)
-    corners = [
-        into_box(np.stack([region.lower, region.upper]), region, network.element) for region in regions
-    ]
+    low = np.stack([region.lower for region in regions])
+    high = np.stack([region.upper for region in regions])
+    ends = element_box(low, high, network.element)
+    known: dict[int, int] = {}  # open boxes of one region share their conjunctions: no need to compare
     keys: dict[bytes, int] = {}
     unsafe: list[tuple[Conjunction, ...]] = []
     group = []
     for region in regions:
-        content = _content(region.unsafe)
-        if content not in keys:
-            keys[content] = len(unsafe)
-            unsafe.append(region.unsafe)
-        group.append(keys[content])
+        if id(region.unsafe) not in known:
+            content = _content(region.unsafe)
+            if content not in keys:
+                keys[content] = len(unsafe)
+                unsafe.append(region.unsafe)
+            known[id(region.unsafe)] = keys[content]
+        group.append(known[id(region.unsafe)])
     return Domain(
-        np.stack([low for low, _ in corners]),
-        np.stack([high for _, high in corners]),
+        np.asarray(ends[0], dtype=np.float64),
+        np.asarray(ends[1], dtype=np.float64),
         np.array(group),
         tuple(unsafe),
         network.element,

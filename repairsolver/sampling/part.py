@@ -22,7 +22,12 @@ def open_part(prop: Property, verdict: Verdict) -> Part | None:
     found = verdict.open_boxes
     if found is None or not len(found) or found.lower.shape[1:] != (prop.input_size,):
         return None
-    return part_of(prop, found)
+    # Parts of a box that differ by the phases of activations are one part here.
+    columns = np.column_stack([found.query, found.lower, found.upper])
+    index = np.sort(np.unique(columns, axis=0, return_index=True)[1])
+    return part_of(
+        prop, OpenBoxes(found.lower[index], found.upper[index], found.query[index], found.bound[index])
+    )
 
 
 def part_of(prop: Property, found: OpenBoxes) -> Part:

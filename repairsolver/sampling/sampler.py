@@ -49,6 +49,7 @@ class Source:
 class Tally:
     """What was counted so far."""
 
+    shown: int = SHOWN
     n: int = 0
     k: int = 0
     alone: int = 0
@@ -58,10 +59,10 @@ class Tally:
         """The first `count` samples of a block."""
         wrong = np.flatnonzero(judged.violated[:count])
         self.n, self.k, self.alone = self.n + count, self.k + wrong.size, self.alone + judged.alone
-        for index in wrong[np.argsort(-judged.margin[wrong], kind="stable")][:SHOWN]:
+        for index in wrong[np.argsort(-judged.margin[wrong], kind="stable")][: self.shown]:
             found = draw.points[index], judged.outputs[index], float(judged.margin[index])
             self.worst.append(Counterexample(*found))
-        self.worst = sorted(self.worst, key=lambda c: -c.violation)[:SHOWN]
+        self.worst = sorted(self.worst, key=lambda c: -c.violation)[: self.shown]
 
 
 def sample_property(
@@ -80,6 +81,8 @@ def sample_property(
     device: str = "cpu",
     part: Part | None = None,
     purpose: str = "statement",
+    spent: float = 1.0,
+    shown: int = SHOWN,
 ) -> Statement:
     """Is the probability of a violation at most epsilon, with confidence 1 - eta?
 
@@ -92,6 +95,8 @@ def sample_property(
         limits: seconds; a statement that is not finished is `undecided`, with bounds that hold all the same.
         part: sample only there, uniformly; the property is proved on the rest.
         purpose: statements of another purpose have other samples.
+        spent: the share of eta for this test.
+        shown: how many violations are kept, the worst ones.
 
     Raises:
         SamplingError: epsilon or eta outside (0, 1); the domain has no volume to compare; the distribution
@@ -101,7 +106,8 @@ def sample_property(
     """
     started = time.perf_counter()
     check_fits(prop, network)
-    test = make_test(epsilon, eta, sequential, samples)
+    check_level("eta", eta)
+    test = make_test(epsilon, spent * eta, sequential, samples)
     sampled = prop if part is None else property_of_part(prop, part)
     domain = domain_of(network, sampled)
     chosen: Distribution = Uniform() if distribution is None else distribution
@@ -116,7 +122,7 @@ def sample_property(
     trial = Source(domain, chosen, key_of(about | {"purpose": "trial"}), source.size).block(0)
     evaluator = Evaluator(network, domain, trial, alone=alone, device=device)
     end = math.inf if limits is None or limits.seconds is None else started + limits.seconds
-    tally, decided = Tally(), False
+    tally = Tally(shown)
 
     def say(message: str) -> None:
         if on_event is not None:
@@ -130,11 +136,28 @@ def sample_property(
         upper = min(upper, test.epsilon)
     late = not decided and tally.n < test.samples
     return Statement(
-        status, tally.n, tally.k, test.epsilon, test.eta, lower, upper, test.name, test.samples, facts,
-        int(seed), network.sha256, property_sha256(prop), (network.name, prop.name), evaluator.name,
-        tally.alone, tuple(tally.worst), part, time.perf_counter() - started,
-        ("The time was up before the test ended.",) if late else (),
-    )  # fmt: skip
+        status=status,
+        samples=tally.n,
+        violations=tally.k,
+        epsilon=test.epsilon,
+        eta=float(eta),
+        lower=lower,
+        upper=upper,
+        test=test.name,
+        limit=test.samples,
+        distribution=facts,
+        seed=int(seed),
+        network_sha256=network.sha256,
+        property_sha256=property_sha256(prop),
+        names=(network.name, prop.name),
+        evaluation=evaluator.name,
+        alone=tally.alone,
+        counterexamples=tuple(tally.worst),
+        part=part,
+        spent=spent,
+        seconds=time.perf_counter() - started,
+        notes=("The time was up before the test ended.",) if late else (),
+    )
 
 
 def make_test(epsilon: float, eta: float, sequential: bool, samples: int | None) -> Fixed | Sequential:

@@ -55,6 +55,9 @@ class Statement:
         evaluation: what computed the outputs.
         alone: how many samples were run by themselves on the network's own file.
         counterexamples: some of the violations, the worst first.
+        spent: the share of eta that the test may be wrong with. Where several candidates of a repair are
+            tested, their shares add up to 1, so that the one that is accepted is wrongly so with probability
+            at most eta.
         part: where only the part was sampled on which the property is not proved.
     """
 
@@ -76,6 +79,7 @@ class Statement:
     alone: int
     counterexamples: tuple[Counterexample, ...] = ()
     part: Part | None = None
+    spent: float = 1.0
     seconds: float = 0.0
     notes: tuple[str, ...] = field(default=())
 
@@ -140,6 +144,11 @@ class Statement:
                 f"other {min(1.0, self.part.share):.4%} "
                 f"({counted(len(self.part.boxes), 'open box', 'open boxes')}): in "
                 f"all at most {self.overall:.6g} of the volume violates, with that confidence.",
+            )
+        if self.spent < 1:
+            lines.append(
+                f"Tested at the level {self.eta * self.spent:.3g}: other candidates of the repair have the "
+                f"rest of eta."
             )
         return (*lines, *self.notes)
 
