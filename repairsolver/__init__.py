@@ -8,8 +8,10 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from repairsolver.api import characterise as characterise
     from repairsolver.api import check as check
     from repairsolver.api import diagnose as diagnose
+    from repairsolver.api import estimate_rare_event as estimate_rare_event
     from repairsolver.api import falsify as falsify
     from repairsolver.api import repair as repair
     from repairsolver.api import repair_architecture as repair_architecture
@@ -49,10 +51,12 @@ if TYPE_CHECKING:
     from repairsolver.results import RepairStatus as RepairStatus
     from repairsolver.results import Verdict as Verdict
     from repairsolver.results import VerifyStatus as VerifyStatus
+    from repairsolver.sampling.characterise import Characterisation as Characterisation
     from repairsolver.sampling.distributions import Points as Points
     from repairsolver.sampling.distributions import Sampler as Sampler
     from repairsolver.sampling.distributions import TruncatedNormal as TruncatedNormal
     from repairsolver.sampling.distributions import Uniform as Uniform
+    from repairsolver.sampling.splitting import RareEvent as RareEvent
     from repairsolver.sampling.statement import SampleStatus as SampleStatus
     from repairsolver.sampling.statement import Statement as Statement
     from repairsolver.solvers import available_solvers as available_solvers
@@ -61,8 +65,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "characterise": "repairsolver.api",
     "check": "repairsolver.api",
     "diagnose": "repairsolver.api",
+    "estimate_rare_event": "repairsolver.api",
     "falsify": "repairsolver.api",
     "repair": "repairsolver.api",
     "repair_architecture": "repairsolver.api",
@@ -102,10 +108,12 @@ _HOME = {
     "RepairStatus": "repairsolver.results",
     "Verdict": "repairsolver.results",
     "VerifyStatus": "repairsolver.results",
+    "Characterisation": "repairsolver.sampling.characterise",
     "Points": "repairsolver.sampling.distributions",
     "Sampler": "repairsolver.sampling.distributions",
     "TruncatedNormal": "repairsolver.sampling.distributions",
     "Uniform": "repairsolver.sampling.distributions",
+    "RareEvent": "repairsolver.sampling.splitting",
     "SampleStatus": "repairsolver.sampling.statement",
     "Statement": "repairsolver.sampling.statement",
     "available_solvers": "repairsolver.solvers",

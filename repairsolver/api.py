@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from repairsolver.repairing.delta.objective import PerEntry
     from repairsolver.repairing.result import Repair
     from repairsolver.results import Certificate
-    from repairsolver.sampling.distributions import Distribution
+    from repairsolver.sampling.characterise import Characterisation
+    from repairsolver.sampling.distributions import Distribution, TruncatedNormal, Uniform
+    from repairsolver.sampling.splitting import RareEvent
     from repairsolver.sampling.statement import Statement
     from repairsolver.verification.falsification import Falsification
 
@@ -318,6 +320,78 @@ def sample(
         seed=int(seed),
         on_event=on_event,
         device=device,
+    )
+
+
+def estimate_rare_event(
+    network: Network | str | Path,
+    property: Property | str | Path,  # noqa: A002 - as in verify
+    *,
+    distribution: Uniform | TruncatedNormal | None = None,
+    particles: int = 2000,
+    repetitions: int = 20,
+    moves: int = 10,
+    limits: Limits | None = None,
+    seed: int = 0,
+    on_event: OnEvent | None = None,
+) -> RareEvent:
+    """Estimate the probability of a violation that is too rare to be met by samples. No guarantee.
+
+    Multilevel splitting: particles are led to the violation level by level, and the shares that get on are
+    multiplied. The error comes from the spread of independent repetitions.
+
+    Args:
+        network: a network or an ONNX or NNet file.
+        property: a property or a VNN-LIB file; it describes the violation.
+        distribution: `Uniform()` without it, or `TruncatedNormal(...)`.
+        particles, repetitions, moves: of each run; runs; steps at each level.
+        limits: seconds; at least two repetitions are made.
+
+    Raises:
+        SamplingError: another distribution; too few particles or repetitions; outputs that are NaN.
+    """
+    _check_options(seed, limits)
+    net = _network(network)
+    prop = _property(property, net)
+    from repairsolver.sampling.splitting import estimate_rare_event
+
+    return estimate_rare_event(
+        net, prop, distribution=distribution, particles=particles, repetitions=repetitions, moves=moves,
+        limits=limits, seed=int(seed), on_event=on_event,
+    )  # fmt: skip
+
+
+def characterise(
+    network: Network | str | Path,
+    property: Property | str | Path,  # noqa: A002 - as in verify
+    *,
+    epsilon: float,
+    eta: float,
+    leaves: int = 32,
+    limits: Limits | None = None,
+    seed: int = 0,
+) -> Characterisation:
+    """Part a property's regions into boxes that affine PAC models call safe, violated or unclear.
+
+    With confidence 1 - eta at most a share epsilon of the volume of the safe boxes violates. Where an exact proof
+    is out of reach, this says where the violations are.
+
+    Args:
+        network: a network or an ONNX or NNet file, with at most 50 inputs that vary.
+        property: a property or a VNN-LIB file; it describes the violation.
+        leaves: the most boxes.
+        limits: seconds; the partition is then coarser.
+
+    Raises:
+        SamplingError: epsilon or eta outside (0, 1); too many inputs; outputs that are NaN.
+    """
+    _check_options(seed, limits)
+    net = _network(network)
+    prop = _property(property, net)
+    from repairsolver.sampling.characterise import characterise_property
+
+    return characterise_property(
+        net, prop, epsilon=epsilon, eta=eta, leaves=leaves, limits=limits, seed=int(seed)
     )
 
 

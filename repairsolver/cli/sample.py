@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -31,8 +31,10 @@ def sample(
     property_: Annotated[
         Path, typer.Argument(metavar="PROP", help="Property: VNN-LIB 1.0 or 2.0 (also .gz).")
     ],
-    epsilon: Annotated[float, typer.Option(help="The probability of a violation that is allowed.")],
-    eta: Annotated[float, typer.Option(help="The probability of a wrong answer.")],
+    epsilon: Annotated[
+        float | None, typer.Option(help="The probability of a violation that is allowed.")
+    ] = None,
+    eta: Annotated[float | None, typer.Option(help="The probability of a wrong answer.")] = None,
     distribution: Annotated[
         Kind, typer.Option(help="Of the inputs. In Python it may also be a function, numpy or torch.")
     ] = Kind.UNIFORM,
@@ -58,6 +60,10 @@ def sample(
     alone: Annotated[
         bool, typer.Option("--alone", help="Run every sample by itself instead of in batches.")
     ] = False,
+    rare: Annotated[
+        bool,
+        typer.Option("--rare", help="Estimate a tiny probability by splitting, without guarantee."),
+    ] = False,
     timeout: Timeout = None,
     seed: Seed = 0,
     device: Annotated[str, typer.Option(help="Where batches are computed: cpu or a torch device.")] = "cpu",
@@ -75,8 +81,16 @@ def sample(
     """State, from random inputs, whether the probability of a violation is at most epsilon.
 
     Prints **accepted** (it is, with confidence 1 - eta), **rejected** (it is larger, with that confidence) or
-    **undecided**. It is a statement about the distribution of the inputs, and no proof.
+    **undecided**. It is a statement about the distribution of the inputs, and no proof. With *--rare* it
+    prints **estimated**, and an estimate with the spread of its repetitions.
     """
+    if not rare and (epsilon is None or eta is None):
+        raise typer.BadParameter("a statement needs --epsilon and --eta; an estimate needs --rare")
+    if rare and (epsilon is not None or eta is not None or certificate is not None or alone):
+        raise typer.BadParameter(
+            "--rare gives an estimate without guarantee: --epsilon, --eta, --certificate and --alone do not "
+            "apply"
+        )
     with running(quiet=quiet, debug=debug) as on_event:
         import repairsolver as rs
         from repairsolver.report import records, sentences
@@ -86,12 +100,27 @@ def sample(
             file_target(certificate)
         net = rs.load_network(network, normalise=normalise)
         prop = rs.load_property(property_, network=net)
+        chosen = _distribution(distribution, net, scale, points, noise)
+        if rare:
+            estimate = rs.estimate_rare_event(
+                net,
+                prop,
+                distribution=cast(rs.Uniform, chosen),
+                limits=rs.Limits(seconds=timeout),
+                seed=seed,
+                on_event=on_event,
+            )
+            record = records.estimate_record(estimate, net, prop)
+            typer.echo(records.dump(record) if as_json else sentences.explain_estimate(estimate))
+            return
+        assert epsilon is not None
+        assert eta is not None
         found = rs.sample(
             net,
             prop,
             epsilon=epsilon,
             eta=eta,
-            distribution=_distribution(distribution, net, scale, points, noise),
+            distribution=chosen,
             sequential=sequential,
             samples=samples,
             alone=alone,

@@ -132,9 +132,10 @@ def _judged(fix: Repair, prop: Property, level: Level, limits: Limits, wishes: d
     """A candidate proved as far as time allows and sampled on the rest; its status changes if that "
     "suffices."""
     assert fix.network is not None
-    verdict = fix.verdict
-    if verdict is None or verdict.open_boxes is None:
-        verdict = _proof(fix.network, prop, limits, wishes)
+    verdict = _proof(fix.network, prop, limits, wishes)
+    before = fix.verdict
+    if before is not None and before.open_boxes is not None and verdict.open_boxes is not None:
+        verdict = max(verdict, before, key=lambda found: found.proved_volume)
     if verdict.status is VerifyStatus.HOLDS:
         return replace(
             fix, status=RepairStatus.REPAIRED, verdict=verdict, message="proved, in its second attempt"

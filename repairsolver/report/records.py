@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from repairsolver.network.graph import Network
     from repairsolver.property.specification import Property
     from repairsolver.repairing.result import Repair
+    from repairsolver.sampling.splitting import RareEvent
     from repairsolver.sampling.statement import Statement
     from repairsolver.verification.falsification import Falsification
 
@@ -61,6 +62,12 @@ def statement_record(found: Statement, network: Network, prop: Property) -> dict
     values = {f.name: plain(getattr(found, f.name)) for f in fields(found) if f.name not in left_out}
     words = {"claim": found.claim, "overall": plain(found.overall), "estimate": plain(found.estimate)}
     return _head(network, prop) | {"result": found.status.value} | values | words
+
+
+def estimate_record(found: RareEvent, network: Network, prop: Property) -> dict[str, Any]:
+    """An estimate of the probability of a rare violation."""
+    values: dict[str, Any] = plain(found)
+    return _head(network, prop) | {"result": "estimated", "guarantee": None} | values
 
 
 def dump(record: dict[str, Any]) -> str:

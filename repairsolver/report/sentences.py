@@ -11,6 +11,7 @@ from repairsolver.results import COVERED, Counterexample, RepairStatus, Verdict,
 
 if TYPE_CHECKING:
     from repairsolver.repairing.result import Repair
+    from repairsolver.sampling.splitting import RareEvent
     from repairsolver.sampling.statement import Statement
     from repairsolver.verification.falsification import Falsification
 
@@ -57,6 +58,14 @@ def _answer(verdict: Verdict) -> str:
             )
         case _ as unreachable:
             assert_never(unreachable)
+
+
+def explain_estimate(found: RareEvent) -> str:
+    """The word, and what was estimated."""
+    lines = ["estimated", *found.sentences()]
+    if found.counterexamples:
+        lines += ["The worst violation that was met:", assignment(found.counterexamples[0])]
+    return "\n".join(lines)
 
 
 def explain_statement(found: Statement) -> str:

@@ -21,12 +21,9 @@ from repairsolver.sampling.domain import Domain, domain_of
 from repairsolver.sampling.evaluation import Evaluator, Judged
 from repairsolver.sampling.part import property_of_part
 from repairsolver.sampling.sequential import Sequential, looks
-from repairsolver.sampling.statement import Part, SampleStatus, Statement
+from repairsolver.sampling.statement import SHOWN, Part, SampleStatus, Statement
 from repairsolver.sampling.streams import block_size, generator, key_of
 from repairsolver.verification.record import property_sha256
-
-SHOWN = 10
-"""Violations that are kept."""
 
 PATIENCE = 100.0
 """The most samples of a sequential test that is given no number: so many times ln(1/eta) / epsilon."""

@@ -11,6 +11,9 @@ from typing import Any
 
 from repairsolver.results import Counterexample, OpenBoxes, counted
 
+SHOWN = 10
+"""Violations that are kept."""
+
 
 class SampleStatus(StrEnum):
     """The three answers: P(violation) <= epsilon; P(violation) > epsilon; neither is shown."""

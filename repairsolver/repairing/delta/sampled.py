@@ -34,9 +34,14 @@ from repairsolver.repairing.delta.method import begin_session, result_of
 from repairsolver.repairing.delta.sequential import least
 from repairsolver.repairing.delta.ties import tie_weights
 from repairsolver.repairing.result import Repair
-from repairsolver.results import Array, RepairStatus
+from repairsolver.results import Array, Limits, RepairStatus
+from repairsolver.sampling.characterise import characterise_property
 from repairsolver.sampling.sampler import sample_property
+from repairsolver.sampling.scenario import MOST_INPUTS
 from repairsolver.sampling.statement import Statement
+
+LEAVES, MODEL_EPSILON, MODEL_SECONDS, MODEL_SHARE = 32, 0.01, 5.0, 0.15
+"""Parts of the domain, the epsilon and eta of their models, and the time for them: seconds, and share."""
 
 MOST_POINTS = 200
 """Violations that one statement adds."""
@@ -147,9 +152,25 @@ def _search(
 def _violations(session: Session, known: Array | None) -> Array:
     """Violations of the network as it is: those known, and what an attack finds."""
     given = np.zeros((0, session.prop.input_size)) if known is None else known
+    given = np.concatenate([given, _of_parts(session)])
     return np.concatenate(
         [given, search(session, session.network, 0.0, min(ATTACK_SECONDS, session.remaining))]
     )
+
+
+def _of_parts(session: Session) -> Array:
+    """The worst violations among the samples of every part of the domain that its model calls violated."""
+    regions = [region for region in session.prop.regions if region.unsafe]
+    varying = max(int((region.upper > region.lower).sum()) for region in regions)
+    if len(regions) > LEAVES or varying > MOST_INPUTS:
+        return np.zeros((0, session.prop.input_size))
+    seconds = MODEL_SECONDS if math.isinf(session.left) else min(MODEL_SECONDS, MODEL_SHARE * session.left)
+    found = characterise_property(
+        session.network, session.prop, epsilon=MODEL_EPSILON, eta=MODEL_EPSILON, leaves=LEAVES,
+        limits=Limits(seconds=max(seconds, 0.01)), seed=session.seed,
+    )  # fmt: skip
+    session.emit("model", repr(found), boxes=len(found.boxes))
+    return found.examples
 
 
 def _unchanged(session: Session, level: Level) -> tuple[Candidate | None, Statement | None, str]:
