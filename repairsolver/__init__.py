@@ -8,14 +8,10 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from repairsolver.api import characterise as characterise
-    from repairsolver.api import check as check
     from repairsolver.api import diagnose as diagnose
-    from repairsolver.api import estimate_rare_event as estimate_rare_event
     from repairsolver.api import falsify as falsify
     from repairsolver.api import repair as repair
     from repairsolver.api import repair_architecture as repair_architecture
-    from repairsolver.api import sample as sample
     from repairsolver.api import verify as verify
     from repairsolver.certificate import CheckResult as CheckResult
     from repairsolver.certificate import read_certificate as read_certificate
@@ -60,19 +56,23 @@ if TYPE_CHECKING:
     from repairsolver.sampling.statement import SampleStatus as SampleStatus
     from repairsolver.sampling.statement import Statement as Statement
     from repairsolver.solvers import available_solvers as available_solvers
+    from repairsolver.statements import characterise as characterise
+    from repairsolver.statements import check as check
+    from repairsolver.statements import estimate_rare_event as estimate_rare_event
+    from repairsolver.statements import sample as sample
     from repairsolver.verification.falsification import Falsification as Falsification
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "characterise": "repairsolver.api",
-    "check": "repairsolver.api",
+    "characterise": "repairsolver.statements",
+    "check": "repairsolver.statements",
     "diagnose": "repairsolver.api",
-    "estimate_rare_event": "repairsolver.api",
+    "estimate_rare_event": "repairsolver.statements",
     "falsify": "repairsolver.api",
     "repair": "repairsolver.api",
     "repair_architecture": "repairsolver.api",
-    "sample": "repairsolver.api",
+    "sample": "repairsolver.statements",
     "verify": "repairsolver.api",
     "CheckResult": "repairsolver.certificate",
     "read_certificate": "repairsolver.certificate",

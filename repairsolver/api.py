@@ -1,9 +1,9 @@
-"""The verbs of the library, `verify`, `falsify` and `repair`; each loads its engine at its first call."""
+"""The verbs of the library but those about samples; each loads its engine at its first call."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -22,14 +22,8 @@ if TYPE_CHECKING:
     from repairsolver.architecture.diagnosis import Diagnosis
     from repairsolver.architecture.model import Model
     from repairsolver.architecture.repair import ArchitectureRepair
-    from repairsolver.certificate import CheckResult
     from repairsolver.repairing.delta.objective import PerEntry
     from repairsolver.repairing.result import Repair
-    from repairsolver.results import Certificate
-    from repairsolver.sampling.characterise import Characterisation
-    from repairsolver.sampling.distributions import Distribution, TruncatedNormal, Uniform
-    from repairsolver.sampling.splitting import RareEvent
-    from repairsolver.sampling.statement import Statement
     from repairsolver.verification.falsification import Falsification
 
 LARGEST_SEED = 2**63
@@ -190,7 +184,7 @@ def repair(
         method: how to repair; "delta" changes weights and biases.
         layers: the layers that may change: "last", "all", or names of layers (of the ONNX node, its output
             or its weights), several as a list or with commas; "auto" tries every layer for a moment and
-            takes the one whose repair changes other decisions least. Lower bounds are of a single layer.
+            takes the one that changes other decisions least. Lower bounds are of a single layer.
         parameters: which of their numbers: "weights", "biases" or "both".
         neurons: of one layer only these output neurons (filters of a convolution): indices or a mask.
         mask: only these entries, by the name of the stored tensor: a boolean array, or index tuples.
@@ -208,16 +202,13 @@ def repair(
         points: points that must get their label (or satisfy the property) after the repair.
         keep: points whose decision must stay.
         keep_soft: they may be lost at this price, in units of the norm for each unit of output; None: never.
-        decision: whether the largest or the smallest output is the chosen one; for points, fidelity, and
-            which of equally small changes is preferred.
-        limits: what the call may spend. Without a limit of time the search for a smaller change ends when
-            three margins in all have failed after the first proof, or none is left to try.
+        decision: whether the largest or smallest output is chosen; for points, fidelity, and among ties.
+        limits: what the call may spend. Without one of time, three failures after the first proof end it.
         seed: the same seed gives the same answer, time limits aside.
         on_event: called with progress reports.
         certificate: see to it that `verdict.certificate` is kept, by one more proof where the first has none.
-        guarantee: "exact": proved. "pac": for domains that are too large to prove, shown by samples that no
-            repair has seen, as `statement`; the status is then `repaired-pac`. "auto": exact within its share
-            of the time; if that fails, proved on a part of the regions and shown by samples on the rest.
+        guarantee: "exact": proved; "pac": shown by samples that no repair has seen (see `Repair.statement`);
+            "auto": proved as far as the time allows, shown by samples on the rest.
         epsilon, eta: of that statement: P(violation) <= epsilon with confidence 1 - eta.
 
     Raises:
@@ -259,176 +250,6 @@ def repair(
         on_event=on_event,
     )
     return _certified(fix, props, limits, on_event) if certificate else fix
-
-
-def sample(
-    network: Network | str | Path,
-    property: Property | str | Path,  # noqa: A002 - as in verify
-    *,
-    epsilon: float,
-    eta: float,
-    distribution: Distribution | str | Callable[[int, int], ArrayLike] = "uniform",
-    sequential: bool = True,
-    samples: int | None = None,
-    alone: bool = False,
-    limits: Limits | None = None,
-    seed: int = 0,
-    on_event: OnEvent | None = None,
-    device: str = "cpu",
-) -> Statement:
-    """State by sampling whether P(violation) <= epsilon, with confidence 1 - eta.
-
-    A statement about inputs drawn from a distribution, no proof: where `verify` can prove, prove. The samples
-    are fresh: they follow from the seed and the hashes of network, property and distribution.
-
-    Args:
-        network: a network or an ONNX or NNet file.
-        property: a property or a VNN-LIB file; it describes the violation.
-        epsilon, eta: the probability of a violation that is allowed, and that of a wrong answer.
-        distribution: "uniform" on the property's regions, "truncated-normal", an object such as
-            `Points(load_points(FILE), noise=0.01)`, or a function: `function(count, seed)` gives that many
-            inputs [count, n], as array or torch tensor.
-        sequential: stop as soon as one of the two answers is shown; else a fixed number, looked at once.
-        samples: that number (by default the least that can show P <= epsilon), or the most to be drawn.
-        alone: run every sample by itself instead of in batches; see `Statement.evaluation`.
-        limits: seconds.
-        seed: the same seed gives the same samples.
-        device: "cpu", or a torch device that computes batches.
-
-    Raises:
-        SamplingError: epsilon or eta outside (0, 1); a distribution that leaves the property's regions;
-            outputs that are NaN; regions whose volumes cannot be compared.
-        NetworkError, PropertyError: a file is malformed, or property and network do not fit.
-    """
-    _check_options(seed, limits)
-    net = _network(network)
-    prop = _property(property, net)
-    _check_device(device)
-    from repairsolver.sampling.distributions import chosen_distribution
-    from repairsolver.sampling.sampler import sample_property
-
-    return sample_property(
-        net,
-        prop,
-        epsilon=epsilon,
-        eta=eta,
-        distribution=chosen_distribution(distribution),
-        sequential=sequential,
-        samples=samples,
-        alone=alone,
-        limits=limits,
-        seed=int(seed),
-        on_event=on_event,
-        device=device,
-    )
-
-
-def estimate_rare_event(
-    network: Network | str | Path,
-    property: Property | str | Path,  # noqa: A002 - as in verify
-    *,
-    distribution: Uniform | TruncatedNormal | None = None,
-    particles: int = 2000,
-    repetitions: int = 20,
-    moves: int = 10,
-    limits: Limits | None = None,
-    seed: int = 0,
-    on_event: OnEvent | None = None,
-) -> RareEvent:
-    """Estimate the probability of a violation that is too rare to be met by samples. No guarantee.
-
-    Multilevel splitting: particles are led to the violation level by level, and the shares that get on are
-    multiplied. The error comes from the spread of independent repetitions.
-
-    Args:
-        network: a network or an ONNX or NNet file.
-        property: a property or a VNN-LIB file; it describes the violation.
-        distribution: `Uniform()` without it, or `TruncatedNormal(...)`.
-        particles, repetitions, moves: of each run; runs; steps at each level.
-        limits: seconds; at least two repetitions are made.
-
-    Raises:
-        SamplingError: another distribution; too few particles or repetitions; outputs that are NaN.
-    """
-    _check_options(seed, limits)
-    net = _network(network)
-    prop = _property(property, net)
-    from repairsolver.sampling.splitting import estimate_rare_event
-
-    return estimate_rare_event(
-        net, prop, distribution=distribution, particles=particles, repetitions=repetitions, moves=moves,
-        limits=limits, seed=int(seed), on_event=on_event,
-    )  # fmt: skip
-
-
-def characterise(
-    network: Network | str | Path,
-    property: Property | str | Path,  # noqa: A002 - as in verify
-    *,
-    epsilon: float,
-    eta: float,
-    leaves: int = 32,
-    limits: Limits | None = None,
-    seed: int = 0,
-) -> Characterisation:
-    """Part a property's regions into boxes that affine PAC models call safe, violated or unclear.
-
-    With confidence 1 - eta at most a share epsilon of the volume of the safe boxes violates. Where an exact proof
-    is out of reach, this says where the violations are.
-
-    Args:
-        network: a network or an ONNX or NNet file, with at most 50 inputs that vary.
-        property: a property or a VNN-LIB file; it describes the violation.
-        leaves: the most boxes.
-        limits: seconds; the partition is then coarser.
-
-    Raises:
-        SamplingError: epsilon or eta outside (0, 1); too many inputs; outputs that are NaN.
-    """
-    _check_options(seed, limits)
-    net = _network(network)
-    prop = _property(property, net)
-    from repairsolver.sampling.characterise import characterise_property
-
-    return characterise_property(
-        net, prop, epsilon=epsilon, eta=eta, leaves=leaves, limits=limits, seed=int(seed)
-    )
-
-
-def check(
-    certificate: Certificate | str | Path,
-    *,
-    network: Network | str | Path,
-    property: Property | str | Path,  # noqa: A002
-    points: PointSet | str | Path | None = None,
-    seconds: float | None = None,
-    on_event: OnEvent | None = None,
-) -> CheckResult:
-    """Does a certificate show what it claims: a proof (`certificate.check`), or a statement by sampling?
-
-    A proof is replayed with rigorous rounding; the samples of a statement are drawn and counted again.
-
-    Args:
-        certificate: as `verify` returned it, or a file that `verify`, `repair` or `sample` wrote.
-        network, property: those that the certificate names by hash.
-        points: the points that the samples of a statement come from, if they do.
-        seconds: give up on a proof after this time: the answer is then that nothing is proved.
-
-    Raises:
-        NetworkError, PropertyError: a file is malformed, or network and property do not fit.
-        OSError: a file cannot be opened.
-    """
-    from repairsolver.certificate import check as check_proof
-
-    net = _network(network)
-    prop = _property(property, net)
-    if isinstance(certificate, str | Path):
-        from repairsolver.sampling.certificate import check_statement, is_statement
-
-        if is_statement(certificate):
-            given = _points(points, net)
-            return check_statement(certificate, network=net, prop=prop, points=given, on_event=on_event)
-    return check_proof(certificate, network=net, property=prop, seconds=seconds)
 
 
 def diagnose(

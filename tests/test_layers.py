@@ -21,6 +21,7 @@ ROWS = [
     ["repairing", "architecture"],
     ["report"],
     ["api"],
+    ["statements"],
     [""],
     ["demo"],
     ["cli"],

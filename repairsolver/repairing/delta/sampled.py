@@ -40,7 +40,7 @@ from repairsolver.sampling.sampler import sample_property
 from repairsolver.sampling.scenario import MOST_INPUTS
 from repairsolver.sampling.statement import Statement
 
-LEAVES, MODEL_EPSILON, MODEL_SECONDS, MODEL_SHARE = 32, 0.01, 5.0, 0.15
+LEAVES, MODEL_EPSILON, MODEL_SECONDS, MODEL_SHARE = 16, 0.01, 3.0, 0.15
 """Parts of the domain, the epsilon and eta of their models, and the time for them: seconds, and share."""
 
 MOST_POINTS = 200
