@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from repairsolver.api import repair_architecture as repair_architecture
     from repairsolver.api import verify as verify
     from repairsolver.certificate import CheckResult as CheckResult
-    from repairsolver.certificate import check as check
     from repairsolver.certificate import read_certificate as read_certificate
     from repairsolver.certificate import write_certificate as write_certificate
     from repairsolver.errors import RepairSolverError as RepairSolverError
+    from repairsolver.errors import SamplingError as SamplingError
     from repairsolver.errors import SoundnessError as SoundnessError
     from repairsolver.metrics import Fidelity as Fidelity
     from repairsolver.metrics import fidelity as fidelity
@@ -49,22 +49,38 @@ if TYPE_CHECKING:
     from repairsolver.results import RepairStatus as RepairStatus
     from repairsolver.results import Verdict as Verdict
     from repairsolver.results import VerifyStatus as VerifyStatus
+    from repairsolver.sampling.characterise import Characterisation as Characterisation
+    from repairsolver.sampling.distributions import Points as Points
+    from repairsolver.sampling.distributions import Sampler as Sampler
+    from repairsolver.sampling.distributions import TruncatedNormal as TruncatedNormal
+    from repairsolver.sampling.distributions import Uniform as Uniform
+    from repairsolver.sampling.splitting import RareEvent as RareEvent
+    from repairsolver.sampling.statement import SampleStatus as SampleStatus
+    from repairsolver.sampling.statement import Statement as Statement
     from repairsolver.solvers import available_solvers as available_solvers
+    from repairsolver.statements import characterise as characterise
+    from repairsolver.statements import check as check
+    from repairsolver.statements import estimate_rare_event as estimate_rare_event
+    from repairsolver.statements import sample as sample
     from repairsolver.verification.falsification import Falsification as Falsification
 
 __version__ = "0.1.0"
 
 _HOME = {
+    "characterise": "repairsolver.statements",
+    "check": "repairsolver.statements",
     "diagnose": "repairsolver.api",
+    "estimate_rare_event": "repairsolver.statements",
     "falsify": "repairsolver.api",
     "repair": "repairsolver.api",
     "repair_architecture": "repairsolver.api",
+    "sample": "repairsolver.statements",
     "verify": "repairsolver.api",
     "CheckResult": "repairsolver.certificate",
-    "check": "repairsolver.certificate",
     "read_certificate": "repairsolver.certificate",
     "write_certificate": "repairsolver.certificate",
     "RepairSolverError": "repairsolver.errors",
+    "SamplingError": "repairsolver.errors",
     "SoundnessError": "repairsolver.errors",
     "Fidelity": "repairsolver.metrics",
     "fidelity": "repairsolver.metrics",
@@ -96,6 +112,14 @@ _HOME = {
     "RepairStatus": "repairsolver.results",
     "Verdict": "repairsolver.results",
     "VerifyStatus": "repairsolver.results",
+    "Characterisation": "repairsolver.sampling.characterise",
+    "Points": "repairsolver.sampling.distributions",
+    "Sampler": "repairsolver.sampling.distributions",
+    "TruncatedNormal": "repairsolver.sampling.distributions",
+    "Uniform": "repairsolver.sampling.distributions",
+    "RareEvent": "repairsolver.sampling.splitting",
+    "SampleStatus": "repairsolver.sampling.statement",
+    "Statement": "repairsolver.sampling.statement",
     "available_solvers": "repairsolver.solvers",
     "Falsification": "repairsolver.verification.falsification",
 }

@@ -1,4 +1,4 @@
-"""The verbs of the library, `verify`, `falsify` and `repair`; each loads its engine at its first call."""
+"""The verbs of the library but those about samples; each loads its engine at its first call."""
 
 from __future__ import annotations
 
@@ -171,6 +171,9 @@ def repair(
     seed: int = 0,
     on_event: OnEvent | None = None,
     certificate: bool = False,
+    guarantee: Literal["exact", "pac", "auto"] = "exact",
+    epsilon: float = 1e-3,
+    eta: float = 1e-3,
 ) -> Repair:
     """Change a network as little as possible so that it has the property, proved.
 
@@ -185,7 +188,7 @@ def repair(
             network at run time, in boxes of inputs where it is wrong.
         layers: the layers that may change: "last", "all", or names of layers (of the ONNX node, its output
             or its weights), several as a list or with commas; "auto" tries every layer for a moment and
-            takes the one whose repair changes other decisions least. Lower bounds are of a single layer.
+            takes the one that changes other decisions least. Lower bounds are of a single layer.
         parameters: which of their numbers: "weights", "biases" or "both".
         neurons: of one layer only these output neurons (filters of a convolution): indices or a mask.
         mask: only these entries, by the name of the stored tensor: a boolean array, or index tuples.
@@ -203,16 +206,17 @@ def repair(
         points: points that must get their label (or satisfy the property) after the repair.
         keep: points whose decision must stay.
         keep_soft: they may be lost at this price, in units of the norm for each unit of output; None: never.
-        decision: whether the largest or the smallest output is the chosen one; for points, fidelity, and
-            which of equally small changes is preferred.
+        decision: whether the largest or smallest output is chosen; for points, fidelity, and among ties.
         place: what gates change: the scores ("output"), hidden neurons ("inner"), or whichever keeps more.
         max_gates: neurons that one gate may override.
         monitor: an output of the gated file that tells which gates are on.
-        limits: what the call may spend. Without a limit of time the search for a smaller change ends when
-            three margins in all have failed after the first proof, or none is left to try.
+        limits: what the call may spend. Without one of time, three failures after the first proof end it.
         seed: the same seed gives the same answer, time limits aside.
         on_event: called with progress reports.
         certificate: see to it that `verdict.certificate` is kept, by one more proof where the first has none.
+        guarantee: "exact": proved; "pac": shown by samples that no repair has seen (see `Repair.statement`);
+            "auto": proved as far as the time allows, shown by samples on the rest.
+        epsilon, eta: of that statement: P(violation) <= epsilon with confidence 1 - eta.
 
     Raises:
         NetworkError, PropertyError, PointSetError: a file is malformed, or things do not fit.
@@ -224,12 +228,15 @@ def repair(
     _check_options(seed, limits)
     net = _network(network)
     props = _properties(property, net)
-    from repairsolver.repairing.engine import repair_property
+    from repairsolver.repairing.guarantee import repair_with_guarantee
     from repairsolver.repairing.several import united
 
-    fix = repair_property(
+    fix = repair_with_guarantee(
         net,
         united(props),
+        guarantee=guarantee,
+        epsilon=epsilon,
+        eta=eta,
         method=method,
         layers=layers,
         parameters=parameters,

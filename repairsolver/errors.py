@@ -32,6 +32,10 @@ class CertificateError(RepairSolverError, ValueError):
     """A certificate is malformed, or there is none to write."""
 
 
+class SamplingError(RepairSolverError, ValueError):
+    """A statement by sampling cannot be made: wrong arguments, a sampler or a network that misbehaves."""
+
+
 class TreeError(RepairSolverError, ValueError):
     """A file of a search under way is damaged, or belongs to another network, property or version."""
 

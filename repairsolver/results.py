@@ -40,9 +40,10 @@ class VerifyStatus(StrEnum):
 
 
 class RepairStatus(StrEnum):
-    """The four answers of a repair."""
+    """The answers of a repair; `repaired-pac`: not proved, but shown by samples (see `Repair.statement`)."""
 
     REPAIRED = "repaired"
+    PAC = "repaired-pac"
     INFEASIBLE = "infeasible"
     UNKNOWN = "unknown"
     TIMEOUT = "timeout"

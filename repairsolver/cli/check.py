@@ -12,16 +12,23 @@ from repairsolver.cli.running import running
 
 
 def check(
-    certificate: Annotated[Path, typer.Argument(metavar="CERT", help="Certificate of *verify* or *repair*.")],
+    certificate: Annotated[
+        Path, typer.Argument(metavar="CERT", help="Certificate of *verify*, *repair* or *sample*.")
+    ],
     network: Annotated[Path, typer.Option(metavar="NET", help="Network: ONNX (also .gz) or NNet.")],
     property_: Annotated[
         Path, typer.Option("--property", metavar="PROP", help="Property: VNN-LIB 1.0 or 2.0 (also .gz).")
     ],
+    points: Annotated[
+        Path | None, typer.Option(help="Where a statement's samples come from points: the same file.")
+    ] = None,
     normalise: Normalise = True,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Check a certificate: replay its proof with rigorous rounding, trusting no number of the prover.
+
+    The samples of a statement are drawn, evaluated and counted again.
 
     Prints **valid** or **invalid**, then why.
     """
@@ -31,6 +38,6 @@ def check(
 
         net = rs.load_network(network, normalise=normalise)
         prop = rs.load_property(property_, network=net)
-        found = rs.check(certificate, network=net, property=prop)
+        found = rs.check(certificate, network=net, property=prop, points=points)
     word = "valid" if found.valid else "invalid"
     typer.echo(dump({"result": word} | plain(found)) if as_json else f"{word}\n{found.reason}")

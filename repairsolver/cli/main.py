@@ -17,6 +17,7 @@ from repairsolver.cli.falsify import falsify
 from repairsolver.cli.gates import gates
 from repairsolver.cli.repair import repair
 from repairsolver.cli.running import INPUT_ERROR
+from repairsolver.cli.sample import sample
 from repairsolver.cli.solvers import solvers
 from repairsolver.cli.verify import verify
 
@@ -27,7 +28,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (verify, falsify, repair, gates, architecture, apply, check, solvers, demo):
+for command in (
+    verify, falsify, repair, gates, sample, architecture, apply, check, solvers, demo
+):
     app.command()(command)
 
 

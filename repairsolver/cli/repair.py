@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from repairsolver.cli.choosing import chosen_entries, chosen_neurons
 from repairsolver.cli.options import CertificateFile, Debug, Json, Memory, Normalise, Quiet, Seed, Timeout
 from repairsolver.cli.running import INTERRUPTED, running
-from repairsolver.cli.writing import proof_paths, write_proof
+from repairsolver.cli.writing import proof_paths, write_proof, write_statement
+
+if TYPE_CHECKING:
+    from repairsolver import Repair
 
 UNCERTIFIED = " No certificate was written."
 
@@ -63,6 +66,14 @@ class Decision(StrEnum):
 
     MAX = "max"
     MIN = "min"
+
+
+class Guarantee(StrEnum):
+    """What is shown about the repaired network."""
+
+    EXACT = "exact"
+    PAC = "pac"
+    AUTO = "auto"
 
 
 def repair(
@@ -137,6 +148,16 @@ def repair(
     monitor: Annotated[
         bool, typer.Option("--monitor", help="Add an output that tells which gates are on.")
     ] = False,
+    guarantee: Annotated[
+        Guarantee,
+        typer.Option(
+            help="Proved; or shown by samples (--epsilon, --eta); *auto*: what cannot be proved in time."
+        ),
+    ] = Guarantee.EXACT,
+    epsilon: Annotated[
+        float, typer.Option(help="By samples: the probability of a violation allowed.")
+    ] = 1e-3,
+    eta: Annotated[float, typer.Option(help="By samples: the probability of a wrong answer.")] = 1e-3,
     timeout: Timeout = None,
     memory: Memory = 4.0,
     seed: Seed = 0,
@@ -152,8 +173,9 @@ def repair(
 ) -> None:
     """Change a network as little as possible so that it has a property, proved.
 
-    Prints **repaired**, **infeasible**, **unknown** or **timeout**; only a proved repair is written. Ctrl-C
-    gives the best one proved so far, with exit code 130.
+    Prints **repaired**, **infeasible**, **unknown** or **timeout**; only a proved repair is written. With
+    *--guarantee pac* or *auto* it may print **repaired-pac** (written, too): what is not proved is shown by
+    samples. Ctrl-C gives the best one proved so far, with exit code 130.
     """
     interrupted = False
     with running(quiet=quiet, debug=debug) as on_event:
@@ -192,6 +214,9 @@ def repair(
                 seed=seed,
                 on_event=on_event,
                 certificate=certificate is not None,
+                guarantee=guarantee.value,
+                epsilon=epsilon,
+                eta=eta,
             )
         except rs.Interrupted as stopped:
             fix, interrupted = cast(rs.Repair, stopped.result), True
@@ -200,9 +225,7 @@ def repair(
     try:
         if certificate is not None and not interrupted:
             with running(quiet=True, debug=debug):
-                verdicts = fix.verdicts if len(props) > 1 else [fix.verdict]
-                for verdict, path in zip(verdicts, proof_paths(certificate, len(props)), strict=False):
-                    write_proof(verdict, path)
+                _write_certificates(fix, certificate, len(props))
     finally:
         if as_json:
             paths = {"files": [str(path) for path in written]}
@@ -218,6 +241,16 @@ def repair(
                 typer.echo(f"Written: {path}")
     if interrupted:
         raise typer.Exit(INTERRUPTED)
+
+
+def _write_certificates(fix: Repair, path: Path, count: int) -> None:
+    """Of a proof for each of `count` properties, or of a statement about all of them together."""
+    if not fix.proved and fix.statement is not None:
+        write_statement(fix.statement, path)
+        return
+    verdicts = fix.verdicts if count > 1 else [fix.verdict]
+    for verdict, target in zip(verdicts, proof_paths(path, count), strict=False):
+        write_proof(verdict, target)
 
 
 def _change(text: str | None) -> float | str | None:

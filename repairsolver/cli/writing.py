@@ -11,6 +11,7 @@ from repairsolver.errors import CertificateError
 
 if TYPE_CHECKING:
     from repairsolver.results import Verdict
+    from repairsolver.sampling.statement import Statement
 
 
 def proof_paths(path: Path, count: int) -> list[Path]:
@@ -41,3 +42,16 @@ def write_proof(verdict: Verdict | None, path: Path) -> None:
 
     write_certificate(verdict.certificate, path)
     typer.echo(f"Certificate: {path}, {len(verdict.certificate.axis)} boxes", err=True)
+
+
+def write_statement(found: Statement, path: Path) -> None:
+    """Write a statement's certificate, and say so on stderr; nothing if nothing is stated.
+
+    Raises:
+        CertificateError: something is stated that no file can hold.
+    """
+    if found.status.value == "undecided":
+        typer.echo(f"No certificate was written to {path}: nothing is stated.", err=True)
+        return
+    found.save(path)
+    typer.echo(f"Certificate: {path}", err=True)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from repairsolver.metrics import Fidelity
     from repairsolver.repairing.explanation import Core
     from repairsolver.repairing.gate.edit import Gates
+    from repairsolver.sampling.statement import Statement
 
 FORMAT = "repairsolver-delta"
 VERSION = 1
@@ -209,7 +210,7 @@ class Repair:
     """The answer of a repair.
 
     Args:
-        status: repaired (proved), infeasible, unknown or timeout.
+        status: repaired (proved), repaired-pac (by samples), infeasible, unknown or timeout.
         network: the repaired network, or the best candidate (then `verdict` is not `holds`), or None.
         edit: the change that makes it; None without a network.
         norm: what was minimised.
@@ -223,6 +224,7 @@ class Repair:
         message: one sentence for people.
         verdicts: with certificates asked for, of every property given, in order.
         minimal: whether cost and lower bound are as close as was asked for.
+        statement: what samples that no repair has seen show about `network`, where that was asked for.
         core: for `infeasible`, demands that contradict each other, none of them superfluous.
     """
 
@@ -243,6 +245,7 @@ class Repair:
     verdicts: tuple[Verdict, ...] = ()
     core: Core | None = None
     minimal: bool = False
+    statement: Statement | None = None
 
     @property
     def proved(self) -> bool:
@@ -272,6 +275,8 @@ class Repair:
 
     def __repr__(self) -> str:
         guarantee = "proved for every input of the property" if self.proved else "NOT proved"
+        if not self.proved and self.statement is not None:
+            guarantee = f"by samples: {self.statement.claim}"
         if self.network is None or self.edit is None:
             return f"<Repair {self.status}: {self.message}>"
         if self.norm == "gates":

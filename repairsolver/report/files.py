@@ -54,14 +54,15 @@ def change_of(out: Path) -> Path:
 
 
 def write_repair(fix: Repair, out: Path, edit: Path | None = None) -> tuple[Path, ...]:
-    """Write a proved repair; the paths written: OUT.onnx and its change (OUT.delta.json), or none.
+    """Write a repair that is proved, or shown by samples; the paths written: OUT.onnx and its change
+    (OUT.delta.json), or none.
 
-    A candidate that is not proved is not written, so that nobody takes it for a repair.
+    A candidate that is neither is not written, so that nobody takes it for a repair.
 
     Raises:
         SoundnessError: the file read back is not the network that was proved.
     """
-    if fix.status is not RepairStatus.REPAIRED or fix.network is None or fix.edit is None:
+    if fix.status not in (RepairStatus.REPAIRED, RepairStatus.PAC) or fix.network is None or fix.edit is None:
         return ()
     out.parent.mkdir(parents=True, exist_ok=True)
     fix.save(out)

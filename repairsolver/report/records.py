@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from repairsolver.network.graph import Network
     from repairsolver.property.specification import Property
     from repairsolver.repairing.result import Repair
+    from repairsolver.sampling.splitting import RareEvent
+    from repairsolver.sampling.statement import Statement
     from repairsolver.verification.falsification import Falsification
 
 SCHEMA = 1
@@ -53,6 +56,20 @@ def falsification_record(found: Falsification, network: Network, prop: Property)
     return _head(network, prop) | {"result": found.status.word} | values | proved
 
 
+def statement_record(found: Statement, network: Network, prop: Property) -> dict[str, Any]:
+    """A statement by sampling, with its sentences."""
+    left_out = ("network_sha256", "property_sha256", "names")
+    values = {f.name: plain(getattr(found, f.name)) for f in fields(found) if f.name not in left_out}
+    words = {"claim": found.claim, "overall": plain(found.overall), "estimate": plain(found.estimate)}
+    return _head(network, prop) | {"result": found.status.value} | values | words
+
+
+def estimate_record(found: RareEvent, network: Network, prop: Property) -> dict[str, Any]:
+    """An estimate of the probability of a rare violation."""
+    values: dict[str, Any] = plain(found)
+    return _head(network, prop) | {"result": "estimated", "guarantee": None} | values
+
+
 def dump(record: dict[str, Any]) -> str:
     """One line of strict JSON."""
     return json.dumps(record, allow_nan=False)
@@ -78,7 +95,7 @@ def plain(value: object) -> Any:
             return sorted(plain(item) for item in value)
         case list() | tuple():
             return [plain(item) for item in value]
-        case dict():
+        case Mapping():
             return {str(key): plain(item) for key, item in value.items()}
         case OpenBoxes():
             return {"count": len(value), "least_bound": plain(value.bound.min(initial=math.inf))}

@@ -12,6 +12,8 @@ from repairsolver.results import COVERED, Counterexample, RepairStatus, Verdict,
 
 if TYPE_CHECKING:
     from repairsolver.repairing.result import Repair
+    from repairsolver.sampling.splitting import RareEvent
+    from repairsolver.sampling.statement import Statement
     from repairsolver.verification.falsification import Falsification
 
 SHOWN = 5
@@ -57,6 +59,23 @@ def _answer(verdict: Verdict) -> str:
             )
         case _ as unreachable:
             assert_never(unreachable)
+
+
+def explain_estimate(found: RareEvent) -> str:
+    """The word, and what was estimated."""
+    lines = ["estimated", *found.sentences()]
+    if found.counterexamples:
+        lines += ["The worst violation that was met:", assignment(found.counterexamples[0])]
+    return "\n".join(lines)
+
+
+def explain_statement(found: Statement) -> str:
+    """What is stated by sampling, and what it rests on; then the worst violation that was seen."""
+    lines = list(found.sentences())
+    if found.counterexamples:
+        worst = found.counterexamples[0]
+        lines += [f"The worst sample violates by {worst.violation:.4g}:", assignment(worst)]
+    return "\n".join(lines)
 
 
 def explain_falsification(found: Falsification) -> str:
@@ -125,6 +144,12 @@ def _repair_lines(repair: Repair) -> Iterator[str]:
                 yield from (f"  {line}" for line in repair.edit.describe(SHOWN).splitlines())
             if repair.verdict is not None:
                 yield explain_verdict(repair.verdict)
+        case RepairStatus.PAC:
+            yield f"Not proved, but shown by samples; {_change(repair)}; {spent}."
+            if repair.statement is not None:
+                yield from repair.statement.sentences()
+            if repair.edit is not None:
+                yield from (f"  {line}" for line in repair.edit.describe(SHOWN).splitlines())
         case RepairStatus.INFEASIBLE:
             where = "by gates" if repair.norm == "gates" else "in this layer"
             yield f"The network cannot be repaired {where}: {repair.message.rstrip('.')} ({spent})."

@@ -19,15 +19,22 @@ def into_box(points: Array, region: Region, element: np.dtype[np.float32] | np.d
     An input whose interval holds no value of the type (a pixel fixed at a decimal number) takes the
     value nearest to the interval's middle: the file cannot be given any other.
     """
-    limits = np.finfo(element)
-    low, high = region.lower.astype(element), region.upper.astype(element)
-    inward = np.nextafter(low, limits.max, dtype=element), np.nextafter(high, limits.min, dtype=element)
-    low = np.where(low.astype(np.float64) < region.lower, inward[0], low)
-    high = np.where(high.astype(np.float64) > region.upper, inward[1], high)
-    nearest = ((region.lower + region.upper) / 2).astype(element)
-    empty = np.greater(low, high)
-    low, high = np.where(empty, nearest, low), np.where(empty, nearest, high)
+    low, high = element_box(region.lower, region.upper, element)
     return np.asarray(np.clip(points.astype(element), low, high), dtype=np.float64)
+
+
+def element_box(
+    lower: Array, upper: Array, element: np.dtype[np.float32] | np.dtype[np.float64]
+) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    """The ends of boxes of any shape as numbers of an element type, as `into_box` has them."""
+    limits = np.finfo(element)
+    low, high = lower.astype(element), upper.astype(element)
+    inward = np.nextafter(low, limits.max, dtype=element), np.nextafter(high, limits.min, dtype=element)
+    low = np.where(low.astype(np.float64) < lower, inward[0], low)
+    high = np.where(high.astype(np.float64) > upper, inward[1], high)
+    nearest = ((lower + upper) / 2).astype(element)
+    empty = np.greater(low, high)
+    return np.where(empty, nearest, low), np.where(empty, nearest, high)
 
 
 def belongs(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -78,27 +79,45 @@ def repair_delta(
     **_: object,
 ) -> Repair:
     """See `repairsolver.repairing.engine.repair_property`."""
-    started = time.perf_counter()
-
-    def begin(what: Choice) -> Session:
-        """The repair of a choice as it starts, with the given points."""
-        layer = find_layers(network, what, comparing=only_compares(prop))
-        requirements = Requirements(network, layer)
-        objective = objective_for(layer, aim)
-        used = QUADRATIC if (objective.norm, solver) == ("l2", "highs") else solver
-        check_solver(used, objective)
-        if aim.minimise == "behaviour":
-            objective = behavioural(objective, requirements, prop, keep, decision, seed)
-        session = Session(network, prop, layer, requirements, objective, gap, used, limits, seed, on_event)
-        session.started = started
-        add_points(requirements, prop, points, keep, decision, aim.keep_penalty)
-        return session
-
+    begin = partial(
+        begin_session, network, prop, started=time.perf_counter(), aim=aim, gap=gap, solver=solver,
+        points=points, keep=keep, decision=decision, limits=limits, seed=seed, on_event=on_event,
+    )  # fmt: skip
     if choice.layers == AUTO:
         choice, why = choose_layer(begin, network, choice)
         fix = _finished(begin(choice), points, keep, decision)
         return replace(fix, message=f"{fix.message}; {why}")
     return _finished(begin(choice), points, keep, decision)
+
+
+def begin_session(
+    network: Network,
+    prop: Property,
+    choice: Choice,
+    *,
+    started: float,
+    aim: Aim,
+    gap: float,
+    solver: str,
+    points: PointSet | None,
+    keep: PointSet | None,
+    decision: str,
+    limits: Limits,
+    seed: int,
+    on_event: OnEvent | None,
+) -> Session:
+    """The repair of a choice as it starts, with the given points."""
+    layer = find_layers(network, choice, comparing=only_compares(prop))
+    requirements = Requirements(network, layer)
+    objective = objective_for(layer, aim)
+    used = QUADRATIC if (objective.norm, solver) == ("l2", "highs") else solver
+    check_solver(used, objective)
+    if aim.minimise == "behaviour":
+        objective = behavioural(objective, requirements, prop, keep, decision, seed)
+    session = Session(network, prop, layer, requirements, objective, gap, used, limits, seed, on_event)
+    session.started = started
+    add_points(requirements, prop, points, keep, decision, aim.keep_penalty)
+    return session
 
 
 def _finished(session: Session, points: PointSet | None, keep: PointSet | None, decision: str) -> Repair:
@@ -134,9 +153,9 @@ def _stopped(session: Session) -> Repair:
     """What Ctrl-C leaves: the cheapest proved candidate, if there is one, without its fidelity."""
     if session.best is None:
         message = "interrupted before a repair was proved"
-        return _repair(session, RepairStatus.TIMEOUT, session.last, session.lower, None, message)
+        return result_of(session, RepairStatus.TIMEOUT, session.last, session.lower, None, message)
     message = "interrupted: the cheapest repair proved so far; a smaller one may exist"
-    return _repair(session, RepairStatus.REPAIRED, session.best, session.lower, None, message)
+    return result_of(session, RepairStatus.REPAIRED, session.best, session.lower, None, message)
 
 
 def find_violations(session: Session) -> Verdict | None:
@@ -181,7 +200,7 @@ def _contradiction(session: Session, points: PointSet | None, keep: PointSet | N
         f"no change of layer {session.layer.name!r} meets the {len(session.requirements)} requirements found "
         f"so far{size}{why}"
     )
-    result = _repair(session, RepairStatus.INFEASIBLE, None, np.inf, None, message)
+    result = result_of(session, RepairStatus.INFEASIBLE, None, np.inf, None, message)
     return replace(result, core=core)
 
 
@@ -191,11 +210,11 @@ def _nothing_to_do(session: Session, verdict: Verdict | None) -> Repair:
     candidate = Candidate(session.network, np.zeros(session.layer.size), 0.0, 0.0, verdict)
     if holds:
         message = "the network has the property already: nothing was changed"
-        return _repair(session, RepairStatus.REPAIRED, candidate, 0.0, None, message)
+        return result_of(session, RepairStatus.REPAIRED, candidate, 0.0, None, message)
     late = verdict is not None and verdict.status is VerifyStatus.TIMEOUT
     status = RepairStatus.TIMEOUT if late else RepairStatus.UNKNOWN
     message = "no violation was found, and none was excluded: there is nothing to repair, but no proof"
-    return _repair(session, status, None, 0.0, None, message)
+    return result_of(session, status, None, 0.0, None, message)
 
 
 def _result(session: Session, decision: str, points: PointSet | None, keep: PointSet | None) -> Repair:
@@ -225,7 +244,7 @@ def _result(session: Session, decision: str, points: PointSet | None, keep: Poin
             keep=keep,
             seconds=_fidelity_seconds(session),
         )
-    return _repair(session, status, chosen, session.lower, kept, message)
+    return result_of(session, status, chosen, session.lower, kept, message)
 
 
 def _fidelity_seconds(session: Session) -> float | None:
@@ -251,7 +270,7 @@ def _least(session: Session) -> str:
     return "its change is not proved minimal, and no lower bound is known"
 
 
-def _repair(
+def result_of(
     session: Session,
     status: RepairStatus,
     candidate: Candidate | None,

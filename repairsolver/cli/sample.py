@@ -1,0 +1,161 @@
+"""`repairsolver sample`: how probable is a violation, stated with a confidence?"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from repairsolver.cli.options import Debug, Json, Normalise, Quiet, Seed, Timeout
+from repairsolver.cli.running import running
+from repairsolver.cli.writing import write_statement
+from repairsolver.errors import SamplingError
+
+if TYPE_CHECKING:
+    from repairsolver.network import Network
+    from repairsolver.sampling.distributions import Distribution
+
+
+class Kind(StrEnum):
+    """Where inputs come from."""
+
+    UNIFORM = "uniform"
+    TRUNCATED_NORMAL = "truncated-normal"
+    POINTS = "points"
+
+
+def sample(
+    network: Annotated[Path, typer.Argument(metavar="NET", help="Network: ONNX (also .gz) or NNet.")],
+    property_: Annotated[
+        Path, typer.Argument(metavar="PROP", help="Property: VNN-LIB 1.0 or 2.0 (also .gz).")
+    ],
+    epsilon: Annotated[
+        float | None, typer.Option(help="The probability of a violation that is allowed.")
+    ] = None,
+    eta: Annotated[float | None, typer.Option(help="The probability of a wrong answer.")] = None,
+    distribution: Annotated[
+        Kind, typer.Option(help="Of the inputs. In Python it may also be a function, numpy or torch.")
+    ] = Kind.UNIFORM,
+    scale: Annotated[
+        float, typer.Option(help="Truncated normal: standard deviation, as a share of each input's width.")
+    ] = 0.25,
+    points: Annotated[
+        Path | None, typer.Option(help="Points to draw from, each equally likely: .npz or .csv.")
+    ] = None,
+    noise: Annotated[float, typer.Option(help="By how much every input of a point is moved at most.")] = 0.0,
+    sequential: Annotated[
+        bool,
+        typer.Option(
+            "--sequential/--fixed", help="Stop as soon as an answer is shown, or look once, at the end."
+        ),
+    ] = True,
+    samples: Annotated[
+        int | None,
+        typer.Option(
+            metavar="NUMBER", min=1, help="Of a fixed test; by default the least. Else the most to be drawn."
+        ),
+    ] = None,
+    alone: Annotated[
+        bool, typer.Option("--alone", help="Run every sample by itself instead of in batches.")
+    ] = False,
+    rare: Annotated[
+        bool,
+        typer.Option("--rare", help="Estimate a tiny probability by splitting, without guarantee."),
+    ] = False,
+    timeout: Timeout = None,
+    seed: Seed = 0,
+    device: Annotated[str, typer.Option(help="Where batches are computed: cpu or a torch device.")] = "cpu",
+    normalise: Normalise = True,
+    certificate: Annotated[
+        Path | None,
+        typer.Option(
+            "--certificate", metavar="FILE", help="Write the statement; *repairsolver check* samples anew."
+        ),
+    ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """State, from random inputs, whether the probability of a violation is at most epsilon.
+
+    Prints **accepted** (it is, with confidence 1 - eta), **rejected** (it is larger, with that confidence) or
+    **undecided**. It is a statement about the distribution of the inputs, and no proof. With *--rare* it
+    prints **estimated**, and an estimate with the spread of its repetitions.
+    """
+    if not rare and (epsilon is None or eta is None):
+        raise typer.BadParameter("a statement needs --epsilon and --eta; an estimate needs --rare")
+    if rare and (epsilon is not None or eta is not None or certificate is not None or alone):
+        raise typer.BadParameter(
+            "--rare gives an estimate without guarantee: --epsilon, --eta, --certificate and --alone do not "
+            "apply"
+        )
+    with running(quiet=quiet, debug=debug) as on_event:
+        import repairsolver as rs
+        from repairsolver.report import records, sentences
+        from repairsolver.targets import file_target
+
+        if certificate is not None:
+            file_target(certificate)
+        net = rs.load_network(network, normalise=normalise)
+        prop = rs.load_property(property_, network=net)
+        chosen = _distribution(distribution, net, scale, points, noise)
+        if rare:
+            estimate = rs.estimate_rare_event(
+                net,
+                prop,
+                distribution=cast(rs.Uniform, chosen),
+                limits=rs.Limits(seconds=timeout),
+                seed=seed,
+                on_event=on_event,
+            )
+            record = records.estimate_record(estimate, net, prop)
+            typer.echo(records.dump(record) if as_json else sentences.explain_estimate(estimate))
+            return
+        assert epsilon is not None
+        assert eta is not None
+        found = rs.sample(
+            net,
+            prop,
+            epsilon=epsilon,
+            eta=eta,
+            distribution=chosen,
+            sequential=sequential,
+            samples=samples,
+            alone=alone,
+            limits=rs.Limits(seconds=timeout),
+            seed=seed,
+            on_event=on_event,
+            device=device,
+        )
+    try:
+        if certificate is not None:
+            with running(quiet=True, debug=debug):
+                write_statement(found, certificate)
+    finally:
+        if as_json:
+            typer.echo(records.dump(records.statement_record(found, net, prop)))
+        else:
+            typer.echo(found.status.value)
+            typer.echo(sentences.explain_statement(found))
+
+
+def _distribution(
+    kind: Kind, network: Network, scale: float, points: Path | None, noise: float
+) -> Distribution:
+    """The distribution that the options name.
+
+    Raises:
+        SamplingError: an option is missing, or belongs to another distribution.
+    """
+    from repairsolver.property import load_points
+    from repairsolver.sampling.distributions import Points, TruncatedNormal, Uniform
+
+    if (points is None) == (kind is Kind.POINTS):
+        raise SamplingError("--points FILE and --distribution points go together: give both or neither")
+    if points is not None:
+        return Points(load_points(points, network), noise)
+    if noise:
+        raise SamplingError("--noise is of --distribution points alone: leave it out")
+    return TruncatedNormal(scale) if kind is Kind.TRUNCATED_NORMAL else Uniform()

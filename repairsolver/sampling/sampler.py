@@ -1,0 +1,227 @@
+"""Sampling a property: draw, evaluate, count, and stop when the test allows it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from repairsolver.errors import SamplingError
+from repairsolver.network.graph import Network
+from repairsolver.property import check_fits
+from repairsolver.property.specification import Property
+from repairsolver.results import Array, Counterexample, Event, Limits, OnEvent
+from repairsolver.sampling.binomial import Fixed, check_level, zero_failure_size
+from repairsolver.sampling.distributions import Distribution, Draw, Facts, Uniform
+from repairsolver.sampling.domain import Domain, domain_of
+from repairsolver.sampling.evaluation import Evaluator, Judged
+from repairsolver.sampling.part import property_of_part
+from repairsolver.sampling.sequential import Sequential, looks
+from repairsolver.sampling.statement import SHOWN, Part, SampleStatus, Statement
+from repairsolver.sampling.streams import block_size, generator, key_of
+from repairsolver.verification.record import property_sha256
+
+PATIENCE = 100.0
+"""The most samples of a sequential test that is given no number: so many times ln(1/eta) / epsilon."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Source:
+    """Samples by number: block k is always the same."""
+
+    domain: Domain
+    distribution: Distribution
+    key: int
+    size: int
+
+    def block(self, number: int) -> Draw:
+        return self.distribution.draw(self.domain, generator(self.key, number), self.size)
+
+
+@dataclass(slots=True, eq=False)
+class Tally:
+    """What was counted so far."""
+
+    shown: int = SHOWN
+    n: int = 0
+    k: int = 0
+    alone: int = 0
+    worst: list[Counterexample] = field(default_factory=list)
+
+    def add(self, draw: Draw, judged: Judged, count: int) -> None:
+        """The first `count` samples of a block."""
+        wrong = np.flatnonzero(judged.violated[:count])
+        self.n, self.k, self.alone = self.n + count, self.k + wrong.size, self.alone + judged.alone
+        for index in wrong[np.argsort(-judged.margin[wrong], kind="stable")][: self.shown]:
+            found = draw.points[index], judged.outputs[index], float(judged.margin[index])
+            self.worst.append(Counterexample(*found))
+        self.worst = sorted(self.worst, key=lambda c: -c.violation)[: self.shown]
+
+
+def sample_property(
+    network: Network,
+    prop: Property,
+    *,
+    epsilon: float,
+    eta: float,
+    distribution: Distribution | None = None,
+    sequential: bool = True,
+    samples: int | None = None,
+    alone: bool = False,
+    limits: Limits | None = None,
+    seed: int = 0,
+    on_event: OnEvent | None = None,
+    device: str = "cpu",
+    part: Part | None = None,
+    purpose: str = "statement",
+    spent: float = 1.0,
+    shown: int = SHOWN,
+) -> Statement:
+    """Is the probability of a violation at most epsilon, with confidence 1 - eta?
+
+    Args:
+        distribution: of the inputs; uniform on the property's regions without it.
+        sequential: stop as soon as one of the two answers is shown; else draw a fixed number and look once.
+        samples: that number, by default the least that can show p <= epsilon; or the most of a sequential
+            test.
+        alone: run every sample by itself, so that nothing is assumed about batches.
+        limits: seconds; a statement that is not finished is `undecided`, with bounds that hold all the same.
+        part: sample only there, uniformly; the property is proved on the rest.
+        purpose: statements of another purpose have other samples.
+        spent: the share of eta for this test.
+        shown: how many violations are kept, the worst ones.
+
+    Raises:
+        SamplingError: epsilon or eta outside (0, 1); the domain has no volume to compare; the distribution
+        leaves it; the
+            network's outputs are not numbers.
+        SoundnessError: batches and single runs differ by more than rounding.
+    """
+    started = time.perf_counter()
+    check_fits(prop, network)
+    check_level("eta", eta)
+    test = make_test(epsilon, spent * eta, sequential, samples)
+    sampled = prop if part is None else property_of_part(prop, part)
+    domain = domain_of(network, sampled)
+    chosen: Distribution = Uniform() if distribution is None else distribution
+    facts = chosen.facts(domain)
+    about = {
+        "network": network.sha256,
+        "property": property_sha256(prop),
+        "distribution": facts,
+        "seed": seed,
+    }
+    source = Source(domain, chosen, key_of(about | {"purpose": purpose}), block_size(network.input_size))
+    trial = Source(domain, chosen, key_of(about | {"purpose": "trial"}), source.size).block(0)
+    evaluator = Evaluator(network, domain, trial, alone=alone, device=device)
+    end = math.inf if limits is None or limits.seconds is None else started + limits.seconds
+    tally = Tally(shown)
+
+    def say(message: str) -> None:
+        if on_event is not None:
+            numbers = {"samples": float(tally.n), "violations": float(tally.k)}
+            on_event(Event("sample", message, time.perf_counter() - started, numbers))
+
+    decided = count(test, source, evaluator, tally, lambda: time.perf_counter() > end, say)
+    lower, upper = bounds_of(test, tally.n, tally.k)
+    status = status_of(test, tally, decided)
+    if status is SampleStatus.ACCEPTED:
+        upper = min(upper, test.epsilon)
+    late = not decided and tally.n < test.samples
+    return Statement(
+        status=status,
+        samples=tally.n,
+        violations=tally.k,
+        epsilon=test.epsilon,
+        eta=float(eta),
+        lower=lower,
+        upper=upper,
+        test=test.name,
+        limit=test.samples,
+        distribution=facts,
+        seed=int(seed),
+        network_sha256=network.sha256,
+        property_sha256=property_sha256(prop),
+        names=(network.name, prop.name),
+        evaluation=evaluator.name,
+        alone=tally.alone,
+        counterexamples=tuple(tally.worst),
+        part=part,
+        spent=spent,
+        seconds=time.perf_counter() - started,
+        notes=("The time was up before the test ended.",) if late else (),
+    )
+
+
+def make_test(epsilon: float, eta: float, sequential: bool, samples: int | None) -> Fixed | Sequential:
+    """The test, with its number of samples."""
+    eps, level = check_level("epsilon", epsilon), check_level("eta", eta)
+    if samples is not None and (isinstance(samples, bool) or not isinstance(samples, int) or samples < 1):
+        raise SamplingError(f"samples: expected a whole number from 1, got {samples!r}")
+    if sequential:
+        return Sequential(eps, level, samples or math.ceil(PATIENCE * -math.log(level) / eps))
+    return Fixed(eps, level, samples or zero_failure_size(eps, level))
+
+
+def count(
+    test: Fixed | Sequential,
+    source: Source,
+    evaluator: Evaluator,
+    tally: Tally,
+    late: Callable[[], bool],
+    say: Callable[[str], None],
+) -> bool:
+    """Draw block after block; whether the test came to its end."""
+    number = 0
+    while tally.n < test.samples:
+        if late():
+            return False
+        draw = source.block(number)[: test.samples - tally.n]
+        judged = evaluator.judge(draw)
+        stop = None if isinstance(test, Fixed) else _stop(test, tally, judged.violated)
+        tally.add(draw, judged, len(draw) if stop is None else stop)
+        say(f"{tally.k} of {tally.n} samples violate")
+        if stop is not None:
+            return True
+        number += 1
+    return isinstance(test, Fixed)
+
+
+def _stop(test: Sequential, tally: Tally, violated: NDArray[np.bool_]) -> int | None:
+    """After how many samples of a block the test is decided."""
+    places = looks(len(violated), tally.n)
+    n, k = tally.n + places + 1, tally.k + np.cumsum(violated)[places]
+    found = test.first(n, k)
+    return None if found is None else int(places[found]) + 1
+
+
+def bounds_of(test: Fixed | Sequential, n: int, k: int) -> tuple[float, float]:
+    """The bounds that hold: a fixed test that was not finished has those that hold at all times."""
+    if isinstance(test, Fixed) and n < test.samples:
+        test = Sequential(test.epsilon, test.eta, test.samples)
+    return test.bounds(n, k)
+
+
+def status_of(test: Fixed | Sequential, tally: Tally, decided: bool) -> SampleStatus:
+    """The answer that the counts allow."""
+    if not decided:
+        return SampleStatus.UNDECIDED
+    lower, upper = test.bounds(tally.n, tally.k)
+    if isinstance(test, Sequential):
+        return SampleStatus.ACCEPTED if test.accepts(tally.n, tally.k) else SampleStatus.REJECTED
+    if upper <= test.epsilon:
+        return SampleStatus.ACCEPTED
+    return SampleStatus.REJECTED if lower > test.epsilon else SampleStatus.UNDECIDED
+
+
+def drawn(source: Source, count: int) -> Array:
+    """The first samples, [count, n]."""
+    parts = [source.block(number).points for number in range(-(-count // source.size))]
+    return np.concatenate(parts)[:count]
+
+
+__all__ = ["Facts", "Source", "drawn", "make_test", "sample_property"]

@@ -1,0 +1,116 @@
+"""Repairs by samples: statements from samples that no repair saw, and proofs where there is time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import repairsolver as rs
+from repairsolver.cli.main import app
+from repairsolver.errors import EditError, SamplingError
+from repairsolver.repairing import guarantee as guarantees
+from repairsolver.repairing.delta.sampled import Level
+from repairsolver.report.sentences import explain_repair
+
+DEMO = Path(rs.__file__).parent / "demo"
+NET, PROP = DEMO / "controller.onnx", DEMO / "head_on.vnnlib"
+WISHES = {"decision": "min", "norm": "l1", "epsilon": 1e-3, "eta": 1e-3}
+
+
+def test_by_samples(tmp_path):
+    fix = rs.repair(NET, PROP, guarantee="pac", limits=rs.Limits(seconds=30), **WISHES)
+    assert fix.status == "repaired-pac"
+    assert not fix.proved
+    assert fix.network is not None
+    assert fix.statement is not None
+    assert fix.statement.accepted
+    assert fix.statement.network_sha256 == fix.network.sha256
+    assert fix.statement.spent <= 0.5
+    assert fix.fidelity.agreement.value > 0.98
+    assert 0 < fix.lower_bound <= fix.cost
+    assert "by samples: P(violation) <= 0.001" in repr(fix)
+    # anew, with other samples
+    again = rs.sample(fix.network, PROP, epsilon=1e-3, eta=1e-3, seed=99)
+    assert again.accepted
+    fix.statement.save(tmp_path / "s.json")
+    assert rs.check(tmp_path / "s.json", network=fix.network, property=PROP).valid
+    assert not rs.check(tmp_path / "s.json", network=NET, property=PROP).valid
+
+
+def test_auto_proves_what_it_can_in_time():
+    fix = rs.repair(NET, PROP, guarantee="auto", limits=rs.Limits(seconds=60), **WISHES)
+    assert fix.status == "repaired"
+    assert fix.proved
+    assert fix.statement is None
+
+
+@pytest.fixture(scope="module")
+def exact():
+    net = rs.load_network(NET)
+    prop = rs.load_property(PROP, network=net)
+    return net, prop, rs.repair(net, prop, limits=rs.Limits(seconds=60), decision="min")
+
+
+def unproved(exact, monkeypatch, share):
+    """The exact repair ends without a proof, and later proofs leave this share of the box open."""
+    net, prop, fix = exact
+    region = prop.regions[0]
+    top = region.lower + np.array([share, 1, 1, 1]) * (region.upper - region.lower)
+    rest = rs.OpenBoxes(region.lower[None], top[None], np.zeros(1, dtype=np.int64), np.array([-0.1]))
+    verdict = rs.Verdict(rs.VerifyStatus.TIMEOUT, proved_volume=1 - share, open_boxes=rest)
+    late = replace(fix, status=rs.RepairStatus.TIMEOUT, verdict=verdict)
+    monkeypatch.setattr(guarantees, "repair_property", lambda *_, **__: late)
+    monkeypatch.setattr(guarantees, "verify_property", lambda *_, **__: verdict)
+    return net, prop, fix
+
+
+def test_auto_samples_what_is_left(exact, monkeypatch):
+    net, prop, fix = unproved(exact, monkeypatch, 0.25)
+    found = rs.repair(net, prop, guarantee="auto", limits=rs.Limits(seconds=20), **WISHES)
+    assert found.status == "repaired-pac"
+    assert found.network.sha256 == fix.network.sha256
+    assert found.statement.part.share == pytest.approx(0.25)
+    assert found.statement.overall == found.statement.upper * found.statement.part.share
+    text = explain_repair(found)
+    assert "on 75.0000% of the volume; sampled on the other 25.0000% (1 open box)" in text
+    assert text.startswith("Not proved, but shown by samples")
+
+
+def test_auto_goes_on_where_samples_reject(exact, monkeypatch):
+    """The candidate of the exact repair is the network itself: it is rejected, and repaired by samples."""
+    net, prop, fix = unproved(exact, monkeypatch, 1.0)
+    late = replace(fix, status=rs.RepairStatus.TIMEOUT, network=net)
+    monkeypatch.setattr(guarantees, "repair_property", lambda *_, **__: late)
+    found = rs.repair(net, prop, guarantee="auto", limits=rs.Limits(seconds=12), **WISHES)
+    assert found.status == "repaired-pac"
+    assert found.network.sha256 != net.sha256
+    assert found.statement.accepted
+    assert found.statement.spent <= 1 / 6  # at least one candidate was tested before
+
+
+def test_levels_of_all_candidates_sum_to_eta():
+    spent = [Level(0.1, 0.1, attempts).spent for attempts in range(10_000)]
+    assert 0.999 < sum(spent) <= 1
+
+
+def test_bad_wishes():
+    with pytest.raises(EditError, match="needs a limit of time"):
+        rs.repair(NET, PROP, guarantee="auto")
+    with pytest.raises(EditError, match="unknown guarantee 'sure'"):
+        rs.repair(NET, PROP, guarantee="sure")
+    with pytest.raises(SamplingError, match="eta: expected"):
+        rs.repair(NET, PROP, guarantee="pac", eta=0)
+
+
+def test_command_line(tmp_path):
+    out, proof = tmp_path / "fixed.onnx", tmp_path / "s.json"
+    arguments = [str(NET), str(PROP), "-o", str(out), "--guarantee", "pac", "--decision", "min", "--quiet"]
+    done = CliRunner().invoke(app, ["repair", *arguments, "--timeout", "30", "--certificate", str(proof)])
+    assert done.exit_code == 0, done.output
+    assert done.stdout.splitlines()[0] == "repaired-pac"
+    done = CliRunner().invoke(app, ["check", str(proof), "--network", str(out), "--property", str(PROP)])
+    assert done.stdout.splitlines()[0] == "valid"

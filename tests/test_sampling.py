@@ -1,0 +1,315 @@
+"""Statements by sampling: right against known probabilities, reproducible, checkable, and never about NaN."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper
+from onnx_models import model
+from sampled_networks import at_least, corner, sum_network, unit
+from typer.testing import CliRunner
+
+import repairsolver as rs
+from repairsolver.cli.main import app
+from repairsolver.errors import CertificateError, SamplingError, SoundnessError
+from repairsolver.network import load_network, replay
+from repairsolver.property import Property
+from repairsolver.sampling import evaluation
+from repairsolver.sampling.part import part_of
+from repairsolver.sampling.sampler import sample_property
+
+DEMO = Path(rs.__file__).parent / "demo"
+NET, PROP = DEMO / "controller.onnx", DEMO / "head_on.vnnlib"
+TWO, CORNER = sum_network(2), at_least(1.8, unit(2))
+P = corner(2, 0.2)  # 0.02
+
+
+@pytest.mark.parametrize("sequential", [True, False])
+@pytest.mark.parametrize(("epsilon", "status"), [(0.03, "accepted"), (0.01, "rejected")])
+def test_known_probability(sequential, epsilon, status):
+    found = rs.sample(TWO, CORNER, epsilon=epsilon, eta=1e-3, sequential=sequential, samples=20_000)
+    assert found.status == status
+    assert found.lower <= P <= found.upper
+    assert found.test == ("sequential" if sequential else "fixed")
+    assert sequential == (found.samples < 20_000)
+    for example in found.counterexamples:
+        output = replay(TWO, example.input[None])[0]
+        assert (output == example.output).all()
+        assert CORNER.violation(example.input[None], output[None])[0] == example.violation >= 0
+
+
+def test_near_epsilon_nothing_is_decided():
+    found = rs.sample(TWO, CORNER, epsilon=P, eta=1e-3, samples=5000)
+    assert (found.status, found.samples) == ("undecided", 5000)
+    assert found.lower <= P <= found.upper
+    with pytest.raises(CertificateError, match="undecided"):
+        found.save("nowhere")
+
+
+def test_time_is_limited():
+    found = rs.sample(TWO, CORNER, epsilon=1e-9, eta=1e-9, sequential=False, limits=rs.Limits(seconds=0.2))
+    assert found.status == "undecided"
+    assert "time was up" in " ".join(found.notes)
+    assert found.seconds < 2
+    assert found.lower <= P <= found.upper
+
+
+def test_same_seed_same_samples_another_network_others():
+    first, again, other = (rs.sample(TWO, CORNER, epsilon=0.03, eta=0.01, seed=s) for s in (3, 3, 4))
+    assert (first.samples, first.violations) == (again.samples, again.violations)
+    assert (first.samples, first.violations) != (other.samples, other.violations)
+    shifted = rs.sample(sum_network(2, batch="n"), CORNER, epsilon=0.03, eta=0.01, seed=3)
+    assert shifted.network_sha256 != first.network_sha256
+    assert not (shifted.counterexamples[0].input == first.counterexamples[0].input).all()
+
+
+@pytest.mark.parametrize("batch", [1, "n"])
+@pytest.mark.parametrize("element", [TensorProto.FLOAT, TensorProto.DOUBLE])
+def test_ways_of_evaluation_count_alike(batch, element):
+    net = sum_network(2, batch=batch, element=element)
+    wishes = {"epsilon": 0.03, "eta": 0.01, "sequential": False, "samples": 3000}
+    batches, alone = (rs.sample(net, CORNER, **wishes, alone=alone) for alone in (False, True))
+    assert batches.violations == alone.violations > 0
+    assert batches.alone < 100 < alone.alone == 3000
+    assert "in batches" in batches.evaluation
+    assert "every sample by itself" in alone.evaluation
+
+
+def test_a_file_that_takes_no_batches_is_computed_by_torch():
+    """Its Reshape fixes the batch axis: batches come from the forward pass, ties from the file."""
+    nodes = [helper.make_node("Reshape", ["x", "s"], ["r"]), helper.make_node("MatMul", ["r", "W"], ["y"])]
+    constants = {"s": np.array([1, 2]), "W": np.ones((2, 1), np.float32)}
+    net = load_network(model(nodes, (1, 2, 1), constants).SerializeToString())
+    found = rs.sample(net, CORNER, epsilon=0.03, eta=0.01)
+    assert found.status == "accepted"
+    assert found.evaluation.startswith("torch's float32 on cpu in batches")
+
+
+def test_ties_are_decided_by_the_file():
+    """Every sample lies exactly on the threshold, which counts as a violation."""
+    prop = at_least(1.0, ([0.25, 0.75], [0.25, 0.75]))
+    found = rs.sample(TWO, prop, epsilon=0.5, eta=0.01)
+    assert found.status == "rejected"
+    assert found.violations == found.samples
+
+
+def test_batches_that_differ_are_an_alarm(monkeypatch):
+    real = evaluation._symbolic
+
+    def off(network, points, reference):
+        run = real(network, points, reference)
+        calls = []
+
+        def wrong(block):
+            calls.append(len(block))
+            return run(block) + (1e-3 if len(calls) > 1 else 0)
+
+        return wrong
+
+    monkeypatch.setattr(evaluation, "_symbolic", off)
+    with pytest.raises(SoundnessError, match=r"in a batch and by itself differ by 0.001"):
+        rs.sample(TWO, CORNER, epsilon=0.03, eta=0.01)
+
+
+def test_nan_outputs_end_the_sampling():
+    """Infinity times 0 is NaN: for most inputs, in batches and alone."""
+    nodes = [helper.make_node("Mul", ["x", "big"], ["a"]), helper.make_node("Mul", ["a", "zero"], ["b"]),
+             helper.make_node("ReduceSum", ["b", "axes"], ["y"], keepdims=0)]  # fmt: skip
+    constants = {
+        "big": np.array([3e38], np.float32),
+        "zero": np.array([0.0], np.float32),
+    }
+    constants["axes"] = np.array([1])
+    net = load_network(model(nodes, (1, 2), constants).SerializeToString())
+    prop = Property(at_least(1.0, ([0.0, 0.0], [10.0, 10.0])).regions, 2, 1)
+    with pytest.raises(SamplingError, match=r"its outputs are .*nan.* no statement is made"):
+        rs.sample(net, prop, epsilon=0.1, eta=0.1)
+
+
+def test_overlapping_regions_count_all_that_is_unsafe():
+    """Uniform on two boxes with different thresholds: a point of both violates if either says so."""
+    low = at_least(0.5, ([0.0], [1.0])).regions[0]
+    high = at_least(0.9, ([0.5], [1.5])).regions[0]
+    found = sample_property(
+        sum_network(1), Property((low, high), 1, 1), epsilon=0.1, eta=1e-3, sequential=False, samples=20_000
+    )
+    # first box: x >= 0.5; second box: x in [0.5, 1] by the first, [0.9, 1.5] by the second: all of it
+    assert found.lower <= 0.75 <= found.upper
+
+
+def test_nothing_to_sample():
+    with pytest.raises(SamplingError, match="it has no region in which anything is unsafe"):
+        rs.sample(TWO, Property((), 2, 1), epsilon=0.1, eta=0.1)
+
+
+@pytest.mark.parametrize("distribution", ["uniform", "truncated-normal"])
+@pytest.mark.parametrize("sequential", [True, False])
+def test_certificates_are_checked(tmp_path, distribution, sequential):
+    wishes = {"epsilon": 0.5, "eta": 0.01, "distribution": distribution, "sequential": sequential, "seed": 2}
+    found = rs.sample(NET, PROP, **wishes, samples=500)
+    found.save(tmp_path / "s.json")
+    answer = rs.check(tmp_path / "s.json", network=NET, property=PROP)
+    assert answer.valid, answer.reason
+    assert found.claim in answer.reason
+
+
+def test_points_are_needed_to_check_points(tmp_path):
+    given = rs.PointSet(np.random.default_rng(0).random((50, 2)))
+    found = rs.sample(TWO, CORNER, epsilon=0.2, eta=0.01, distribution=rs.Points(given, noise=0.05))
+    found.save(tmp_path / "s.json")
+    answer = rs.check(tmp_path / "s.json", network=TWO, property=CORNER)
+    assert "give that file" in answer.reason
+    assert rs.check(
+        tmp_path / "s.json", network=TWO, property=CORNER, points=replace(given, name="moved")
+    ).valid
+    others = rs.PointSet(given.inputs[::-1])
+    answer = rs.check(tmp_path / "s.json", network=TWO, property=CORNER, points=others)
+    assert not answer.valid
+
+
+def test_functions_have_no_certificate(tmp_path):
+    def halves(count, seed):
+        return np.random.default_rng(seed).random((count, 2)) / 2
+
+    found = rs.sample(TWO, CORNER, epsilon=0.2, eta=0.01, distribution=halves)
+    assert "the user's sampler halves" in found.sentences()[1]
+    with pytest.raises(CertificateError, match="could not draw the samples again"):
+        found.save(tmp_path / "s.json")
+
+
+def tampered(path, change):
+    record = json.loads(path.read_text())
+    change(record)
+    path.write_text(json.dumps(record))
+
+
+@pytest.mark.parametrize(
+    ("entry", "value", "reason"),
+    [
+        ("violations", 0, "states violations 0"),
+        ("samples", 900, "it states|states"),
+        ("upper", 0.001, "upper bound"),
+        ("lower", 0.5, "lower bound"),
+        ("status", "rejected", "states status"),
+        ("epsilon", 1e-6, "states"),
+        ("eta", 1e-9, "states"),
+        ("eta", 2.0, "eta: expected"),
+        ("seed", 77, "states"),
+        ("claim", "P(violation) = 0", "states claim"),
+        ("test", "hope", "its test is"),
+        ("purpose", "another", "states"),
+        ("limit", 1, "more samples than its test may draw"),
+        ("network", {"name": "x", "sha256": "0" * 64}, "about another network"),
+        ("property", {"name": "x", "sha256": "0" * 64}, "about another property"),
+        ("distribution", {"name": "sampler"}, "cannot be drawn"),
+        ("distribution", {"name": "truncated-normal", "scale": 0.25, "weights": None, "text": ""},
+        "states|names"), ("samples", 10.5, "wrong type"),
+        ("samples", True, "wrong type"),
+        ("format", "x", "expected format|not a certificate"),
+        ("schema", 2, "expected format"),
+        ("part", {"boxes": 1}, "damaged"),
+    ],
+)  # fmt: skip
+def test_changed_certificates_are_invalid(tmp_path, entry, value, reason):
+    path = tmp_path / "s.json"
+    rs.sample(TWO, CORNER, epsilon=0.03, eta=0.01).save(path)
+    tampered(path, lambda record: record.__setitem__(entry, value))
+    answer = rs.check(path, network=TWO, property=CORNER)
+    assert not answer.valid
+    import re
+
+    assert re.search(reason, answer.reason, re.IGNORECASE), answer.reason
+
+
+def test_damaged_files(tmp_path):
+    path = tmp_path / "s.json"
+    rs.sample(TWO, CORNER, epsilon=0.03, eta=0.01).save(path)
+    text = path.read_text()
+    path.write_text(text[:-40])
+    assert "not a statement" in rs.check(path, network=TWO, property=CORNER).reason
+    tampered_text = json.loads(text) | {"more": 1}
+    path.write_text(json.dumps(tampered_text, indent=1))
+    assert "exactly the entries" in rs.check(path, network=TWO, property=CORNER).reason
+
+
+def open_boxes(*boxes):
+    low, high = (np.array([box[side] for box in boxes], dtype=float) for side in (0, 1))
+    return rs.OpenBoxes(low, high, np.zeros(len(boxes), dtype=np.int64), np.full(len(boxes), -1.0))
+
+
+def test_a_part_is_sampled_and_the_rest_is_proved(tmp_path):
+    """The corner lies in the open box [0.75, 1]^2, 1/16 of the square: P = 0.02 = 0.32 / 16."""
+    part = part_of(CORNER, open_boxes(([0.75, 0.75], [1.0, 1.0])))
+    assert part.share == pytest.approx(1 / 16)
+    found = sample_property(TWO, CORNER, epsilon=0.4, eta=1e-3, part=part)
+    assert found.status == "accepted"
+    assert found.lower <= 0.32 <= found.upper
+    assert found.overall == found.upper / 16
+    assert "open box" in found.sentences()[1]
+    found.save(tmp_path / "s.json")
+    assert rs.check(tmp_path / "s.json", network=TWO, property=CORNER).valid
+    tampered(tmp_path / "s.json", lambda record: record["part"].__setitem__("share", 0.01))
+    assert "share" in rs.check(tmp_path / "s.json", network=TWO, property=CORNER).reason
+
+
+def test_boxes_of_a_part_stay_in_their_regions(tmp_path):
+    part = part_of(CORNER, open_boxes(([0.75, 0.75], [1.0, 2.0])))
+    found = sample_property(TWO, CORNER, epsilon=0.9, eta=1e-3, part=part)
+    found.save(tmp_path / "s.json")
+    answer = rs.check(tmp_path / "s.json", network=TWO, property=CORNER)
+    assert "does not lie in the property's regions" in answer.reason
+
+
+def test_statements_speak_for_themselves():
+    found = rs.sample(TWO, CORNER, epsilon=0.03, eta=0.01)
+    assert repr(found).startswith("<Statement accepted: P(violation) <= 0.03 with confidence 0.99; ")
+    assert found.samples_per_minute > 0
+    assert found.estimate == found.violations / found.samples
+    with pytest.raises(TypeError, match="no truth value"):
+        bool(found)
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(app, [str(a) for a in arguments], catch_exceptions=False)
+
+
+def test_command_line(tmp_path):
+    path = tmp_path / "s.json"
+    done = invoke("sample", NET, PROP, "--epsilon", 0.5, "--eta", 0.01, "--quiet", "--certificate", path)
+    assert done.exit_code == 0
+    word, first, *_ = done.stdout.splitlines()
+    assert word == "accepted"
+    assert first.startswith("P(violation) <= 0.5 with confidence 0.99: ")
+    done = invoke("check", path, "--network", NET, "--property", PROP)
+    assert done.stdout.splitlines()[0] == "valid"
+
+
+def test_command_line_json_and_options(tmp_path):
+    points = tmp_path / "p.csv"
+    region = rs.load_property(PROP).regions[0]
+    points.write_text(",".join(map(str, (region.lower + region.upper) / 2)) + "\n")
+    options = ["--epsilon", 0.5, "--eta", 0.1, "--quiet", "--json", "--fixed", "--alone"]
+    done = invoke("sample", NET, PROP, *options, "--distribution", "points", "--points", points)
+    record = json.loads(done.stdout)
+    assert record["result"] in ("accepted", "rejected", "undecided")
+    assert record["test"] == "fixed"
+    assert record["distribution"]["name"] == "points"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--epsilon", "0", "--eta", "0.1"], "epsilon: expected a number strictly between 0 and 1, got 0.0"),
+        (["--epsilon", "0.1", "--eta", "1"], "eta: expected"),
+        (["--epsilon", "0.1", "--eta", "0.1", "--distribution", "points"], "go together"),
+        (["--epsilon", "0.1", "--eta", "0.1", "--noise", "1"], "--noise is of"),
+    ],
+)
+def test_command_line_errors(options, message):
+    done = invoke("sample", NET, PROP, *options)
+    assert done.exit_code == 1
+    assert message in done.stderr
