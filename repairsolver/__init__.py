@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from repairsolver.api import diagnose as diagnose
     from repairsolver.api import falsify as falsify
+    from repairsolver.api import localise as localise
     from repairsolver.api import repair as repair
     from repairsolver.api import repair_architecture as repair_architecture
     from repairsolver.api import verify as verify
@@ -36,6 +37,10 @@ if TYPE_CHECKING:
     from repairsolver.property import output_range as output_range
     from repairsolver.property import save_property as save_property
     from repairsolver.repairing.edit_file import apply_edit as apply_edit
+    from repairsolver.repairing.imitation.options import Imitation as Imitation
+    from repairsolver.repairing.imitation.options import Retraining as Retraining
+    from repairsolver.repairing.imitation.options import Tuning as Tuning
+    from repairsolver.repairing.imitation.responsibility import Localisation as Localisation
     from repairsolver.repairing.result import Delta as Delta
     from repairsolver.repairing.result import Repair as Repair
     from repairsolver.results import Certificate as Certificate
@@ -55,6 +60,7 @@ __version__ = "0.1.0"
 _HOME = {
     "diagnose": "repairsolver.api",
     "falsify": "repairsolver.api",
+    "localise": "repairsolver.api",
     "repair": "repairsolver.api",
     "repair_architecture": "repairsolver.api",
     "verify": "repairsolver.api",
@@ -81,6 +87,10 @@ _HOME = {
     "output_range": "repairsolver.property",
     "save_property": "repairsolver.property",
     "apply_edit": "repairsolver.repairing.edit_file",
+    "Imitation": "repairsolver.repairing.imitation.options",
+    "Retraining": "repairsolver.repairing.imitation.options",
+    "Tuning": "repairsolver.repairing.imitation.options",
+    "Localisation": "repairsolver.repairing.imitation.responsibility",
     "Delta": "repairsolver.repairing.result",
     "Repair": "repairsolver.repairing.result",
     "Certificate": "repairsolver.results",

@@ -14,6 +14,7 @@ from repairsolver.cli.architecture import architecture
 from repairsolver.cli.check import check
 from repairsolver.cli.demo import demo
 from repairsolver.cli.falsify import falsify
+from repairsolver.cli.localise import localise
 from repairsolver.cli.repair import repair
 from repairsolver.cli.running import INPUT_ERROR
 from repairsolver.cli.solvers import solvers
@@ -26,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (verify, falsify, repair, architecture, apply, check, solvers, demo):
+for command in (verify, falsify, localise, repair, architecture, apply, check, solvers, demo):
     app.command()(command)
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, cast
 
 import typer
 
+from repairsolver.cli import imitating
 from repairsolver.cli.choosing import chosen_entries, chosen_neurons
 from repairsolver.cli.options import CertificateFile, Debug, Json, Memory, Normalise, Quiet, Seed, Timeout
 from repairsolver.cli.running import INTERRUPTED, running
@@ -20,6 +21,7 @@ class Method(StrEnum):
     """How to repair."""
 
     DELTA = "delta"
+    IMITATION = "imitation"
 
 
 class Parameters(StrEnum):
@@ -70,10 +72,19 @@ def repair(
             "--out", "-o", metavar="OUT.onnx", help="The repaired network; its change goes beside it."
         ),
     ],
-    method: Annotated[Method, typer.Option(help="delta: change weights and biases.")] = Method.DELTA,
+    method: Annotated[
+        Method,
+        typer.Option(
+            help="*delta*: change weights and biases least; *imitation*: learn from inputs that behave well."
+        ),
+    ] = Method.DELTA,
     layers: Annotated[
-        str, typer.Option(help="Layers that may change: *last*, *all*, *auto*, or names with commas.")
-    ] = "last",
+        str | None,
+        typer.Option(
+            help="Layers that may change: *last* (default; *all* for imitation), *all*, *auto*, or names "
+            "with commas."
+        ),
+    ] = None,
     parameters: Annotated[
         Parameters, typer.Option(help="Which numbers of the layers may change.")
     ] = Parameters.BOTH,
@@ -114,6 +125,10 @@ def repair(
     decision: Annotated[
         Decision, typer.Option(help="Whether the largest or the smallest output is chosen.")
     ] = Decision.MAX,
+    variant: imitating.Variant = None,
+    optimiser: imitating.Optimiser = None,
+    domain: imitating.Domain = None,
+    prove: imitating.Prove = False,
     timeout: Timeout = None,
     memory: Memory = 4.0,
     seed: Seed = 0,
@@ -129,8 +144,9 @@ def repair(
 ) -> None:
     """Change a network as little as possible so that it has a property, proved.
 
-    Prints **repaired**, **infeasible**, **unknown** or **timeout**; only a proved repair is written. Ctrl-C
-    gives the best one proved so far, with exit code 130.
+    Prints **repaired**, **infeasible**, **unknown** or **timeout**; only a proved repair is written (of
+    method imitation also one that is only tested, and said to be so). Ctrl-C gives the best one proved so
+    far, with exit code 130.
     """
     interrupted = False
     with running(quiet=quiet, debug=debug) as on_event:
@@ -141,7 +157,7 @@ def repair(
         if certificate is not None:
             for path in proof_paths(certificate, len(property_)):
                 file_target(path)
-        files.check_output(out, network, *property_, *filter(None, (points, keep)), edit=edit)
+        files.check_output(out, network, *property_, *filter(None, (points, keep, domain)), edit=edit)
         net = rs.load_network(network, normalise=normalise)
         props = [rs.load_property(path, network=net) for path in property_]
         try:
@@ -162,6 +178,7 @@ def repair(
                 keep=keep,
                 keep_soft=keep_soft,
                 decision=decision.value,
+                imitation=imitating.imitated(method.value, variant, optimiser, domain, prove, net),
                 limits=rs.Limits(seconds=timeout, memory_gb=memory),
                 seed=seed,
                 on_event=on_event,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,6 +17,8 @@ from repairsolver.property.specification import Property
 from repairsolver.repairing.delta.addressing import Choice
 from repairsolver.repairing.delta.method import repair_delta
 from repairsolver.repairing.delta.objective import Aim, PerEntry
+from repairsolver.repairing.imitation.method import repair_imitation
+from repairsolver.repairing.imitation.options import Imitation
 from repairsolver.repairing.result import Repair
 from repairsolver.results import Limits, OnEvent
 
@@ -41,8 +44,11 @@ class Method(Protocol):
     ) -> Repair: ...
 
 
-METHODS: dict[str, Method] = {"delta": repair_delta}
+METHODS: dict[str, Method] = {"delta": repair_delta, "imitation": partial(repair_imitation, how=Imitation())}
 """Every repair method by name: a new one is one function and one line here."""
+
+DEFAULT_LAYERS = {"imitation": "all"}
+"""What may change where the caller names no layers; "last" for methods that are not listed."""
 
 DECISIONS = ("max", "min")
 
@@ -52,7 +58,7 @@ def repair_property(
     prop: Property,
     *,
     method: str = "delta",
-    layers: str | Sequence[str] = "last",
+    layers: str | Sequence[str] | None = None,
     parameters: str = "both",
     neurons: ArrayLike | None = None,
     mask: Mapping[str, Any] | None = None,
@@ -66,6 +72,7 @@ def repair_property(
     points: PointSet | None = None,
     keep: PointSet | None = None,
     decision: str = "max",
+    imitation: Imitation | None = None,
     limits: Limits = Limits(),  # noqa: B008 - frozen
     seed: int = 0,
     on_event: OnEvent | None = None,
@@ -77,7 +84,8 @@ def repair_property(
     every correct repair of the same numbers (that also treats the given points as asked).
 
     Args:
-        layers, parameters, neurons, mask: what may change, see `addressing.Choice`.
+        layers, parameters, neurons, mask: what may change, see `addressing.Choice`; layers None: the last
+            one, of imitation all.
         norm: l0, l1, l2, linf, relative-l1, relative-l2 or relative-linf.
         weights: of the entries in the norm; see `Aim`.
         max_change: the largest change of every entry; see `Aim`.
@@ -90,6 +98,7 @@ def repair_property(
             the property must not be violated.
         keep: inputs whose decision must stay as it is (or as labelled); without margin.
         decision: whether the largest or the smallest output is the decision.
+        imitation: the options of method "imitation", and of it alone.
         limits: seconds for everything. Without a limit of time one margin gets 20 s, the next twice as
             long until one is proved; three failures after that end the search for a smaller change.
 
@@ -108,10 +117,13 @@ def repair_property(
             raise EditError(f"unknown {what} {got!r}: choose one of {', '.join(known)}")
     if not 0 <= gap < 1:
         raise EditError(f"gap must lie in [0, 1), got {gap}")
-    return METHODS[method](
+    if imitation is not None and method != "imitation":
+        raise EditError(f"method {method!r} has no options of imitation: choose method='imitation'")
+    run = METHODS[method] if imitation is None else partial(repair_imitation, how=imitation)
+    return run(
         network,
         prop,
-        choice=Choice(layers, parameters, neurons, mask),
+        choice=Choice(layers or DEFAULT_LAYERS.get(method, "last"), parameters, neurons, mask),
         aim=aim,
         gap=gap,
         solver=solver,

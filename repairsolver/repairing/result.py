@@ -222,6 +222,7 @@ class Repair:
         message: one sentence for people.
         verdicts: with certificates asked for, of every property given, in order.
         minimal: whether cost and lower bound are as close as was asked for.
+        empirical: the method repairs from examples, so that its network is handed over proved or not.
         core: for `infeasible`, demands that contradict each other, none of them superfluous.
     """
 
@@ -242,6 +243,7 @@ class Repair:
     verdicts: tuple[Verdict, ...] = ()
     core: Core | None = None
     minimal: bool = False
+    empirical: bool = False
 
     @property
     def proved(self) -> bool:

@@ -97,8 +97,9 @@ def collect(
             to keep violates the property, or the network's outputs are not finite.
     """
     rng = np.random.default_rng([seed, 6])
+    regions = prop.regions if points is None or keep is None else ()
     sampled = np.concatenate(
-        [np.zeros((0, network.input_size)), *_samples(network, prop.regions, how.samples, rng)]
+        [np.zeros((0, network.input_size)), *_samples(network, regions, how.samples, rng)]
     )
     wrong = prop.violation(sampled, outputs_of(network, sampled, "samples of the property")) >= 0
     if points is None:
@@ -164,7 +165,9 @@ def fitting(network: Network, points: PointSet, purpose: str) -> Array:
     return np.asarray(points.inputs.astype(network.element).astype(np.float64))
 
 
-def _samples(network: Network, regions: tuple[Region, ...], count: int, rng: np.random.Generator) -> list[Array]:
+def _samples(
+    network: Network, regions: tuple[Region, ...], count: int, rng: np.random.Generator
+) -> list[Array]:
     """Uniform points of the regions, in equal shares."""
     share = max(1, count // max(1, len(regions)))
     return [
@@ -173,9 +176,7 @@ def _samples(network: Network, regions: tuple[Region, ...], count: int, rng: np.
     ]
 
 
-def _negatives(
-    network: Network, prop: Property, points: PointSet, decision: str
-) -> tuple[Array, Ids | None]:
+def _negatives(network: Network, prop: Property, points: PointSet, decision: str) -> tuple[Array, Ids | None]:
     inputs = fitting(network, points, "repair")
     given = Behaviours(prop, inputs, points.labels, inputs[:0], inputs[:0], decision)
     wrong = given.lack(outputs_of(network, inputs, f"{points.name}, points")) >= 0
@@ -212,8 +213,8 @@ def _domain(network: Network, prop: Property, how: Imitation, rng: np.random.Gen
         lower, upper = (np.asarray(corner, dtype=np.float64) for corner in how.domain)
         if lower.shape != size[1:] or upper.shape != size[1:] or not (lower <= upper).all():
             raise PointSetError(
-                f"the domain has corners of shapes {lower.shape} and {upper.shape}, expected {size[1:]} each, "
-                "lower <= upper"
+                f"the domain has corners of shapes {lower.shape} and {upper.shape}, expected {size[1:]} "
+                "each, lower <= upper"
             )
         return np.asarray(rng.uniform(lower, upper, size=size).astype(network.element), dtype=np.float64)
     if not prop.regions:

@@ -1,13 +1,15 @@
 r"""Neurons that are never active are given something to do: they tell negatives from the points to keep.
 
-A rectifier that is inactive at all points can take new weights, and pass on nothing, without any change there.
-Gradients do not reach it, so that retraining never finds this room. Here one idle neuron in each of the last
-hidden layers becomes a *detour*: the first takes \([w^\top h + c]_+\) of the values h before its layer, the
-others hand it on, and the last layer adds \(v [w^\top h + c]_+\) to the outputs. v is the mean difference
-between the behaviours to imitate and the behaviours of the negatives. With need \(t_i\) the least multiple
-of v after which negative i is right, and \(s_j\) the largest one with which the decision at j stays,
+A rectifier that is inactive at all points can take new weights, and pass on nothing, without any change
+there. Gradients do not reach it, so that retraining never finds this room. Here one idle neuron in each of
+the last hidden layers becomes a *detour*: the first takes \([w^\top h + c]_+\) of the values h before its
+layer, the others hand it on, and the last layer adds \(v [w^\top h + c]_+\) to the outputs. v is the mean
+difference between the behaviours to imitate and the behaviours of the negatives. With need \(t_i\) the
+least multiple of v after which negative i is right, and \(s_j\) the largest one with which the decision at
+j stays,
 
-$$ \min_{w, c}\; \frac1k \sum_i [t_i (1 + \mu) - z_i]_+^2 + \frac1p \sum_j [z_j - (s_j - \sigma)]_+^2,
+$$ \min_{w, c}\; \frac1k \sum_i [t_i (1 + \mu) + 0.1 - z_i]_+^2
+   + \frac1p \sum_j [z_j - (1 - \sigma) s_j + \sigma]_+^2,
    \qquad z = w^\top h + c, $$
 
 which is convex. Points that no multiple can harm take no part.
@@ -43,7 +45,7 @@ USELESS = 0.5
 """Points misjudged, as a share, from which on a detour is left out."""
 
 SPARE, SPARE_TRIED = 1e-4, 5
-"""Decisions that may be lost where a neuron that is hardly ever active is taken for idle; and how many are tried."""
+"""Decisions that may be lost where a neuron that is hardly ever active counts as idle; how many are tried."""
 
 GOOD = 2e-4
 """Points misjudged, as a share, at which no later layer is tried."""
@@ -51,7 +53,7 @@ GOOD = 2e-4
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Hidden:
-    """A hidden layer of the network's tail: a dense layer whose rectifier feeds the next dense layer alone."""
+    """A hidden layer of the tail: a dense layer whose rectifier feeds the next dense layer alone."""
 
     dense: Node
     relu: Node
@@ -141,7 +143,7 @@ def _plain(network: Network, core: Network, node: Node) -> bool:
 def _idle(
     core: Network, behaviours: Behaviours, wrong: Array, kept: Array, hidden: Hidden, spare: bool
 ) -> Ids:
-    """The rectifiers that are active at no point; with `spare`, else the one missed least, if it hardly is."""
+    """The rectifiers active at no point; with `spare`, else the one missed least, if it hardly is."""
     never = np.flatnonzero(~((wrong > 0).any(axis=0) | (kept > 0).any(axis=0)))
     if len(never) or not spare:
         return never

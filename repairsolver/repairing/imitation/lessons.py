@@ -4,7 +4,8 @@ With outputs y, the behaviours y* to imitate, the scale \(\sigma\) of outputs, t
 violation g of every conjunction (or label), the loss of a batch is the mean of
 
 $$ \lVert (y - y^*) / \sigma \rVert^2 + [g(x, y) + \mu]_+ / \mu \;\text{ at negatives,} \qquad
-   \lVert (y - y^*) / \sigma \rVert^2 + \sum_j [\min(\mu, m_j) - m_j(y)]_+ / \mu \;\text{ at points to keep,} $$
+   \lVert (y - y^*) / \sigma \rVert^2 + \sum_j [\min(\mu, m_j) - m_j(y)]_+ / \mu
+   \;\text{ at points to keep,} $$
 
 with \(m_j\) the margin of the decision to output j, and \(\mu\) no larger than it was. Half of every batch
 are points that were judged wrong, or almost wrong, at the last look.

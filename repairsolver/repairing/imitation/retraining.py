@@ -12,7 +12,7 @@ import torch
 from repairsolver.network.forward import activations
 from repairsolver.network.graph import Network
 from repairsolver.repairing.delta.unknowns import Block
-from repairsolver.repairing.imitation.behaviour import Behaviours
+from repairsolver.repairing.imitation.behaviour import Behaviours, Ids
 from repairsolver.repairing.imitation.idle import woken
 from repairsolver.repairing.imitation.labels import relabelled
 from repairsolver.repairing.imitation.learner import Learner
@@ -90,24 +90,28 @@ def _trained(
     best, least = learner.snapshot(), np.inf
     most = how.retraining.steps
     total = max(len(study.inputs) - study.wrong, 1)
-    focus: tuple[np.ndarray, np.ndarray] = (np.zeros(0, dtype=np.int64),) * 2
+    focus: tuple[Ids, Ids] = (np.zeros(0, dtype=np.int64),) * 2
     for number in range(most + 1):
         over = number == most or time.monotonic() > until
         if number % LOOK == 0 or over:
-            *focus, wrong, lost = study.focus(learner.outputs(study.inputs))
+            first, second, wrong, lost = study.focus(learner.outputs(study.inputs))
+            focus = first, second
             score = WORSE * wrong / study.wrong + lost / total
             if score < least:
                 best, least = learner.snapshot(), score
             if over or (wrong == 0 and 1 - lost / total >= how.fidelity):
-                say(f"{number} steps: {wrong} of {study.wrong} negatives wrong, {lost} of {total} kept points lost")
+                say(
+                    f"{number} steps: {wrong} of {study.wrong} negatives wrong, {lost} of {total} kept "
+                    "points lost"
+                )
                 break
         for group, rate in zip(steps.param_groups, rates, strict=True):
             group["lr"] = rate * min(1.0, (number + 1) / LOOK) * (1 + math.cos(math.pi * number / most)) / 2
-        negatives, kept = study.batch(rng, tuple(focus))
+        negatives, kept = study.batch(rng, focus)
         index = torch.from_numpy(np.concatenate([negatives, kept]))
         loss = study.loss(learner.graph().forward(study.inputs[index]), negatives, kept)
         steps.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         steps.step()
     return learner.written(best)
 

@@ -18,7 +18,7 @@ from repairsolver.results import Array
 
 
 def with_layers(network: Network, layers: Mapping[str, tuple[Array, Array]]) -> Network:
-    """The network, read back from its changed file, with new weights and biases of dense and convolution layers.
+    """The network, read back from its changed file, with new weights and biases of some layers.
 
     Args:
         layers: weight and bias, as the operator has them, by the node's name.
@@ -36,8 +36,8 @@ def with_layers(network: Network, layers: Mapping[str, tuple[Array, Array]]) -> 
             source = getattr(node.operator, f"{role}_source")
             if source is None or used[source.tensor] != 1:
                 raise EditError(
-                    f"{network.name}: the {role} of layer {node.layer or node.name!r} cannot change: the file "
-                    f"{'holds none' if source is None else 'uses its tensor in several nodes'}"
+                    f"{network.name}: the {role} of layer {node.layer or node.name!r} cannot change: the "
+                    f"file {'holds none' if source is None else 'uses its tensor in several nodes'}"
                 )
             changes[source.tensor] = as_stored(array, source, tensors[source.tensor])
     return replace_parameters(network, changes) if changes else network
