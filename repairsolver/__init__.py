@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from repairsolver.api import diagnose as diagnose
     from repairsolver.api import falsify as falsify
+    from repairsolver.api import localise as localise
     from repairsolver.api import repair as repair
     from repairsolver.api import repair_architecture as repair_architecture
     from repairsolver.api import verify as verify
@@ -38,6 +39,10 @@ if TYPE_CHECKING:
     from repairsolver.property import save_property as save_property
     from repairsolver.repairing.edit_file import apply_edit as apply_edit
     from repairsolver.repairing.gate.edit import Gates as Gates
+    from repairsolver.repairing.imitation.options import Imitation as Imitation
+    from repairsolver.repairing.imitation.options import Retraining as Retraining
+    from repairsolver.repairing.imitation.options import Tuning as Tuning
+    from repairsolver.repairing.imitation.responsibility import Localisation as Localisation
     from repairsolver.repairing.result import Delta as Delta
     from repairsolver.repairing.result import Repair as Repair
     from repairsolver.results import Certificate as Certificate
@@ -72,6 +77,7 @@ _HOME = {
     "diagnose": "repairsolver.api",
     "estimate_rare_event": "repairsolver.statements",
     "falsify": "repairsolver.api",
+    "localise": "repairsolver.api",
     "repair": "repairsolver.api",
     "repair_architecture": "repairsolver.api",
     "sample": "repairsolver.statements",
@@ -100,6 +106,10 @@ _HOME = {
     "output_range": "repairsolver.property",
     "save_property": "repairsolver.property",
     "apply_edit": "repairsolver.repairing.edit_file",
+    "Imitation": "repairsolver.repairing.imitation.options",
+    "Retraining": "repairsolver.repairing.imitation.options",
+    "Tuning": "repairsolver.repairing.imitation.options",
+    "Localisation": "repairsolver.repairing.imitation.responsibility",
     "Delta": "repairsolver.repairing.result",
     "Gates": "repairsolver.repairing.gate.edit",
     "Repair": "repairsolver.repairing.result",

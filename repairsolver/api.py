@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from repairsolver.architecture.model import Model
     from repairsolver.architecture.repair import ArchitectureRepair
     from repairsolver.repairing.delta.objective import PerEntry
+    from repairsolver.repairing.imitation.options import Imitation
+    from repairsolver.repairing.imitation.responsibility import Localisation
     from repairsolver.repairing.result import Repair
     from repairsolver.verification.falsification import Falsification
 
@@ -149,8 +151,8 @@ def repair(
     network: Network | str | Path,
     property: Property | str | Path | Sequence[Property | str | Path],  # noqa: A002 - as in verify
     *,
-    method: Literal["delta", "gate"] = "delta",
-    layers: str | Sequence[str] = "last",
+    method: Literal["delta", "gate", "imitation"] = "delta",
+    layers: str | Sequence[str] | None = None,
     parameters: Literal["both", "weights", "biases"] = "both",
     neurons: ArrayLike | None = None,
     mask: Mapping[str, Any] | None = None,
@@ -167,6 +169,7 @@ def repair(
     place: Literal["auto", "inner", "output"] = "auto",
     max_gates: int | None = None,
     monitor: bool = False,
+    imitation: Imitation | None = None,
     limits: Limits | None = None,
     seed: int = 0,
     on_event: OnEvent | None = None,
@@ -184,11 +187,13 @@ def repair(
         network: a network or an ONNX or NNet file.
         property: a property or a VNN-LIB file; it describes the violation. Several in a list must all hold
             in the end.
-        method: how to repair; "delta" changes weights and biases; "gate" leaves them, and overrides the
-            network at run time, in boxes of inputs where it is wrong.
-        layers: the layers that may change: "last", "all", or names of layers (of the ONNX node, its output
-            or its weights), several as a list or with commas; "auto" tries every layer for a moment and
-            takes the one that changes other decisions least. Lower bounds are of a single layer.
+        method: how to repair; "delta" changes weights and biases as little as possible; "gate" leaves them,
+            and overrides the network at run time, in boxes of inputs where it is wrong; "imitation" teaches
+            inputs that violate the behaviour of inputs that do not, see `Imitation`.
+        layers: the layers that may change: "last" (the default; "all" for imitation), "all", or names of
+            layers (of the ONNX node, its output or its weights), several as a list or with commas; "auto"
+            tries every layer for a moment and takes the one that changes other decisions least. Lower
+            bounds are of a single layer.
         parameters: which of their numbers: "weights", "biases" or "both".
         neurons: of one layer only these output neurons (filters of a convolution): indices or a mask.
         mask: only these entries, by the name of the stored tensor: a boolean array, or index tuples.
@@ -210,6 +215,8 @@ def repair(
         place: what gates change: the scores ("output"), hidden neurons ("inner"), or whichever keeps more.
         max_gates: neurons that one gate may override.
         monitor: an output of the gated file that tells which gates are on.
+        imitation: the options of method "imitation": points (negatives) and keep (positives) are sampled
+            where they are not given, and the result is `repaired` only if it is proved, too.
         limits: what the call may spend. Without one of time, three failures after the first proof end it.
         seed: the same seed gives the same answer, time limits aside.
         on_event: called with progress reports.
@@ -229,6 +236,7 @@ def repair(
     net = _network(network)
     props = _properties(property, net)
     from repairsolver.repairing.guarantee import repair_with_guarantee
+    from repairsolver.repairing.gate.wishes import Gating
     from repairsolver.repairing.several import united
 
     fix = repair_with_guarantee(
@@ -252,14 +260,59 @@ def repair(
         keep=_points(keep, net),
         keep_soft=keep_soft,
         decision=decision,
-        place=place,
-        max_gates=max_gates,
-        monitor=monitor,
+        gating=Gating(place, max_gates, monitor),
+        imitation=imitation,
         limits=limits or Limits(),
         seed=seed,
         on_event=on_event,
     )
     return _certified(fix, props, limits, on_event) if certificate else fix
+
+
+def localise(
+    network: Network | str | Path,
+    property: Property | str | Path,  # noqa: A002 - as in verify
+    *,
+    measure: Literal["difference", "normalised", "gradient", "bounds"] = "normalised",
+    negatives: PointSet | str | Path | None = None,
+    positives: PointSet | str | Path | None = None,
+    decision: Literal["max", "min"] = "max",
+    samples: int = 10_000,
+    seed: int = 0,
+) -> Localisation:
+    """Rank layers and neurons by how responsible they are for violations.
+
+    Args:
+        network: a network or an ONNX or NNet file.
+        property: a property or a VNN-LIB file; it describes the violation.
+        measure: what counts: the "difference" of mean behaviour between positives and negatives (as
+            published by BIRDNN), the same "normalised" by its spread, the "gradient" of the violation times
+            the difference, or how far "bounds" let a neuron move the violation.
+        negatives: inputs that violate the property (or whose decision is not their label).
+        positives: inputs that behave well. Both are sampled from the regions where they are not given.
+        decision: whether the largest or the smallest output is the chosen one; for labels.
+        samples: how many inputs of the regions are drawn.
+        seed: the same seed gives the same answer.
+
+    Raises:
+        NetworkError, PropertyError, PointSetError: a file is malformed, or things do not fit; or no negatives
+            were found: give some, or search with `falsify`.
+    """
+    _check_options(seed, None)
+    net = _network(network)
+    prop = _property(property, net)
+    from repairsolver.repairing.imitation.localising import localise_neurons
+    from repairsolver.repairing.imitation.options import Imitation
+
+    return localise_neurons(
+        net,
+        prop,
+        measure,
+        (_points(negatives, net), _points(positives, net)),
+        Imitation(samples=samples),
+        decision=decision,
+        seed=seed,
+    )
 
 
 def diagnose(

@@ -15,6 +15,7 @@ from repairsolver.cli.check import check
 from repairsolver.cli.demo import demo
 from repairsolver.cli.falsify import falsify
 from repairsolver.cli.gates import gates
+from repairsolver.cli.localise import localise
 from repairsolver.cli.repair import repair
 from repairsolver.cli.running import INPUT_ERROR
 from repairsolver.cli.sample import sample
@@ -29,7 +30,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (
-    verify, falsify, repair, gates, sample, architecture, apply, check, solvers, demo
+    verify, falsify, localise, repair, gates, sample, architecture, apply, check, solvers, demo
 ):
     app.command()(command)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from repairsolver.cli import imitating
 from repairsolver.cli.choosing import chosen_entries, chosen_neurons
 from repairsolver.cli.options import CertificateFile, Debug, Json, Memory, Normalise, Quiet, Seed, Timeout
 from repairsolver.cli.running import INTERRUPTED, running
@@ -32,6 +33,7 @@ class Place(StrEnum):
     AUTO = "auto"
     INNER = "inner"
     OUTPUT = "output"
+    IMITATION = "imitation"
 
 
 class Parameters(StrEnum):
@@ -93,12 +95,17 @@ def repair(
     method: Annotated[
         Method,
         typer.Option(
-            help="*delta*: change weights and biases. *gate*: override at run time, where it is wrong."
+            help="*delta*: change weights and biases least; *gate*: override at run time, where it is wrong; "
+            "*imitation*: learn from inputs that behave well."
         ),
     ] = Method.DELTA,
     layers: Annotated[
-        str, typer.Option(help="Layers that may change: *last*, *all*, *auto*, or names with commas.")
-    ] = "last",
+        str | None,
+        typer.Option(
+            help="Layers that may change: *last* (default; *all* for imitation), *all*, *auto*, or names "
+            "with commas."
+        ),
+    ] = None,
     parameters: Annotated[
         Parameters, typer.Option(help="Which numbers of the layers may change.")
     ] = Parameters.BOTH,
@@ -158,6 +165,10 @@ def repair(
         float, typer.Option(help="By samples: the probability of a violation allowed.")
     ] = 1e-3,
     eta: Annotated[float, typer.Option(help="By samples: the probability of a wrong answer.")] = 1e-3,
+    variant: imitating.Variant = None,
+    optimiser: imitating.Optimiser = None,
+    domain: imitating.Domain = None,
+    prove: imitating.Prove = False,
     timeout: Timeout = None,
     memory: Memory = 4.0,
     seed: Seed = 0,
@@ -173,9 +184,10 @@ def repair(
 ) -> None:
     """Change a network as little as possible so that it has a property, proved.
 
-    Prints **repaired**, **infeasible**, **unknown** or **timeout**; only a proved repair is written. With
-    *--guarantee pac* or *auto* it may print **repaired-pac** (written, too): what is not proved is shown by
-    samples. Ctrl-C gives the best one proved so far, with exit code 130.
+    Prints **repaired**, **infeasible**, **unknown** or **timeout**; only a proved repair is written (of
+    method imitation also one that is only tested, and said to be so). With *--guarantee pac* or *auto* it
+    may print **repaired-pac** (written, too): what is not proved is shown by samples. Ctrl-C gives the best
+    one proved so far, with exit code 130.
     """
     interrupted = False
     with running(quiet=quiet, debug=debug) as on_event:
@@ -186,7 +198,7 @@ def repair(
         if certificate is not None:
             for path in proof_paths(certificate, len(property_)):
                 file_target(path)
-        files.check_output(out, network, *property_, *filter(None, (points, keep)), edit=edit)
+        files.check_output(out, network, *property_, *filter(None, (points, keep, domain)), edit=edit)
         net = rs.load_network(network, normalise=normalise)
         props = [rs.load_property(path, network=net) for path in property_]
         try:
@@ -210,6 +222,7 @@ def repair(
                 place=place.value,
                 max_gates=max_gates,
                 monitor=monitor,
+                imitation=imitating.imitated(method.value, variant, optimiser, domain, prove, net),
                 limits=rs.Limits(seconds=timeout, memory_gb=memory),
                 seed=seed,
                 on_event=on_event,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,6 +20,8 @@ from repairsolver.repairing.delta.method import repair_delta
 from repairsolver.repairing.delta.objective import Aim, PerEntry
 from repairsolver.repairing.gate.method import repair_gate
 from repairsolver.repairing.gate.wishes import Gating
+from repairsolver.repairing.imitation.method import repair_imitation
+from repairsolver.repairing.imitation.options import Imitation
 from repairsolver.repairing.result import Repair
 from repairsolver.results import Limits, OnEvent
 
@@ -33,7 +36,6 @@ class Method(Protocol):
         *,
         choice: Choice,
         aim: Aim,
-        gating: Gating,
         gap: float,
         solver: str,
         points: PointSet | None,
@@ -45,8 +47,15 @@ class Method(Protocol):
     ) -> Repair: ...
 
 
-METHODS: dict[str, Method] = {"delta": repair_delta, "gate": repair_gate}
+METHODS: dict[str, Method] = {
+    "delta": repair_delta,
+    "gate": partial(repair_gate, gating=Gating()),
+    "imitation": partial(repair_imitation, how=Imitation()),
+}
 """Every repair method by name: a new one is one function and one line here."""
+
+DEFAULT_LAYERS = {"imitation": "all"}
+"""What may change where the caller names no layers; "last" for methods that are not listed."""
 
 DECISIONS = ("max", "min")
 
@@ -56,7 +65,7 @@ def repair_property(
     prop: Property,
     *,
     method: str = "delta",
-    layers: str | Sequence[str] = "last",
+    layers: str | Sequence[str] | None = None,
     parameters: str = "both",
     neurons: ArrayLike | None = None,
     mask: Mapping[str, Any] | None = None,
@@ -70,9 +79,8 @@ def repair_property(
     points: PointSet | None = None,
     keep: PointSet | None = None,
     decision: str = "max",
-    place: str = "auto",
-    max_gates: int | None = None,
-    monitor: bool = False,
+    gating: Gating = Gating(),  # noqa: B008 - frozen
+    imitation: Imitation | None = None,
     limits: Limits = Limits(),  # noqa: B008 - frozen
     seed: int = 0,
     on_event: OnEvent | None = None,
@@ -84,7 +92,8 @@ def repair_property(
     every correct repair of the same numbers (that also treats the given points as asked).
 
     Args:
-        layers, parameters, neurons, mask: what may change, see `addressing.Choice`.
+        layers, parameters, neurons, mask: what may change, see `addressing.Choice`; layers None: the last
+            one, of imitation all.
         norm: l0, l1, l2, linf, relative-l1, relative-l2 or relative-linf.
         weights: of the entries in the norm; see `Aim`.
         max_change: the largest change of every entry; see `Aim`.
@@ -97,7 +106,8 @@ def repair_property(
             the property must not be violated.
         keep: inputs whose decision must stay as it is (or as labelled); without margin.
         decision: whether the largest or the smallest output is the decision.
-        place, max_gates, monitor: of method "gate", see `gate.wishes.Gating`.
+        gating: the options of method "gate", and of it alone.
+        imitation: the options of method "imitation", and of it alone.
         limits: seconds for everything. Without a limit of time one margin gets 20 s, the next twice as
             long until one is proved; three failures after that end the search for a smaller change.
 
@@ -114,7 +124,6 @@ def repair_property(
     for what, got, known in choices:
         if got not in known:
             raise EditError(f"unknown {what} {got!r}: choose one of {', '.join(known)}")
-    gating = Gating(place, max_gates, monitor)
     if method == "delta" and gates_of(network):
         raise EditError(
             f"{network.name}: it has gates, and method 'delta' changes weights of networks without: use "
@@ -122,12 +131,12 @@ def repair_property(
         )
     if not 0 <= gap < 1:
         raise EditError(f"gap must lie in [0, 1), got {gap}")
-    return METHODS[method](
+    run = _chosen(method, gating, imitation)
+    return run(
         network,
         prop,
-        choice=Choice(layers, parameters, neurons, mask),
+        choice=Choice(layers or DEFAULT_LAYERS.get(method, "last"), parameters, neurons, mask),
         aim=aim,
-        gating=gating,
         gap=gap,
         solver=solver,
         points=points,
@@ -137,3 +146,14 @@ def repair_property(
         seed=seed,
         on_event=on_event,
     )
+
+
+def _chosen(method: str, gating: Gating, imitation: Imitation | None) -> Method:
+    """The method with its own options; those of another one are an error."""
+    if imitation is not None and method != "imitation":
+        raise EditError(f"method {method!r} has no options of imitation: choose method='imitation'")
+    if gating != Gating() and method != "gate":
+        raise EditError(f"method {method!r} has no place, max_gates or monitor: choose method='gate'")
+    if method == "gate":
+        return partial(repair_gate, gating=gating)
+    return METHODS[method] if imitation is None else partial(repair_imitation, how=imitation)

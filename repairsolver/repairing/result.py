@@ -225,6 +225,7 @@ class Repair:
         verdicts: with certificates asked for, of every property given, in order.
         minimal: whether cost and lower bound are as close as was asked for.
         statement: what samples that no repair has seen show about `network`, where that was asked for.
+        empirical: the method repairs from examples, so that its network is handed over proved or not.
         core: for `infeasible`, demands that contradict each other, none of them superfluous.
     """
 
@@ -246,6 +247,7 @@ class Repair:
     core: Core | None = None
     minimal: bool = False
     statement: Statement | None = None
+    empirical: bool = False
 
     @property
     def proved(self) -> bool:

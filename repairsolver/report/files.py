@@ -57,12 +57,16 @@ def write_repair(fix: Repair, out: Path, edit: Path | None = None) -> tuple[Path
     """Write a repair that is proved, or shown by samples; the paths written: OUT.onnx and its change
     (OUT.delta.json), or none.
 
-    A candidate that is neither is not written, so that nobody takes it for a repair.
+    A candidate that is neither is not written, so that nobody takes it for a repair; except where the
+    method repairs from examples (`Repair.empirical`), and something changed.
 
     Raises:
         SoundnessError: the file read back is not the network that was proved.
     """
-    if fix.status not in (RepairStatus.REPAIRED, RepairStatus.PAC) or fix.network is None or fix.edit is None:
+    if fix.network is None or fix.edit is None:
+        return ()
+    shown = fix.status in (RepairStatus.REPAIRED, RepairStatus.PAC)
+    if not shown and not (fix.empirical and fix.edit.count):
         return ()
     out.parent.mkdir(parents=True, exist_ok=True)
     fix.save(out)

@@ -157,6 +157,10 @@ def _repair_lines(repair: Repair) -> Iterator[str]:
                 yield from repair.core.sentences()[1:]
         case RepairStatus.UNKNOWN | RepairStatus.TIMEOUT:
             yield f"No repair was proved: {repair.message} ({spent})."
+            if repair.empirical and repair.edit is not None and repair.edit.count:
+                yield f"Repaired from examples, NOT proved: {_change(repair)}."
+                if repair.verdict is not None and repair.verdict.counterexample is None:
+                    yield explain_verdict(repair.verdict)
         case _ as unreachable:
             assert_never(unreachable)
     if repair.fidelity is not None:

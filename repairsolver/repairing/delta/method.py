@@ -76,7 +76,6 @@ def repair_delta(
     limits: Limits,
     seed: int,
     on_event: OnEvent | None,
-    **_: object,
 ) -> Repair:
     """See `repairsolver.repairing.engine.repair_property`."""
     begin = partial(

@@ -1,0 +1,226 @@
+"""Negatives, positives and points of the domain: what is to change, and what is to stay.
+
+Negatives are inputs that violate the property (or whose decision is not their label), positives inputs that
+do not, points of the domain inputs of which only the decision counts. They come from files, or are drawn
+from the property's regions, where an attack adds counterexamples.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from repairsolver.errors import PointSetError
+from repairsolver.network.graph import Network
+from repairsolver.network.replay import replay
+from repairsolver.property import PointSet
+from repairsolver.property.points import check_range
+from repairsolver.property.specification import Property, Region
+from repairsolver.repairing.imitation.options import Imitation
+from repairsolver.results import Array
+from repairsolver.verification.attack import Effort, attack
+from repairsolver.verification.replay import into_box
+
+Ids = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+ATTACK = Effort(samples=2048, restarts=64, steps=40, keep=64)
+ATTACK_SECONDS = 2.0
+WIDEST = 32.0
+"""How many times as wide as a region the boxes around it are at most."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Behaviours:
+    """The points of a repair, in the network's element type.
+
+    Args:
+        negatives: [k, n].
+        labels: the decisions that negatives must get, [k]; None: they must satisfy the property.
+        positives, domain: [p, n] and [d, n].
+        decision: "max" or "min".
+    """
+
+    prop: Property
+    negatives: Array
+    labels: Ids | None
+    positives: Array
+    domain: Array
+    decision: str
+
+    @property
+    def kept(self) -> Array:
+        """Positives and points of the domain, [p + d, n]."""
+        return np.concatenate([self.positives, self.domain])
+
+    def decided(self, outputs: Array) -> Ids:
+        """The decisions of outputs [b, m], [b]."""
+        return np.asarray(outputs.argmax(axis=1) if self.decision == "max" else outputs.argmin(axis=1))
+
+    def lack(self, outputs: Array) -> Array:
+        """By how much negatives with these outputs [k, m] miss what they must: right where below 0, [k]."""
+        if self.labels is None:
+            return self.prop.violation(self.negatives, outputs)
+        sign = 1.0 if self.decision == "max" else -1.0
+        own = np.take_along_axis(outputs, self.labels[:, None], axis=1)
+        others = sign * (outputs - own)
+        np.put_along_axis(others, self.labels[:, None], -np.inf, axis=1)
+        return np.asarray(others.max(axis=1))
+
+    def with_negatives(self, inputs: Array) -> Behaviours:
+        """With counterexamples [b, n] of the property in addition.
+
+        Raises:
+            PointSetError: the negatives have labels, which counterexamples lack.
+        """
+        if self.labels is not None:
+            raise PointSetError("labelled points and counterexamples of a property cannot be mixed")
+        return replace(self, negatives=np.concatenate([self.negatives, inputs]))
+
+
+def collect(
+    network: Network,
+    prop: Property,
+    points: PointSet | None,
+    keep: PointSet | None,
+    how: Imitation,
+    *,
+    decision: str,
+    seed: int,
+) -> Behaviours:
+    """The points of a repair; `negatives` may be empty only where none were given and none were found.
+
+    Raises:
+        PointSetError: points do not fit the network, none of them violates, there are no positives, a point
+            to keep violates the property, or the network's outputs are not finite.
+    """
+    rng = np.random.default_rng([seed, 6])
+    regions = prop.regions if points is None or keep is None else ()
+    sampled = np.concatenate(
+        [np.zeros((0, network.input_size)), *_samples(network, regions, how.samples, rng)]
+    )
+    wrong = prop.violation(sampled, outputs_of(network, sampled, "samples of the property")) >= 0
+    if points is None:
+        found = attack(network, prop, seed=seed, seconds=ATTACK_SECONDS, effort=ATTACK, worst=True)
+        hits = np.array([c.input for c in found]).reshape(-1, network.input_size)
+        negatives, labels = np.unique(np.concatenate([sampled[wrong], hits]), axis=0), None
+    else:
+        negatives, labels = _negatives(network, prop, points, decision)
+    positives = sampled[~wrong] if keep is None else _positives(network, prop, keep, decision)
+    if len(negatives) and not len(positives):
+        raise PointSetError(
+            f"there is no positive behaviour to imitate: all {len(sampled)} samples of the regions violate "
+            f"{prop.name}: give points that behave well (keep, --keep)"
+        )
+    domain = _domain(network, prop, how, rng)
+    outputs_of(network, domain, "points of the domain")
+    return Behaviours(prop, negatives, labels, positives, domain, decision)
+
+
+def unseen(network: Network, prop: Property, count: int, seed: int) -> PointSet | None:
+    """Fresh samples of the regions that violate the property, for a test alone; None if there are none."""
+    if not prop.regions:
+        return None
+    rng = np.random.default_rng([seed, 7])
+    fresh = np.concatenate(_samples(network, prop.regions, count, rng))
+    wrong = prop.violation(fresh, replay(network, fresh)) >= 0
+    return PointSet(fresh[wrong], name="fresh counterexamples") if wrong.any() else None
+
+
+def outputs_of(network: Network, inputs: Array, what: str) -> Array:
+    """What onnxruntime answers, [b, m].
+
+    Raises:
+        PointSetError: NaN or infinite outputs, listed by point.
+    """
+    outputs = replay(network, inputs)
+    bad = np.flatnonzero(~np.isfinite(outputs).all(axis=1))
+    if bad.size:
+        raise PointSetError(
+            f"{network.name}: outputs at {what} {bad[:20].tolist()} are NaN or infinite, so that they "
+            "can be compared with nothing: leave these points out, or mend the weights"
+        )
+    return outputs
+
+
+def fitting(network: Network, points: PointSet, purpose: str) -> Array:
+    """Points in the network's element type, [b, n].
+
+    Raises:
+        PointSetError: they have another number of entries, or labels that are no outputs.
+    """
+    if points.inputs.shape[1] != network.input_size:
+        raise PointSetError(
+            f"{points.name}: points to {purpose} have {points.inputs.shape[1]} entries, but {network.name} "
+            f"has {network.input_size} inputs"
+        )
+    if points.labels is not None and int(points.labels.max()) >= network.output_size:
+        raise PointSetError(
+            f"{points.name}: the largest label is {points.labels.max()}, but {network.name} has outputs 0 "
+            f"to {network.output_size - 1}"
+        )
+    check_range(points, network)
+    return np.asarray(points.inputs.astype(network.element).astype(np.float64))
+
+
+def _samples(
+    network: Network, regions: tuple[Region, ...], count: int, rng: np.random.Generator
+) -> list[Array]:
+    """Uniform points of the regions, in equal shares."""
+    share = max(1, count // max(1, len(regions)))
+    return [
+        into_box(rng.uniform(r.lower, r.upper, size=(share, r.lower.size)), r, network.element)
+        for r in regions
+    ]
+
+
+def _negatives(network: Network, prop: Property, points: PointSet, decision: str) -> tuple[Array, Ids | None]:
+    inputs = fitting(network, points, "repair")
+    given = Behaviours(prop, inputs, points.labels, inputs[:0], inputs[:0], decision)
+    wrong = given.lack(outputs_of(network, inputs, f"{points.name}, points")) >= 0
+    if not wrong.any():
+        what = f"violates {prop.name}" if points.labels is None else "has another decision than its label"
+        raise PointSetError(
+            f"{points.name}: none of {len(inputs)} points {what}, so that there is nothing to repair: leave "
+            "the points out, and the regions are sampled and attacked (or see `repairsolver falsify`)"
+        )
+    return inputs[wrong], None if points.labels is None else points.labels[wrong]
+
+
+def _positives(network: Network, prop: Property, keep: PointSet, decision: str) -> Array:
+    """Points to keep; of labelled ones those that the network decides rightly."""
+    inputs = fitting(network, keep, "keep")
+    outputs = outputs_of(network, inputs, f"{keep.name}, points")
+    wrong = np.flatnonzero(prop.violation(inputs, outputs) >= 0)
+    if wrong.size:
+        raise PointSetError(
+            f"{keep.name}: points {wrong[:20].tolist()} violate {prop.name} ({wrong.size} in all), so that "
+            "they are no behaviour to imitate: leave them out"
+        )
+    if keep.labels is None:
+        return inputs
+    choice = outputs.argmax(axis=1) if decision == "max" else outputs.argmin(axis=1)
+    return np.asarray(inputs[choice == keep.labels])
+
+
+def _domain(network: Network, prop: Property, how: Imitation, rng: np.random.Generator) -> Array:
+    if isinstance(how.domain, PointSet):
+        return fitting(network, how.domain, "keep in the domain")
+    size = (how.samples, network.input_size)
+    if how.domain is not None:
+        lower, upper = (np.asarray(corner, dtype=np.float64) for corner in how.domain)
+        if lower.shape != size[1:] or upper.shape != size[1:] or not (lower <= upper).all():
+            raise PointSetError(
+                f"the domain has corners of shapes {lower.shape} and {upper.shape}, expected {size[1:]} "
+                "each, lower <= upper"
+            )
+        return np.asarray(rng.uniform(lower, upper, size=size).astype(network.element), dtype=np.float64)
+    if not prop.regions:
+        return np.zeros((0, network.input_size))
+    which = rng.integers(len(prop.regions), size=how.samples)
+    lower, upper = (np.stack([getattr(r, c) for r in prop.regions])[which] for c in ("lower", "upper"))
+    width = np.exp(rng.uniform(0, np.log(WIDEST), size=(how.samples, 1)))
+    around = (lower + upper) / 2 + width * (upper - lower) * rng.uniform(-0.5, 0.5, size=size)
+    return np.asarray(around.astype(network.element), dtype=np.float64)

@@ -1,0 +1,234 @@
+r"""Neurons that are never active are given something to do: they tell negatives from the points to keep.
+
+A rectifier that is inactive at all points can take new weights, and pass on nothing, without any change
+there. Gradients do not reach it, so that retraining never finds this room. Here one idle neuron in each of
+the last hidden layers becomes a *detour*: the first takes \([w^\top h + c]_+\) of the values h before its
+layer, the others hand it on, and the last layer adds \(v [w^\top h + c]_+\) to the outputs. v is the mean
+difference between the behaviours to imitate and the behaviours of the negatives. With need \(t_i\) the
+least multiple of v after which negative i is right, and \(s_j\) the largest one with which the decision at
+j stays,
+
+$$ \min_{w, c}\; \frac1k \sum_i [t_i (1 + \mu) + 0.1 - z_i]_+^2
+   + \frac1p \sum_j [z_j - (1 - \sigma) s_j + \sigma]_+^2,
+   \qquad z = w^\top h + c, $$
+
+which is convex. Points that no multiple can harm take no part.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.optimize import minimize
+
+from repairsolver.network.forward import activations
+from repairsolver.network.graph import Network, Node
+from repairsolver.network.operators import Dense, Relu
+from repairsolver.repairing.imitation.behaviour import Behaviours, Ids
+from repairsolver.repairing.imitation.writing import with_layers, writable
+from repairsolver.results import Array
+
+MULTIPLES = np.array([0.0, 0.125, 0.25, 0.375, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0])
+"""Of v, which are tried for needs and tolerances."""
+
+MARGIN, ROOM = 0.3, 0.3
+"""Mu, and sigma as a share."""
+
+POINTS, STEPS = 2000, 120
+"""Points of either kind, and steps of L-BFGS, of one fit."""
+
+PADS = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8)
+"""How far negatives are lifted beyond their needs, in multiples of v, so that unseen ones are, too."""
+
+USELESS = 0.5
+"""Points misjudged, as a share, from which on a detour is left out."""
+
+SPARE, SPARE_TRIED = 1e-4, 5
+"""Decisions that may be lost where a neuron that is hardly ever active counts as idle; how many are tried."""
+
+GOOD = 2e-4
+"""Points misjudged, as a share, at which no later layer is tried."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Hidden:
+    """A hidden layer of the tail: a dense layer whose rectifier feeds the next dense layer alone."""
+
+    dense: Node
+    relu: Node
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Detour:
+    """A detector and where it goes.
+
+    Args:
+        start: the first of the tail's hidden layers that takes part.
+        neurons: the idle neuron of every layer from there on.
+        weight, bias: w and c.
+        output: v.
+        misjudged: negatives that stay wrong and kept points that are lost, as shares, added.
+    """
+
+    start: int
+    neurons: tuple[int, ...]
+    weight: Array
+    bias: float
+    output: Array
+    misjudged: float
+
+
+def woken(network: Network, core: Network, behaviours: Behaviours, targets: Array, seed: int) -> Network:
+    """The network with its best detour; the network itself where there is none, or where it only harms.
+
+    Args:
+        core: the network without a final softmax.
+        targets: behaviours to imitate, [k, m].
+    """
+    tail = hidden_tail(network, core)
+    if not tail:
+        return network
+    before = activations(core, behaviours.negatives)
+    kept = activations(core, behaviours.kept)
+    shift = (targets - before[core.output.name]).mean(axis=0)
+    need, tolerance = _needs(behaviours, before[core.output.name], kept[core.output.name], shift)
+    rng = np.random.default_rng([seed, 8])
+    best: Detour | None = None
+    for spare in (False, True):
+        idle = [_idle(core, behaviours, before[h.relu.name], kept[h.relu.name], h, spare) for h in tail]
+        for start, hidden in enumerate(tail):
+            if not all(len(neurons) for neurons in idle[start:]):
+                continue
+            source = hidden.dense.inputs[0]
+            fit = _fitted(before[source], need, kept[source], tolerance, rng)
+            found = Detour(start, tuple(int(n[0]) for n in idle[start:]), *fit[:2], shift, fit[2])
+            if best is None or found.misjudged < best.misjudged:
+                best = found
+            if best.misjudged <= GOOD:
+                return _written(network, core, tail, best)
+    return network if best is None or best.misjudged >= USELESS else _written(network, core, tail, best)
+
+
+def hidden_tail(network: Network, core: Network) -> list[Hidden]:
+    """The hidden layers before the last dense layer, first to last, as far as they form a chain."""
+    users: dict[str, list[Node]] = {}
+    for node in core.nodes:
+        for name in node.inputs:
+            users.setdefault(name, []).append(node)
+    found: list[Hidden] = []
+    last = core.output
+    if not _plain(network, core, last):
+        return []
+    while True:
+        relu = core.by_name.get(last.inputs[0])
+        if relu is None or not isinstance(relu.operator, Relu) or len(users[relu.name]) != 1:
+            return found[::-1]
+        dense = core.by_name.get(relu.inputs[0])
+        if dense is None or not _plain(network, core, dense) or len(users[dense.name]) != 1:
+            return found[::-1]
+        found.append(Hidden(dense, relu))
+        last = dense
+
+
+def _plain(network: Network, core: Network, node: Node) -> bool:
+    """Whether a layer is one matrix on its whole input, with weights and biases that can be written."""
+    if not isinstance(node.operator, Dense):
+        return False
+    source = core.by_name.get(node.inputs[0])
+    size = core.input_size if source is None else source.size
+    return node.operator.weight.shape == (node.size, size) and writable(network, node)
+
+
+def _idle(
+    core: Network, behaviours: Behaviours, wrong: Array, kept: Array, hidden: Hidden, spare: bool
+) -> Ids:
+    """The rectifiers active at no point; with `spare`, else the one missed least, if it hardly is."""
+    never = np.flatnonzero(~((wrong > 0).any(axis=0) | (kept > 0).any(axis=0)))
+    if len(never) or not spare:
+        return never
+    (user,) = (node for node in core.nodes if hidden.relu.name in node.inputs)
+    assert isinstance(user.operator, Dense)
+    weight = np.abs(user.operator.weight).sum(axis=0) * kept.mean(axis=0)
+    inputs = behaviours.kept[:: max(1, len(kept) // POINTS)]
+    decided = behaviours.decided(core(inputs))
+    for neuron in weight.argsort(kind="stable")[:SPARE_TRIED]:
+        silent = user.operator.weight.copy()
+        silent[:, neuron] = 0.0
+        nodes = tuple(
+            replace(n, operator=replace(user.operator, weight=silent)) if n is user else n for n in core.nodes
+        )
+        lost = (behaviours.decided(replace(core, nodes=nodes)(inputs)) != decided).mean()
+        if lost <= SPARE:
+            return np.array([neuron])
+    return never
+
+
+def _needs(behaviours: Behaviours, wrong: Array, kept: Array, shift: Array) -> tuple[Array, Array]:
+    """Which multiple of v every negative needs (infinite: none helps), and every kept point tolerates."""
+    right = np.stack([behaviours.lack(wrong + m * shift) < 0 for m in MULTIPLES])
+    need = np.where(right.any(axis=0), MULTIPLES[right.argmax(axis=0)], np.inf)
+    decided = behaviours.decided(kept)
+    same = np.stack([behaviours.decided(kept + m * shift) == decided for m in MULTIPLES])
+    held = np.cumprod(same, axis=0).sum(axis=0) - 1
+    return need, np.where(held == len(MULTIPLES) - 1, np.inf, MULTIPLES[held])
+
+
+def _fitted(
+    wrong: Array, need: Array, kept: Array, tolerance: Array, rng: np.random.Generator
+) -> tuple[Array, float, float]:
+    """w, c, and the share of points that they misjudge."""
+    helped, risky = np.flatnonzero(np.isfinite(need)), np.flatnonzero(np.isfinite(tolerance))
+    if not len(helped):
+        return np.zeros(wrong.shape[1]), 0.0, np.inf
+    first, second = rng.permutation(helped)[:POINTS], rng.permutation(risky)[:POINTS]
+    a, b, needs, tolerances = wrong[first], kept[second], need[first], tolerance[second]
+    both = np.concatenate([a, b])
+    middle, size = both.mean(axis=0), both.std(axis=0)
+    size[size < 1e-9 * max(1.0, float(size.max()))] = 1.0
+    a, b = (a - middle) / size, (b - middle) / size
+
+    def loss(unknowns: Array) -> tuple[float, Array]:
+        w, c = unknowns[:-1], unknowns[-1]
+        short = np.maximum((1 + MARGIN) * needs + 0.1 - (a @ w + c), 0.0)
+        over = np.maximum(b @ w + c - (1 - ROOM) * tolerances + ROOM, 0.0)
+        value = np.square(short).mean() + (np.square(over).mean() if len(b) else 0.0) + 1e-7 * (w @ w)
+        slope_w = -2 * (short @ a) / len(a) + 2 * (over @ b) / max(len(b), 1) + 2e-7 * w
+        slope_c = -2 * short.mean() + (2 * over.mean() if len(b) else 0.0)
+        return float(value), np.append(slope_w, slope_c)
+
+    found = minimize(
+        loss, np.zeros(a.shape[1] + 1), jac=True, method="L-BFGS-B", options={"maxiter": STEPS}
+    ).x
+    weight = found[:-1] / size
+    bias = float(found[-1] - weight @ middle)
+    value, least = kept @ weight + bias, float((wrong[helped] @ weight + bias - need[helped]).min())
+    lost = [float((np.maximum(value + pad - least, 0.0) > tolerance).mean()) for pad in PADS]
+    afford = [pad for pad, share in zip(PADS, lost, strict=True) if share <= lost[0] + GOOD / 2]
+    shift = afford[-1] - least
+    stay = float((np.maximum(value, 0.0) > tolerance).mean())
+    short = float((wrong @ weight + bias < need).mean())
+    if lost[0] > stay + short:  # outliers among the negatives, for which too much would be lost
+        return weight, bias, short + stay
+    return weight, bias + shift, float(np.isinf(need).mean()) + lost[PADS.index(afford[-1])]
+
+
+def _written(network: Network, core: Network, tail: list[Hidden], detour: Detour) -> Network:
+    """The network with the detour in its file."""
+    layers = [h.dense for h in tail[detour.start :]]
+    arrays = {node.name: _arrays(node) for node in (*layers, core.output)}
+    for place, (node, neuron) in enumerate(zip(layers, detour.neurons, strict=True)):
+        weight, bias = arrays[node.name]
+        weight[neuron] = detour.weight if place == 0 else 0.0
+        bias[neuron] = detour.bias if place == 0 else 0.0
+        if place:
+            weight[neuron, detour.neurons[place - 1]] = 1.0
+        following = layers[place + 1] if place + 1 < len(layers) else core.output
+        arrays[following.name][0][:, neuron] = 0.0
+    arrays[core.output.name][0][:, detour.neurons[-1]] = detour.output
+    return with_layers(network, arrays)
+
+
+def _arrays(node: Node) -> tuple[Array, Array]:
+    assert isinstance(node.operator, Dense)
+    return node.operator.weight.copy(), node.operator.bias.copy()

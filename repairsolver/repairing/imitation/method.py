@@ -1,0 +1,302 @@
+"""Method `imitation`: repair from examples, then verify; with `prove`, go on until it is proved."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from repairsolver.errors import EditError
+from repairsolver.metrics import Fidelity, fidelity
+from repairsolver.network.graph import Network
+from repairsolver.property import PointSet
+from repairsolver.property.specification import Property
+from repairsolver.repairing.delta.addressing import Choice, find_blocks
+from repairsolver.repairing.delta.method import repair_delta
+from repairsolver.repairing.delta.objective import Aim
+from repairsolver.repairing.imitation.behaviour import Behaviours, collect, unseen
+from repairsolver.repairing.imitation.exact import least_tuning, tunable
+from repairsolver.repairing.imitation.options import Imitation
+from repairsolver.repairing.imitation.responsibility import Localisation, responsibility
+from repairsolver.repairing.imitation.retraining import retrained
+from repairsolver.repairing.imitation.tuning import tuned_factors
+from repairsolver.repairing.imitation.writing import change_between
+from repairsolver.repairing.result import Delta, Repair
+from repairsolver.results import Event, Interrupted, Limits, OnEvent, RepairStatus, Verdict, VerifyStatus
+from repairsolver.verification.engine import verify_property
+from repairsolver.verification.query import strip_softmax
+
+LEARN_SECONDS, LEARN_SHARE = 10.0, 0.5
+"""The most time, and the share of what is left, for one repair from examples."""
+
+VERIFY_SECONDS, VERIFY_SHARE = 20.0, 0.8
+"""The longest verification without a limit of time, and the share of what is left with one."""
+
+ROUNDS, PROVING_ROUNDS = 3, 10
+"""Repairs from examples at most: the counterexamples of each verification are negatives of the next."""
+
+DELTA_POINTS = 1000
+"""Points to keep that are handed on to method `delta`."""
+
+FRESH = 20_000
+"""Samples of the regions among which unseen counterexamples are looked for."""
+
+
+@dataclass(slots=True, eq=False)
+class Course:
+    """One repair in progress."""
+
+    network: Network
+    prop: Property
+    core: Network
+    how: Imitation
+    choice: Choice
+    aim: Aim
+    solver: str
+    limits: Limits
+    seed: int
+    on_event: OnEvent | None
+    started: float = field(default_factory=time.perf_counter)
+    rounds: int = 0
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self.started
+
+    @property
+    def left(self) -> float:
+        return np.inf if self.limits.seconds is None else self.limits.seconds - self.seconds
+
+    def say(self, message: str) -> None:
+        if self.on_event is not None:
+            self.on_event(Event("imitate", message, self.seconds))
+
+    def learn(self, behaviours: Behaviours) -> Network:
+        """A repair from examples."""
+        self.rounds += 1
+        seconds = max(min(LEARN_SECONDS, LEARN_SHARE * self.left), 0.1)
+        if self.how.variant == "retrain":
+            return retrained(
+                self.network, self.core, lambda net: find_blocks(net, self.choice), behaviours, self.how,
+                seconds=seconds, seed=self.seed, say=self.say,
+            )  # fmt: skip
+        found = among(
+            responsibility(self.core, behaviours, self.how.tuning.measure), self.network, self.choice
+        )
+        if self.how.tuning.optimiser != "exact":
+            return tuned_factors(
+                self.network, self.core, behaviours, found, self.how,
+                seconds=seconds, seed=self.seed, say=self.say,
+            )  # fmt: skip
+        choice = tunable(self.network, found, self.how.tuning.neurons)
+        return least_tuning(
+            self.network, self.prop, behaviours, choice, self.aim,
+            solver=self.solver, seconds=seconds, seed=self.seed, say=self.say,
+        )  # fmt: skip
+
+    def verify(self, network: Network) -> Verdict:
+        seconds = min(VERIFY_SECONDS, 1e9) if np.isinf(self.left) else max(VERIFY_SHARE * self.left, 0.1)
+        limits = replace(self.limits, seconds=seconds)
+        return verify_property(network, self.prop, limits=limits, seed=self.seed, record=True)
+
+
+def repair_imitation(
+    network: Network,
+    prop: Property,
+    *,
+    choice: Choice,
+    aim: Aim,
+    gap: float,
+    solver: str,
+    points: PointSet | None,
+    keep: PointSet | None,
+    decision: str,
+    limits: Limits,
+    seed: int,
+    on_event: OnEvent | None,
+    how: Imitation,
+) -> Repair:
+    """See `repairsolver.repairing.engine.repair_property` and `options.Imitation`.
+
+    Raises:
+        EditError: an option that imitation has no meaning for.
+        PointSetError: points that are no negatives or positives of this network and property.
+    """
+    _check_options(choice, aim)
+    core, _ = strip_softmax(network, prop)
+    course = Course(network, prop, core, how, choice, aim, solver, limits, seed, on_event)
+    behaviours = collect(network, prop, points, keep, how, decision=decision, seed=seed)
+    course.say(
+        f"{len(behaviours.negatives)} negatives, {len(behaviours.positives)} positives, "
+        f"{len(behaviours.domain)} points of the domain"
+    )
+    best, verdict = network, None
+    try:
+        if len(behaviours.negatives):
+            best, verdict, behaviours = _imitated(course, behaviours)
+        else:
+            verdict = course.verify(network)
+        if how.prove and not _holds(verdict):
+            best, verdict = _closed(course, best, behaviours, gap, decision)
+    except KeyboardInterrupt:
+        raise Interrupted(_result(course, best, verdict, behaviours, None, "interrupted; ")) from None
+    kept = _fidelity(course, best, behaviours, points, keep, decision)
+    return _result(course, best, verdict, behaviours, kept)
+
+
+def among(found: Localisation, network: Network, choice: Choice) -> Localisation:
+    """The chosen layers alone.
+
+    Raises:
+        EditError: there are none, or the choice names no layer of the network.
+    """
+    names = {block.node.name for block in find_blocks(network, choice)}
+    layers = tuple(layer for layer in found.layers if layer.affine.name in names)
+    return replace(found, layers=layers)
+
+
+def _imitated(course: Course, behaviours: Behaviours) -> tuple[Network, Verdict, Behaviours]:
+    """Repairs from examples until the verifier finds no counterexample that is new."""
+    best, verdict = course.network, None
+    for _ in range(min(PROVING_ROUNDS if course.how.prove else ROUNDS, course.limits.rounds)):
+        best = course.learn(behaviours)
+        verdict = course.verify(best)
+        found = np.array([c.input for c in verdict.counterexamples]).reshape(-1, course.network.input_size)
+        course.say(f"round {course.rounds}: {verdict.status}")
+        if verdict.status is not VerifyStatus.VIOLATED or behaviours.labels is not None or course.left <= 0:
+            break
+        fresh = behaviours.with_negatives(found)
+        if len(fresh.negatives) == len(behaviours.negatives):
+            break
+        behaviours = fresh
+    assert verdict is not None
+    return best, verdict, behaviours
+
+
+def _closed(
+    course: Course, candidate: Network, behaviours: Behaviours, gap: float, decision: str
+) -> tuple[Network, Verdict | None]:
+    """Method `delta` from the candidate on."""
+    rng = np.random.default_rng([course.seed, 12])
+    kept = behaviours.kept[rng.permutation(len(behaviours.kept))[:DELTA_POINTS]]
+    left = replace(course.limits, seconds=None if np.isinf(course.left) else max(course.left, 0.1))
+    wanted = None
+    if behaviours.labels is not None:
+        wanted = PointSet(behaviours.negatives, behaviours.labels, name="negatives")
+    fix = repair_delta(
+        candidate,
+        course.prop,
+        choice=Choice("last"),
+        aim=course.aim,
+        gap=gap,
+        solver=course.solver,
+        points=wanted,
+        keep=PointSet(kept, behaviours.decided(course.network(kept)), name="kept") if len(kept) else None,
+        decision=decision,
+        limits=left,
+        seed=course.seed,
+        on_event=course.on_event,
+    )
+    course.rounds += fix.rounds
+    return (candidate, fix.verdict) if fix.network is None else (fix.network, fix.verdict)
+
+
+def _check_options(choice: Choice, aim: Aim) -> None:
+    unknown = {
+        "neurons": choice.neurons is not None,
+        "mask (--entries)": choice.mask is not None,
+        "weights": aim.weights is not None,
+        "max_change": aim.max_change is not None,
+        "keep_soft": bool(np.isfinite(aim.keep_penalty)),
+        "minimise": aim.minimise != "weights",
+    }
+    wrong = [name for name, given in unknown.items() if given]
+    if wrong:
+        raise EditError(f"method 'imitation' has no option {', '.join(wrong)}: use method 'delta'")
+
+
+def _fidelity(
+    course: Course,
+    best: Network,
+    behaviours: Behaviours,
+    points: PointSet | None,
+    keep: PointSet | None,
+    decision: str,
+) -> Fidelity | None:
+    """On the domain given, or in the regions; with fresh counterexamples."""
+    box = course.how.domain
+    lower, upper = (None, None) if box is None or isinstance(box, PointSet) else box
+    if lower is None and not course.prop.regions:
+        return None
+    negatives = None
+    if len(behaviours.negatives):
+        negatives = points or PointSet(behaviours.negatives, name="negatives")
+    return fidelity(
+        course.network,
+        best,
+        lower,
+        upper,
+        decision="min" if decision == "min" else "max",
+        seed=course.seed,
+        prop=course.prop,
+        points=negatives,
+        keep=keep,
+        unseen=unseen(course.network, course.prop, FRESH, course.seed),
+        seconds=None if np.isinf(course.left) else max(course.left, 1.0),
+    )
+
+
+def _holds(verdict: Verdict | None) -> bool:
+    return verdict is not None and verdict.status is VerifyStatus.HOLDS
+
+
+def _result(
+    course: Course,
+    best: Network,
+    verdict: Verdict | None,
+    behaviours: Behaviours,
+    kept: Fidelity | None,
+    prefix: str = "",
+) -> Repair:
+    status, message = _status(course, best, verdict, behaviours)
+    edit: Delta = change_between(course.network, best)
+    norm = course.aim.norm if course.aim.norm in ("l0", "l1", "l2", "linf") else "l1"
+    return Repair(
+        status=status,
+        network=best,
+        edit=edit,
+        norm=norm,
+        cost=edit.norm(norm),
+        lower_bound=0.0,
+        gap=1.0 if edit.count else 0.0,
+        fidelity=kept,
+        verdict=verdict,
+        rounds=course.rounds,
+        seconds=course.seconds,
+        seed=course.seed,
+        solver=course.solver,
+        message=prefix + message,
+        empirical=True,
+    )
+
+
+def _status(
+    course: Course, best: Network, verdict: Verdict | None, behaviours: Behaviours
+) -> tuple[RepairStatus, str]:
+    wrong, count = 0, len(behaviours.negatives)
+    if count:
+        wrong = int((behaviours.lack(best(behaviours.negatives)) >= 0).sum())
+    shown = f"{count - wrong} of {count} negatives are right now"
+    if not count and not _holds(verdict):
+        return RepairStatus.UNKNOWN, (
+            "no sample and no attack found a violation, and none was excluded: there is nothing to repair; "
+            "give counterexamples as points, or look harder with `repairsolver falsify`"
+        )
+    if _holds(verdict) and not (behaviours.labels is not None and wrong):
+        return RepairStatus.REPAIRED, f"the property is proved of the network; {shown}"
+    if verdict is not None and verdict.status is VerifyStatus.VIOLATED:
+        return RepairStatus.UNKNOWN, f"{shown}, but inputs that violate the property are left"
+    late = course.left <= 0 or (verdict is not None and verdict.status is VerifyStatus.TIMEOUT)
+    status = RepairStatus.TIMEOUT if late else RepairStatus.UNKNOWN
+    return status, f"{shown}; the property is NOT proved of this network, only tested"

@@ -1,0 +1,122 @@
+"""Retraining: gradient steps on all chosen weights, until nothing violates and decisions are kept."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+
+from repairsolver.network.forward import activations
+from repairsolver.network.graph import Network
+from repairsolver.repairing.delta.unknowns import Block
+from repairsolver.repairing.imitation.behaviour import Behaviours, Ids
+from repairsolver.repairing.imitation.idle import woken
+from repairsolver.repairing.imitation.labels import relabelled
+from repairsolver.repairing.imitation.learner import Learner
+from repairsolver.repairing.imitation.lessons import Lessons, lessons
+from repairsolver.repairing.imitation.options import Imitation
+from repairsolver.results import Array
+from repairsolver.verification.engine import single_threaded
+
+LOOK = 40
+"""Steps between two looks at all points."""
+
+WORSE = 10.0
+"""How many kept points a negative counts for, where a change is to be chosen."""
+
+Say = Callable[[str], None]
+
+
+def imitated(core: Network, behaviours: Behaviours, how: Imitation) -> tuple[Array, Array]:
+    """The behaviours that negatives are to imitate [k, m], and those of the points to keep [p + d, m]."""
+    before, kept = activations(core, behaviours.negatives), activations(core, behaviours.kept)
+    count, output = len(behaviours.positives), core.output
+    features = output.inputs[0]
+    targets = relabelled(
+        behaviours,
+        (before[output.name], kept[output.name][:count]),
+        (before[features], kept[features][:count]),
+        how.retraining,
+    )
+    return targets, kept[output.name]
+
+
+def retrained(
+    network: Network,
+    core: Network,
+    blocks: Callable[[Network], Sequence[Block]],
+    behaviours: Behaviours,
+    how: Imitation,
+    *,
+    seconds: float,
+    seed: int,
+    say: Say,
+) -> Network:
+    """The network after retraining.
+
+    Args:
+        core: without a final softmax.
+        blocks: what may change, of a network with this graph.
+        seconds: no step begins after this time.
+    """
+    until = time.monotonic() + seconds
+    targets, kept = imitated(core, behaviours, how)
+    if how.retraining.wake:
+        fresh = woken(network, core, behaviours, targets, seed)
+        say("no idle neurons were woken" if fresh is network else "idle neurons were woken")
+        core = fresh if core is network else _without_softmax(fresh)
+        network = fresh
+    learner = Learner(network, core, blocks(network))
+    with single_threaded(), torch.inference_mode(False):
+        steps = learner.optimiser()
+        study = lessons(behaviours, targets, kept)
+        return _trained(learner, steps, study, how, until, seed, say)
+
+
+def _trained(
+    learner: Learner,
+    steps: torch.optim.Optimizer,
+    study: Lessons,
+    how: Imitation,
+    until: float,
+    seed: int,
+    say: Say,
+) -> Network:
+    rng = np.random.default_rng([seed, 9])
+    rates = [group["lr"] for group in steps.param_groups]
+    best, least = learner.snapshot(), np.inf
+    most = how.retraining.steps
+    total = max(len(study.inputs) - study.wrong, 1)
+    focus: tuple[Ids, Ids] = (np.zeros(0, dtype=np.int64),) * 2
+    for number in range(most + 1):
+        over = number == most or time.monotonic() > until
+        if number % LOOK == 0 or over:
+            first, second, wrong, lost = study.focus(learner.outputs(study.inputs))
+            focus = first, second
+            score = WORSE * wrong / study.wrong + lost / total
+            if score < least:
+                best, least = learner.snapshot(), score
+            if over or (wrong == 0 and 1 - lost / total >= how.fidelity):
+                say(
+                    f"{number} steps: {wrong} of {study.wrong} negatives wrong, {lost} of {total} kept "
+                    "points lost"
+                )
+                break
+        for group, rate in zip(steps.param_groups, rates, strict=True):
+            group["lr"] = rate * min(1.0, (number + 1) / LOOK) * (1 + math.cos(math.pi * number / most)) / 2
+        negatives, kept = study.batch(rng, focus)
+        index = torch.from_numpy(np.concatenate([negatives, kept]))
+        loss = study.loss(learner.graph().forward(study.inputs[index]), negatives, kept)
+        steps.zero_grad()
+        loss.backward()
+        steps.step()
+    return learner.written(best)
+
+
+def _without_softmax(network: Network) -> Network:
+    from dataclasses import replace
+
+    return replace(network, nodes=network.nodes[:-1])
