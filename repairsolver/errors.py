@@ -44,6 +44,10 @@ class ArchitectureError(RepairSolverError, ValueError):
     """A description of a layer graph is malformed, or uses layer types that have no rule."""
 
 
+class ReportError(RepairSolverError, ValueError):
+    """A file is no result that a report can be made of."""
+
+
 class DeviceError(RepairSolverError, ValueError):
     """A device that torch does not know, or cannot use here."""
 

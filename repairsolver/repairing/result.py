@@ -15,7 +15,15 @@ from repairsolver.certificate import write_certificate
 from repairsolver.errors import CertificateError, EditError
 from repairsolver.network import replace_parameters, save_network
 from repairsolver.network.graph import Network
-from repairsolver.results import Array, Certificate, RepairStatus, Verdict, VerifyStatus, counted
+from repairsolver.results import (
+    Array,
+    Certificate,
+    Counterexample,
+    RepairStatus,
+    Verdict,
+    VerifyStatus,
+    counted,
+)
 
 if TYPE_CHECKING:
     from repairsolver.metrics import Fidelity
@@ -221,6 +229,7 @@ class Repair:
         solver: what solved the programs.
         message: one sentence for people.
         verdicts: with certificates asked for, of every property given, in order.
+        counterexamples: of the original network, replayed by onnxruntime, the worst first; not all there are.
         minimal: whether cost and lower bound are as close as was asked for.
         core: for `infeasible`, demands that contradict each other, none of them superfluous.
     """
@@ -241,6 +250,7 @@ class Repair:
     message: str
     verdicts: tuple[Verdict, ...] = ()
     core: Core | None = None
+    counterexamples: tuple[Counterexample, ...] = ()
     minimal: bool = False
 
     @property
