@@ -48,6 +48,10 @@ class ReportError(RepairSolverError, ValueError):
     """A file is no result that a report can be made of."""
 
 
+class ServiceError(RepairSolverError, ValueError):
+    """A server cannot be started as it was asked for."""
+
+
 class DeviceError(RepairSolverError, ValueError):
     """A device that torch does not know, or cannot use here."""
 

@@ -21,7 +21,7 @@ ROWS = [
     ["report"],
     ["api"],
     [""],
-    ["demo"],
+    ["demo", "service"],
     ["cli"],
     ["__main__"],
 ]

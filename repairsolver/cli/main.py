@@ -17,6 +17,7 @@ from repairsolver.cli.falsify import falsify
 from repairsolver.cli.repair import repair
 from repairsolver.cli.report import report
 from repairsolver.cli.running import INPUT_ERROR
+from repairsolver.cli.serve import serve
 from repairsolver.cli.solvers import solvers
 from repairsolver.cli.verify import verify
 
@@ -27,7 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (verify, falsify, repair, architecture, apply, check, report, solvers, demo):
+for command in (verify, falsify, repair, architecture, apply, check, report, serve, solvers, demo):
     app.command()(command)
 
 
