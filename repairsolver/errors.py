@@ -48,6 +48,14 @@ class ArchitectureError(RepairSolverError, ValueError):
     """A description of a layer graph is malformed, or uses layer types that have no rule."""
 
 
+class ReportError(RepairSolverError, ValueError):
+    """A file is no result that a report can be made of."""
+
+
+class ServiceError(RepairSolverError, ValueError):
+    """A server cannot be started as it was asked for."""
+
+
 class DeviceError(RepairSolverError, ValueError):
     """A device that torch does not know, or cannot use here."""
 

@@ -23,7 +23,7 @@ ROWS = [
     ["api"],
     ["statements"],
     [""],
-    ["demo"],
+    ["demo", "service"],
     ["cli"],
     ["__main__"],
 ]

@@ -25,12 +25,14 @@ def load_architecture(source: str | Path | Mapping[str, Any]) -> Model:
     """
     if isinstance(source, Mapping):
         return read_model(source)
-    text = Path(source).read_text(encoding="utf-8")
     try:
+        text = Path(source).read_text(encoding="utf-8")
         data = json.loads(text)
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         raise ArchitectureError(f"{source}: {where}: {error.msg}; {HELP}") from error
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise ArchitectureError(f"{source}: not JSON ({error}); {HELP}") from error
     return read_model(data)
 
 

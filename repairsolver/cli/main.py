@@ -17,8 +17,10 @@ from repairsolver.cli.falsify import falsify
 from repairsolver.cli.gates import gates
 from repairsolver.cli.localise import localise
 from repairsolver.cli.repair import repair
+from repairsolver.cli.report import report
 from repairsolver.cli.running import INPUT_ERROR
 from repairsolver.cli.sample import sample
+from repairsolver.cli.serve import serve
 from repairsolver.cli.solvers import solvers
 from repairsolver.cli.verify import verify
 
@@ -29,9 +31,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (
-    verify, falsify, localise, repair, gates, sample, architecture, apply, check, solvers, demo
-):
+COMMANDS = (
+    *(verify, falsify, localise, repair, gates, sample, architecture, apply, check),
+    *(report, serve, solvers, demo),
+)
+for command in COMMANDS:
     app.command()(command)
 
 

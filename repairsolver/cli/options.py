@@ -37,6 +37,12 @@ TreeFile = Annotated[
         "exists, go on from it.",
     ),
 ]
+ReportFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--report", metavar="FILE.html", help="Write a report: one HTML file that needs nothing else."
+    ),
+]
 Seed = Annotated[
     int, typer.Option("--seed", min=0, max=2**63 - 1, help="Same seed, same answer, time limits aside.")
 ]

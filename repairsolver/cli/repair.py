@@ -10,9 +10,19 @@ import typer
 
 from repairsolver.cli import imitating
 from repairsolver.cli.choosing import chosen_entries, chosen_neurons
-from repairsolver.cli.options import CertificateFile, Debug, Json, Memory, Normalise, Quiet, Seed, Timeout
+from repairsolver.cli.options import (
+    CertificateFile,
+    Debug,
+    Json,
+    Memory,
+    Normalise,
+    Quiet,
+    ReportFile,
+    Seed,
+    Timeout,
+)
 from repairsolver.cli.running import INTERRUPTED, running
-from repairsolver.cli.writing import proof_paths, write_proof, write_statement
+from repairsolver.cli.writing import check_report, proof_paths, write_proof, write_report, write_statement
 
 if TYPE_CHECKING:
     from repairsolver import Repair
@@ -178,6 +188,7 @@ def repair(
         Path | None,
         typer.Option(metavar="FILE", help="The change, .json or .npz, instead of OUT.delta.json."),
     ] = None,
+    report: ReportFile = None,
     as_json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -192,15 +203,18 @@ def repair(
     interrupted = False
     with running(quiet=quiet, debug=debug) as on_event:
         import repairsolver as rs
-        from repairsolver.report import files, records, sentences
+        from repairsolver.report import files, records, sentences, subject
+        from repairsolver.report.history import History
         from repairsolver.targets import file_target
 
+        check_report(report)
         if certificate is not None:
             for path in proof_paths(certificate, len(property_)):
                 file_target(path)
         files.check_output(out, network, *property_, *filter(None, (points, keep, domain)), edit=edit)
         net = rs.load_network(network, normalise=normalise)
         props = [rs.load_property(path, network=net) for path in property_]
+        history = History(on_event)
         try:
             fix = rs.repair(
                 net,
@@ -225,7 +239,7 @@ def repair(
                 imitation=imitating.imitated(method.value, variant, optimiser, domain, prove, net),
                 limits=rs.Limits(seconds=timeout, memory_gb=memory),
                 seed=seed,
-                on_event=on_event,
+                on_event=history,
                 certificate=certificate is not None,
                 guarantee=guarantee.value,
                 epsilon=epsilon,
@@ -234,15 +248,32 @@ def repair(
         except rs.Interrupted as stopped:
             fix, interrupted = cast(rs.Repair, stopped.result), True
         written = files.write_repair(fix, out, edit)
-    # The file comes first: whoever reads stdout may stop after the first line.
+    asked = {
+        "method": method.value, "layers": layers, "parameters": parameters.value, "neurons": neurons,
+        "entries": entries, "max_change": max_change, "minimise": minimise.value, "requested_gap": gap,
+        "decision": decision.value, "points": None if points is None else str(points),
+        "keep": None if keep is None else str(keep), "keep_soft": keep_soft, "seconds_allowed": timeout,
+    }  # fmt: skip
+    record = subject.with_account(
+        records.repair_record(fix, net, *props) | {"files": [str(path) for path in written]},
+        kind="repair",
+        asked=asked,
+        history=history.rows(),
+        explanation=sentences.explain_repair(fix),
+        network=network,
+        properties=property_,
+    )
+    # The files come first: whoever reads stdout may stop after the first line.
     try:
+        if report is not None:
+            with running(quiet=True, debug=debug):
+                write_report(record, net, fix.network if fix.proved else None, props, report)
         if certificate is not None and not interrupted:
             with running(quiet=True, debug=debug):
                 _write_certificates(fix, certificate, len(props))
     finally:
         if as_json:
-            paths = {"files": [str(path) for path in written]}
-            typer.echo(records.dump(records.repair_record(fix, net, *props) | paths))
+            typer.echo(records.dump(record))
         else:
             typer.echo(fix.status.value)
             typer.echo(sentences.explain_repair(fix))

@@ -15,12 +15,13 @@ from repairsolver.cli.options import (
     Memory,
     Normalise,
     Quiet,
+    ReportFile,
     Seed,
     Timeout,
     TreeFile,
 )
 from repairsolver.cli.running import INTERRUPTED, running
-from repairsolver.cli.writing import write_proof
+from repairsolver.cli.writing import check_report, write_proof, write_report
 from repairsolver.errors import PropertyError
 
 
@@ -53,6 +54,7 @@ def verify(
         Arithmetic,
         typer.Option(help="What a proof speaks of: the exact network, or every float32 execution."),
     ] = Arithmetic.REAL,
+    report: ReportFile = None,
     as_json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -65,9 +67,11 @@ def verify(
     net_path, prop_path, title = _files(first, second, network)
     with running(quiet=quiet, debug=debug) as on_event:
         import repairsolver as rs
-        from repairsolver.report import records, sentences
+        from repairsolver.report import records, sentences, subject
+        from repairsolver.report.history import History
         from repairsolver.targets import file_target
 
+        check_report(report)
         if certificate is not None:
             file_target(certificate)
         net = rs.load_network(net_path, normalise=normalise)
@@ -77,6 +81,7 @@ def verify(
                 f"{prop_path} is about a network called {prop.network}, but --network gives one "
                 f"called {title}: write --network {prop.network}={net_path} if that is the network meant"
             )
+        history = History(on_event)
         limits = rs.Limits(seconds=timeout, memory_gb=memory)
         try:
             verdict = rs.verify(
@@ -84,7 +89,7 @@ def verify(
                 prop,
                 limits=limits,
                 seed=seed,
-                on_event=on_event,
+                on_event=history,
                 device=device,
                 certificate=certificate is not None,
                 tree=tree,
@@ -92,14 +97,31 @@ def verify(
             )
         except rs.Interrupted as stopped:
             verdict = cast(rs.Verdict, stopped.result)
-    # The file comes first: whoever reads stdout may stop after the first line.
+    record = subject.with_account(
+        records.verdict_record(verdict, net, prop),
+        kind="verify",
+        asked={
+            "seconds_allowed": timeout,
+            "memory_gb": memory,
+            "device": device,
+            "arithmetic": arithmetic.value,
+        },
+        history=history.rows(),
+        explanation=sentences.explain_verdict(verdict),
+        network=net_path,
+        properties=[prop_path],
+    )
+    # The files come first: whoever reads stdout may stop after the first line.
     try:
+        if report is not None:
+            with running(quiet=True, debug=debug):
+                write_report(record, net, None, [prop], report)
         if certificate is not None:
             with running(quiet=True, debug=debug):
                 write_proof(verdict, certificate)
     finally:
         if as_json:
-            typer.echo(records.dump(records.verdict_record(verdict, net, prop)))
+            typer.echo(records.dump(record))
         else:
             typer.echo(verdict.status.word)
             if verdict.counterexample is not None:

@@ -1,15 +1,19 @@
-"""Certificates that `verify` and `repair` were asked to write."""
+"""Certificates and reports that `verify` and `repair` were asked to write."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from repairsolver.errors import CertificateError
+from repairsolver.errors import CertificateError, ReportError
+from repairsolver.targets import file_target
 
 if TYPE_CHECKING:
+    from repairsolver.network import Network
+    from repairsolver.property import Property
     from repairsolver.results import Verdict
     from repairsolver.sampling.statement import Statement
 
@@ -19,6 +23,31 @@ def proof_paths(path: Path, count: int) -> list[Path]:
     if count == 1:
         return [path]
     return [path.with_name(f"{path.stem}.{index}{path.suffix}") for index in range(1, count + 1)]
+
+
+def check_report(path: Path | None) -> None:
+    """Refuse, before the work, a path to which a report could not be written.
+
+    Raises:
+        ReportError: the name does not end in .html.
+        OSError: the path is a folder or a device, or cannot be written to.
+    """
+    if path is None:
+        return
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise ReportError(f"{path}: a report is one HTML file; choose a name that ends in .html")
+    file_target(path)
+
+
+def write_report(
+    record: dict[str, Any], network: Network, repaired: Network | None, props: Sequence[Property], path: Path
+) -> None:
+    """Write the report of a result; say so on stderr, as stdout is the result's."""
+    from repairsolver.report.page import result_page, write_page
+    from repairsolver.report.subject import Subject
+
+    write_page(result_page(Subject(record, network, repaired, tuple(props))), path)
+    typer.echo(f"Report: {path}", err=True)
 
 
 def write_proof(verdict: Verdict | None, path: Path) -> None:

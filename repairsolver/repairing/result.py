@@ -15,7 +15,15 @@ from repairsolver.certificate import write_certificate
 from repairsolver.errors import CertificateError, EditError
 from repairsolver.network import replace_parameters, save_network
 from repairsolver.network.graph import Network
-from repairsolver.results import Array, Certificate, RepairStatus, Verdict, VerifyStatus, counted
+from repairsolver.results import (
+    Array,
+    Certificate,
+    Counterexample,
+    RepairStatus,
+    Verdict,
+    VerifyStatus,
+    counted,
+)
 
 if TYPE_CHECKING:
     from repairsolver.metrics import Fidelity
@@ -223,6 +231,7 @@ class Repair:
         solver: what solved the programs.
         message: one sentence for people.
         verdicts: with certificates asked for, of every property given, in order.
+        counterexamples: of the original network, replayed by onnxruntime, the worst first; not all there are.
         minimal: whether cost and lower bound are as close as was asked for.
         statement: what samples that no repair has seen show about `network`, where that was asked for.
         empirical: the method repairs from examples, so that its network is handed over proved or not.
@@ -245,6 +254,7 @@ class Repair:
     message: str
     verdicts: tuple[Verdict, ...] = ()
     core: Core | None = None
+    counterexamples: tuple[Counterexample, ...] = ()
     minimal: bool = False
     statement: Statement | None = None
     empirical: bool = False

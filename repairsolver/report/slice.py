@@ -13,13 +13,16 @@ from numpy.typing import NDArray
 from repairsolver.metrics import Decision, evaluate
 from repairsolver.network.graph import Network
 from repairsolver.property import Property
+from repairsolver.report.figure import PALETTE
 from repairsolver.results import Array, Counterexample
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, which people with the common colour blindnesses tell apart, on a light grey.
-PALETTE = ("#d9d9d9", "#56b4e9", "#e69f00", "#0072b2", "#d55e00", "#009e73", "#f0e442", "#cc79a7")
+MOST_NAMED = 12
+"""Outputs that a legend has room for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,43 +96,81 @@ def draw_slices(
     counterexamples: Sequence[Counterexample] = (),
     title: str = "",
 ) -> None:
-    """Write a picture of three panels: the decisions before, after, and where they differ.
+    """Write the picture of `slices_figure` to a file that ends in .png, .svg or .pdf."""
+    slices_figure(
+        original,
+        repaired,
+        plane,
+        decision=decision,
+        classes=classes,
+        prop=prop,
+        counterexamples=counterexamples,
+        title=title,
+    ).savefig(path, dpi=110)
+
+
+def slices_figure(
+    original: Network,
+    repaired: Network | None,
+    plane: Slice,
+    *,
+    decision: Decision = "max",
+    classes: Sequence[str] = (),
+    prop: Property | None = None,
+    counterexamples: Sequence[Counterexample] = (),
+    title: str = "",
+) -> Figure:
+    """Three panels: the decisions before, after, and where they differ; without a repair the first alone.
 
     Args:
         plane: what is shown.
-        path: ends in .png, .svg or .pdf.
         classes: names of the outputs.
         prop: its boxes are outlined, as they project on the plane.
         counterexamples: marked, as they project on the plane.
     """
-    from matplotlib.colors import ListedColormap
     from matplotlib.figure import Figure
-    from matplotlib.patches import Patch
 
-    before, after = (chosen(network, plane, decision) for network in (original, repaired))
     colours = [PALETTE[i % len(PALETTE)] for i in range(original.output_size)]
-    figure = Figure(figsize=(13.0, 4.9), layout="constrained")
-    panels = figure.subplots(1, 3, sharex=True, sharey=True)
-    images = ((before, colours), (after, colours), ((before != after).astype(int), ["#ffffff", "#000000"]))
-    extent = (*plane.x.ends, *plane.y.ends)
-    changed = float((before != after).mean())
-    titles = ("before", "after", f"difference ({changed:.2%} of this slice, black)")
-    for panel, (image, palette), name in zip(panels, images, titles, strict=True):
-        shades = ListedColormap(palette)
-        panel.imshow(
-            image, origin="lower", extent=extent, aspect="auto", cmap=shades, vmin=-0.5,
-            vmax=len(palette) - 0.5, interpolation="nearest",
-        )  # fmt: skip
-        panel.set(title=name, xlabel=plane.x.label)
+    before = chosen(original, plane, decision)
+    images = [("before", before, colours)]
+    if repaired is not None:
+        after = chosen(repaired, plane, decision)
+        changed = float((before != after).mean())
+        name = f"difference ({changed:.2%} of this slice, black)"
+        images += [("after", after, colours)]
+        images += [(name, (before != after).astype(np.intp), ["#ffffff", "#000000"])]
+    figure = Figure(figsize=(13.0 if repaired is not None else 5.6, 4.9), layout="constrained")
+    panels = figure.subplots(1, len(images), sharex=True, sharey=True, squeeze=False)[0]
+    for panel, (name, pixels, palette) in zip(panels, images, strict=True):
+        _panel(panel, plane, pixels, palette, name)
         _overlay(panel, plane, prop, counterexamples)
     panels[0].set_ylabel(plane.y.label)
-    names = classes or [f"output {i}" for i in range(original.output_size)]
-    present = sorted(set(np.unique(before)) | set(np.unique(after)))
-    handles = [Patch(facecolor=colours[i], edgecolor="black", label=names[i]) for i in present]
-    handles += panels[0].get_legend_handles_labels()[0]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
+    decided = images[: 1 if repaired is None else 2]
+    present = sorted({int(i) for _, pixels, _ in decided for i in np.unique(pixels)})
+    _legend(figure, panels[0], present, colours, classes)
     figure.suptitle(title)
-    figure.savefig(path, dpi=110)
+    return figure
+
+
+def _panel(panel: Axes, plane: Slice, pixels: NDArray[np.intp], palette: Sequence[str], name: str) -> None:
+    from matplotlib.colors import ListedColormap
+
+    panel.imshow(
+        pixels, origin="lower", extent=(*plane.x.ends, *plane.y.ends), aspect="auto",
+        cmap=ListedColormap(palette), vmin=-0.5, vmax=len(palette) - 0.5, interpolation="nearest",
+    )  # fmt: skip
+    panel.set(title=name, xlabel=plane.x.label)
+
+
+def _legend(
+    figure: Figure, panel: Axes, present: Sequence[int], colours: Sequence[str], classes: Sequence[str]
+) -> None:
+    from matplotlib.patches import Patch
+
+    names = classes or [f"output {i}" for i in range(len(colours))]
+    handles: list[Artist] = [Patch(facecolor=colours[i], edgecolor="black", label=names[i]) for i in present]
+    handles = [*handles[:MOST_NAMED], *panel.get_legend_handles_labels()[0]]
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 8), frameon=False)
 
 
 def _overlay(

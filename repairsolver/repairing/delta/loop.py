@@ -32,7 +32,7 @@ from repairsolver.repairing.delta.program import LeastChange
 from repairsolver.repairing.delta.pursuit import pursue
 from repairsolver.repairing.delta.requirements import Requirements
 from repairsolver.repairing.delta.sequential import least, least_bound
-from repairsolver.results import Array, Event, Limits, OnEvent, Verdict, VerifyStatus
+from repairsolver.results import Array, Counterexample, Event, Limits, OnEvent, Verdict, VerifyStatus
 from repairsolver.solvers import SolutionStatus
 from repairsolver.verification.paused import Paused
 
@@ -85,6 +85,7 @@ class Session:
         closest: of many regions, the candidate with most of them proved.
         doubtful: of many regions, those that were not proved of the newest candidate verified.
         paused: proofs that ran out of time; a margin tried again gives the same candidate.
+        found: counterexamples of the original network, worst first.
     """
 
     network: Network
@@ -106,6 +107,7 @@ class Session:
     doubtful: list[int] = field(default_factory=list)
     closest: Candidate | None = None
     paused: Paused = field(default_factory=Paused)
+    found: tuple[Counterexample, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -130,6 +132,10 @@ class Session:
     def emit(self, stage: str, message: str, **numbers: float) -> None:
         if self.on_event is not None:
             self.on_event(Event(stage, message, self.seconds, numbers))
+
+    def relay(self, event: Event) -> None:
+        """Pass on what a verification inside the repair reports, on the repair's clock."""
+        self.emit(event.stage, event.message, **event.numbers)
 
     def problem(self, margin: float, seconds: float, limit: float = np.inf) -> LeastChange:
         deadline = None if np.isinf(seconds) else time.perf_counter() + max(seconds, 0.0)
@@ -164,6 +170,9 @@ class Session:
         """Keep a proved candidate if it is the cheapest."""
         if self.best is None or candidate.cost < self.best.cost:
             self.best = candidate
+            self.emit(
+                "proved", f"proved with {self.objective.name} norm {candidate.cost:.6g}", best=candidate.cost
+            )
 
 
 class Outcome(StrEnum):
@@ -318,7 +327,9 @@ def verify(session: Session, network: Network, seconds: float, enough: float = E
     limits = replace(session.limits, seconds=None if np.isinf(seconds) else max(seconds, 0.1))
     if not many_regions(prop):
         paused = session.paused
-        return verify_property(network, prop, limits=limits, seed=seed, record=True, paused=paused)
+        return verify_property(
+            network, prop, limits=limits, seed=seed, on_event=session.relay, record=True, paused=paused
+        )
     others = sorted(set(range(len(prop.regions))) - set(session.doubtful))
     order = [*session.doubtful, *others]
     verdict = verify_regions(network, prop, limits=limits, seed=seed, order=order, enough=enough)

@@ -36,8 +36,18 @@ from repairsolver.repairing.delta.sequential import least_bound
 from repairsolver.repairing.delta.ties import tie_weights
 from repairsolver.repairing.explanation import Core
 from repairsolver.repairing.result import Delta, Repair
-from repairsolver.results import Interrupted, Limits, OnEvent, RepairStatus, Verdict, VerifyStatus
+from repairsolver.results import (
+    Array,
+    Counterexample,
+    Interrupted,
+    Limits,
+    OnEvent,
+    RepairStatus,
+    Verdict,
+    VerifyStatus,
+)
 from repairsolver.solvers import SolutionStatus
+from repairsolver.verification.replay import replayed
 
 FIRST_ATTACK_SECONDS = 3.0
 
@@ -55,6 +65,9 @@ POINTS_START = 1e-3
 
 CORE_SECONDS, CORE_SHARE = 5.0, 0.1
 """The most time, and the share of it, for a contradiction that nothing hints at."""
+
+MOST_SHOWN = 20
+"""Counterexamples of the original network that a result keeps."""
 
 NO_MARGIN = (
     "no candidate met every point found so far with a margin; there is none where a property or a label can "
@@ -163,12 +176,20 @@ def find_violations(session: Session) -> Verdict | None:
     found = search(session, session.network, 0.0, seconds)
     session.emit("attack", f"{len(found)} counterexamples of the original network", points=len(found))
     if len(found):
+        session.found = _shown(session, found)
         session.requirements.forbid(session.prop, found)
         return None
     verdict = verify(session, session.network, session.left)
     if verdict.status is VerifyStatus.VIOLATED:
+        session.found = verdict.counterexamples[:MOST_SHOWN]
         learn(session, verdict)
     return verdict
+
+
+def _shown(session: Session, inputs: Array) -> tuple[Counterexample, ...]:
+    """The worst of these inputs as counterexamples, for people and pictures."""
+    regions = [(region, inputs[region.contains(inputs)]) for region in session.prop.regions]
+    return tuple(replayed(session.network, regions)[:MOST_SHOWN])
 
 
 def _infeasible(session: Session) -> bool:
@@ -297,5 +318,6 @@ def result_of(
         seed=session.seed,
         solver=session.solver,
         message=message,
+        counterexamples=session.found,
         minimal=status is RepairStatus.REPAIRED and relative is not None and relative <= session.gap,
     )

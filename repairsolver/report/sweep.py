@@ -1,0 +1,157 @@
+"""Sweeps: rows of many (network, property) pairs from CSV files, of this tool or of others."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from repairsolver.errors import ReportError
+
+ALIASES = {
+    "status": ("status", "verdict", "result", "answer"),
+    "seconds": ("seconds", "time", "total_seconds", "seconds_total", "solve_seconds"),
+    "network": ("network", "onnx", "model"),
+    "property": ("property", "vnnlib"),
+    "timeout": ("timeout", "limit"),
+}
+"""What columns are called here, and what they may be called in a file."""
+
+KEYS = ("network", "property", "instance", "set", "id", "layer", "corruption", "radius", "balls", "box", "k",
+        "sample", "number", "case", "points", "width", "classes", "norm")  # fmt: skip
+"""Columns that say which instance a row is about."""
+
+DECIDED = {"holds", "violated", "unsat", "sat", "repaired", "infeasible", "valid", "optimal"}
+SAME = {"unsat": "holds", "sat": "violated"}
+QUALITIES = ("agreement", "efficacy", "generalisation", "drawdown", "accuracy")
+"""Shares from 0 to 1 that rows of repairs carry."""
+
+MOST_ROWS = 1_000_000
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One row.
+
+    Args:
+        key: which instance, in the order of `KEYS`.
+        status: the answer's word.
+        seconds: None where the row tells none.
+        timeout: seconds that were allowed, if the row tells.
+        wrong: the row tells another answer to be the right one.
+        shares: the qualities that the row tells.
+    """
+
+    key: tuple[str, ...]
+    status: str
+    seconds: float | None
+    timeout: float | None
+    wrong: bool
+    shares: Mapping[str, float]
+
+    @property
+    def solved(self) -> bool:
+        return self.status in DECIDED and not self.wrong and self.seconds is not None
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """All rows of one file.
+
+    Args:
+        name: how tables and plots call it.
+        keys: the columns of every instance's key.
+    """
+
+    name: str
+    keys: tuple[str, ...]
+    instances: tuple[Instance, ...]
+
+    @cached_property
+    def by_key(self) -> dict[tuple[str, ...], Instance]:
+        """The last row of every instance."""
+        return {instance.key: instance for instance in self.instances}
+
+    @property
+    def times(self) -> list[float]:
+        """Seconds of what was solved, ascending."""
+        return sorted(i.seconds for i in self.instances if i.solved and i.seconds is not None)
+
+    def mean(self, quality: str) -> float | None:
+        """The mean of a share over the rows that tell it."""
+        values = [i.shares[quality] for i in self.instances if quality in i.shares]
+        return sum(values) / len(values) if values else None
+
+
+def read_sweep(path: Path, name: str | None = None) -> Sweep:
+    """The rows of a CSV file with a header; columns are recognised by name, see `ALIASES` and `KEYS`.
+
+    Raises:
+        ReportError: no rows, or no column of answers.
+        OSError: it cannot be read.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = [row for _, row in zip(range(MOST_ROWS), csv.DictReader(file), strict=False)]
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ReportError(f"{path}: not a CSV file: {error}") from error
+    if not rows:
+        raise ReportError(f"{path}: holds no rows")
+    columns = {what: next((c for c in names if c in rows[0]), None) for what, names in ALIASES.items()}
+    if columns["status"] is None:
+        raise ReportError(
+            f"{path}: no column of answers; expected one of {', '.join(ALIASES['status'])}, "
+            f"got {', '.join(map(str, rows[0]))}"
+        )
+    keys = tuple(k for k in KEYS if (columns.get(k) or k) in rows[0])
+    instances = tuple(_instance(row, columns, keys, number) for number, row in enumerate(rows))
+    return Sweep(name or _name(path), keys or ("row",), instances)
+
+
+def shared(sweeps: Sequence[Sweep]) -> list[tuple[str, ...]]:
+    """Instances that are in every sweep, in the order of the first.
+
+    Raises:
+        ReportError: the sweeps have no instance in common, or name them by other columns.
+    """
+    first, *others = sweeps
+    for other in others:
+        if other.keys != first.keys:
+            raise ReportError(
+                f"{first.name} names its instances by {', '.join(first.keys)}, {other.name} by "
+                f"{', '.join(other.keys)}: give files with the same of these columns"
+            )
+    both = [key for key in first.by_key if all(key in other.by_key for other in others)]
+    if not both:
+        raise ReportError(f"{', '.join(s.name for s in sweeps)}: no instance is in all of them")
+    return both
+
+
+def _instance(
+    row: Mapping[str, str], columns: Mapping[str, str | None], keys: Sequence[str], number: int
+) -> Instance:
+    def told(what: str) -> str:
+        return (row.get(columns.get(what) or what) or "").strip()
+
+    status, expected = told("status").lower(), told("expected").lower()
+    wrong = expected in ("holds", "violated") and SAME.get(status, status) in {"holds", "violated"} - {
+        expected
+    }
+    shares = {q: value for q in QUALITIES if (value := _number(told(q))) is not None}
+    key = tuple(told(k) for k in keys) if keys else (str(number),)
+    return Instance(key, status, _number(told("seconds")), _number(told("timeout")), wrong, shares)
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if value == value and abs(value) != float("inf") else None
+
+
+def _name(path: Path) -> str:
+    """`family/file` for `benchmarks/family/results/file.csv`; else the file's stem."""
+    return f"{path.parents[1].name}/{path.stem}" if path.parent.name == "results" else path.stem

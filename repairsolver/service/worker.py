@@ -1,0 +1,157 @@
+"""What the process of a job does: limits first, then the work, then the results.
+
+Only here uploaded files are read; the server only stores them.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import signal
+import sys
+import traceback
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+from repairsolver.errors import RepairSolverError, SoundnessError
+from repairsolver.report.page import result_page
+from repairsolver.report.records import dump
+from repairsolver.results import Event
+from repairsolver.service.folder import REPORT, RESULT, EventFile, Folder, write_file
+
+LARGEST_FILE = 4 * 2**30
+"""Of one file that a job writes, in bytes."""
+
+SLACK = 2**30
+"""What the kernel grants beyond the memory of a job: the server watches what is used, this stops one step."""
+
+NICENESS = 5
+STOPPED, NO_ROOM = 75, 74
+"""Exit codes: stopped without being cancelled, so that the job goes on later; and: the disk is full."""
+
+NO_MEMORY = ("can't allocate memory", "bad_alloc", "Failed to allocate memory", "Cannot allocate memory")
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def live(order: dict[str, Any], lock: int) -> NoReturn:
+    """The life of a job's process, which ends here; the lock is held until then.
+
+    Args:
+        order: see `nursery`.
+        lock: open file, never closed.
+    """
+    folder, code = Folder(Path(order["folder"])), 1
+    try:
+        signal.signal(signal.SIGTERM, _interrupt)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        _log_to(folder.path / "log.txt")
+        _limit(order["memory"], order["threads"])
+        code = work(folder)
+    except KeyboardInterrupt:
+        code = STOPPED
+    except OSError as error:
+        traceback.print_exc()
+        code = NO_ROOM if error.errno in FULL else 1
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def work(folder: Folder) -> int:
+    """Do a job and let its results appear; the exit code."""
+    if folder.outcome() is not None:
+        return 0
+    folder.begin()
+    try:
+        outcome = _made(folder)
+    except KeyboardInterrupt:
+        if not folder.cancelled.exists():
+            return STOPPED
+        outcome = {"state": "cancelled", "reason": "cancelled", "message": "before anything was reached"}
+    except Exception as error:  # whatever it is, the job must end with it, and the log must have it
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise
+        traceback.print_exc()
+        outcome = failure(error)
+    folder.finish(outcome)
+    return 0
+
+
+def failure(error: Exception) -> dict[str, str]:
+    """How a job failed: `input`, `memory`, `soundness`, or `internal`, which is a bug."""
+    text = str(error) or type(error).__name__
+    if isinstance(error, MemoryError) or any(words in text for words in NO_MEMORY):
+        reason, text = "memory", "the job needs more memory than a job may use"
+    elif isinstance(error, SoundnessError):
+        reason = "soundness"
+    elif isinstance(error, RepairSolverError | RecursionError | UnicodeDecodeError):
+        reason = "input"
+    else:
+        reason, text = "internal", f"{type(error).__name__}: {text}"
+    return {"state": "failed", "reason": reason, "message": text[:20_000]}
+
+
+def _made(folder: Folder) -> dict[str, str]:
+    from repairsolver.report.history import History
+    from repairsolver.service.kinds import KINDS
+    from repairsolver.service.kinds.kind import Task
+
+    request = folder.request()
+    kind = KINDS[request["kind"]]
+    files = {
+        slot: tuple(folder.inputs / f["stored"] for f in found) for slot, found in request["files"].items()
+    }
+    names = {slot: tuple(f["name"] for f in found) for slot, found in request["files"].items()}
+    events = EventFile(folder)
+    events(Event("start", "reading the files", 0.0))
+    task = Task(
+        files, names, kind.options(**request["options"]), folder.unfinished, folder.tree, History(events)
+    )  # fmt: skip
+    os.chdir(folder.inputs)
+    made = kind.run(task)
+    cancelled = made.interrupted and folder.cancelled.exists()
+    if made.interrupted and not cancelled:
+        raise KeyboardInterrupt
+    record = made.subject.record
+    write_file(folder.unfinished / RESULT, dump(dict(record)).encode())
+    if not cancelled:
+        write_file(folder.unfinished / REPORT, result_page(made.subject).encode())
+    state, message = ("cancelled", "the results are what was reached") if cancelled else ("done", "")
+    return {
+        "state": state,
+        "reason": "cancelled" if cancelled else "",
+        "message": message,
+        "answer": record["result"],
+    }
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def _log_to(path: Path) -> None:
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(handle, 1)
+    os.dup2(handle, 2)
+
+
+def _limit(memory: int, threads: int) -> None:
+    """Memory, size of files, no core dumps; and behind the server in line for processors."""
+    for what, most in (
+        (resource.RLIMIT_DATA, memory + SLACK),
+        (resource.RLIMIT_FSIZE, LARGEST_FILE),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        _, hard = resource.getrlimit(what)
+        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(what, (most, most))
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    os.nice(NICENESS)
+    os.environ["REPAIRSOLVER_THREADS"] = str(threads)
+    import torch
+
+    torch.set_num_threads(threads)
