@@ -8,16 +8,17 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from repairsolver.certificate.cases import cases
 from repairsolver.errors import EditError
-from repairsolver.metrics import Fidelity, fidelity
+from repairsolver.metrics import Fidelity, evaluate, fidelity
 from repairsolver.network.forward import forward
-from repairsolver.network.gated import NewGate, add_gates, gateable
+from repairsolver.network.gated import Correction, NewGate, add_gates, gateable
 from repairsolver.network.graph import Network, Node
 from repairsolver.network.operators import Softmax
 from repairsolver.property import PointSet
 from repairsolver.property.specification import Property, Region
 from repairsolver.repairing.gate.edit import Gates
-from repairsolver.repairing.gate.regions import Place, extended, find_places, whole_regions
+from repairsolver.repairing.gate.regions import Place, extended, find_places, places_around, whole_regions
 from repairsolver.repairing.gate.shield import contradictions, shield
 from repairsolver.repairing.gate.wishes import Gating
 from repairsolver.repairing.result import Repair
@@ -32,7 +33,7 @@ from repairsolver.results import (
     VerifyStatus,
 )
 from repairsolver.verification.attack import Effort, attack
-from repairsolver.verification.engine import verify_property
+from repairsolver.verification.engine import MOST_SPLIT_INPUTS, verify_property
 
 SAMPLES = 2048
 """Uniform samples of every place, by which a correction is chosen."""
@@ -40,19 +41,24 @@ SAMPLES = 2048
 BOXES = 4
 """Boxes that one region's place may consist of."""
 
-PLACE_SHARE, PLACE_SECONDS = 0.25, 15.0
+PLACE_SHARE, PLACE_SECONDS = 0.25, 12.0
 """Of the time: for finding where gates are needed; and without a limit of time, or at most."""
 
 PROOF_SHARE = 0.5
 """Of the time that is left: for the proof of one candidate."""
 
-MOST_EXTENSIONS = 3
-"""How often places are extended by what could not be proved, before whole regions are gated."""
+MOST_EXTENSIONS, LAST_SHARE = 6, 0.3
+"""How often places are extended before whole regions are gated, or what share of the time is kept for that."""
 
-FIDELITY_SAMPLES = 20_000
+SCATTERED, MOST_SCATTERED = 50_000, 2_000
+"""Uniform samples of a region for its violating inputs, and how many of these are used."""
+
+FIDELITY_SAMPLES, FIDELITY_SECONDS = 20_000, 5.0
 """For the choice between candidates."""
 
 FIRST = Effort(samples=4096, restarts=32, steps=30, rounds=1)
+WIDE, WIDE_SECONDS = Effort(samples=16384, restarts=128, steps=40, rounds=2, keep=256), 3.0
+"""For many violating inputs, far apart."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,6 +92,7 @@ class Session:
     rounds: int = 0
     best: Candidate | None = None
     reasons: list[str] = field(default_factory=list)
+    places: list[Place] = field(default_factory=list)
 
     @property
     def seconds(self) -> float:
@@ -138,7 +145,7 @@ def _repaired(session: Session) -> Repair:
     if session.gating.place != "output":
         from repairsolver.repairing.gate.inner import try_inner
 
-        try_inner(session, places)
+        try_inner(session, session.places or places)
     return _result(session, "")
 
 
@@ -156,16 +163,23 @@ def _first_look(session: Session) -> Verdict:
 
 
 def _places(session: Session) -> list[Place]:
-    """Where gates are needed, as far as the verifier can tell in its share of the time."""
-    seconds = min(PLACE_SECONDS, session.left * PLACE_SHARE)
-    found = find_places(
-        session.network, session.prop, most=BOXES, seconds=seconds, memory_gb=session.limits.memory_gb
-    )
-    if found is None:
+    """Where the property is violated, as far as samples and attacks tell: the proof shows what is missing."""
+    varying = max(int((r.upper > r.lower).sum()) for r in session.prop.regions if r.unsafe)
+    if varying > MOST_SPLIT_INPUTS:
         session.say("too many inputs vary for a search of places: whole regions are gated")
         return whole_regions(session.prop)
+    points = [c.input for c in attack(
+        session.network, session.prop, seed=session.seed, effort=WIDE, worst=True,
+        seconds=min(WIDE_SECONDS, session.left * PLACE_SHARE),
+    )]  # fmt: skip
+    rng = np.random.default_rng(session.seed)
+    for region in session.prop.regions:
+        drawn = region.lower + rng.random((SCATTERED, len(region.lower))) * (region.upper - region.lower)
+        drawn = np.clip(drawn.astype(session.network.element).astype(float), region.lower, region.upper)
+        points += list(drawn[region.violation(drawn, evaluate(session.network, drawn)) >= 0][:MOST_SCATTERED])
+    found = places_around(session.prop, np.array(points), most=BOXES)
     boxes = sum(len(place.lower) for place in found)
-    session.say(f"what is not proved lies in {boxes} boxes", boxes=boxes)
+    session.say(f"{len(points)} violating inputs lie in {boxes} boxes", boxes=boxes)
     return found
 
 
@@ -202,19 +216,36 @@ def samples(network: Network, place: Place, region: Region, seed: int) -> Array:
 def _try_output(session: Session, places: Sequence[Place]) -> None:
     """Correct the scores in the places, or in more of the regions until the rest is proved."""
     tried = list(places)
-    for extension in range(MOST_EXTENSIONS + 1):
+    for stage in range(MOST_EXTENSIONS + 2):
         gates = output_gates(session, tried)
         if gates is None:
             return
         candidate = prove(session, gates, "the scores", PROOF_SHARE)
         if candidate.proved:
+            session.places = tried
             consider(session, candidate)
             return
-        whole = extension >= MOST_EXTENSIONS - 1 or session.left < 1.0
-        tried = (
-            whole_regions(session.prop) if whole else extended(session.prop, tried, candidate.verdict, BOXES)
-        )
+        tried = _more(session, tried, candidate.verdict, stage)
     session.reasons.append("the scores' correction could not be proved")
+
+
+def _more(session: Session, tried: list[Place], verdict: Verdict, stage: int) -> list[Place]:
+    """The next places: with what violated or stayed open; in the end everything."""
+    if stage >= MOST_EXTENSIONS or session.left < LAST_SHARE * (session.limits.seconds or np.inf):
+        return whole_regions(session.prop)
+    if verdict.status is VerifyStatus.VIOLATED:
+        again = attack(
+            session.network, session.prop, seed=session.seed + stage + 1, effort=WIDE, worst=True,
+            seconds=min(WIDE_SECONDS, session.left * PLACE_SHARE),
+        )  # fmt: skip
+        return extended(
+            session.prop, tried, replace(verdict, counterexamples=(*verdict.counterexamples, *again)), BOXES
+        )
+    seconds = min(PLACE_SECONDS, session.left * PLACE_SHARE)
+    found = find_places(
+        session.network, session.prop, most=BOXES, seconds=seconds, memory_gb=session.limits.memory_gb
+    )
+    return extended(session.prop, tried, verdict, BOXES) if found is None else found
 
 
 def output_gates(session: Session, places: Sequence[Place]) -> list[NewGate] | None:
@@ -228,7 +259,23 @@ def output_gates(session: Session, places: Sequence[Place]) -> list[NewGate] | N
             session.reasons.append(_contradiction(region, place.region))
             return None
         gates.append(NewGate(node.name, node.layer, place.lower, place.upper, change))
-    return gates
+    return merged(gates)
+
+
+def merged(gates: Sequence[NewGate]) -> list[NewGate]:
+    """Gates whose corrections differ at most in their margins as one gate, with the largest margins."""
+    found: dict[bytes, NewGate] = {}
+    for gate in gates:
+        change = gate.change
+        assert isinstance(change, Correction)
+        key = b"|".join(a.tobytes() for a in (change.output, change.input, change.direction))
+        if (before := found.get(key)) is not None:
+            assert isinstance(before.change, Correction)
+            corners = np.vstack([before.lower, gate.lower]), np.vstack([before.upper, gate.upper])
+            bound = np.maximum(before.change.bound, change.bound)
+            gate = NewGate(gate.tensor, gate.layer, *corners, replace(change, bound=bound))
+        found[key] = gate
+    return list(found.values())
 
 
 def _contradiction(region: Region, number: int) -> str:
@@ -242,11 +289,22 @@ def _contradiction(region: Region, number: int) -> str:
     return f"in region {number} every choice of half-spaces moves one of them against another"
 
 
-def prove(session: Session, gates: Sequence[NewGate], where: str, share: float) -> Candidate:
-    """The gated network, verified."""
+def prove(
+    session: Session, gates: Sequence[NewGate], where: str, share: float, *, places_first: bool = False
+) -> Candidate:
+    """The gated network, verified; with `places_first`, the rest only where all gates are proved where on."""
     session.rounds += 1
     network = add_gates(session.network, gates, monitor=session.gating.monitor)
     session.say(f"round {session.rounds}: {len(gates)} gates at {where}")
+    if places_first:
+        for case in cases(network, session.prop):
+            if any(case.pattern):
+                verdict = verify_property(
+                    case.network, case.prop, limits=session.limited(share / 2), on_event=session.on_event,
+                    seed=session.seed + session.rounds,
+                )  # fmt: skip
+                if verdict.status is not VerifyStatus.HOLDS:
+                    return Candidate(Gates(tuple(gates), session.network.sha256), network, verdict, where)
     verdict = verify_property(
         network, session.prop, limits=session.limited(share), seed=session.seed + session.rounds,
         on_event=session.on_event, record=True,
@@ -264,7 +322,7 @@ def consider(session: Session, candidate: Candidate) -> None:
         samples=FIDELITY_SAMPLES,
         seed=session.seed,
         prop=session.prop,
-        seconds=max(1.0, min(20.0, session.left)),
+        seconds=max(1.0, min(FIDELITY_SECONDS, session.left)),
     )
     candidate = replace(candidate, kept=kept)
     if session.best is None or _rank(candidate) < _rank(session.best):

@@ -30,6 +30,9 @@ SMALL, WORTH = 0.25, 0.9
 MOST_OPEN = 4000
 """Boxes that are not proved, beyond which no finer search is begun."""
 
+AROUND = 0.01
+"""Half the width of the box around a violating point, as a share of its region's width."""
+
 SLACK = 0.02
 """By how much a covering box is widened on every side, as a share of its width."""
 
@@ -55,6 +58,20 @@ def whole_regions(prop: Property) -> list[Place]:
     """Every region as it is."""
     boxes = [float32_box(region.lower, region.upper) for region in prop.regions]
     return [Place(i, low[None], high[None]) for i, (low, high) in enumerate(boxes) if prop.regions[i].unsafe]
+
+
+def places_around(prop: Property, points: Array, *, most: int) -> list[Place]:
+    """Boxes of every region around its points [k, n], which violate the property there."""
+    found = []
+    for number, region in enumerate(prop.regions):
+        own = points[region.contains(points)]
+        if len(own) and region.unsafe:
+            around = AROUND * (region.upper - region.lower)
+            boxes = [
+                (np.maximum(x - around, region.lower), np.minimum(x + around, region.upper)) for x in own
+            ]
+            found.append(_place(number, region, boxes, most))
+    return found
 
 
 def find_places(
@@ -153,7 +170,8 @@ def _place(number: int, region: Region, boxes: list[tuple[Array, Array]], most: 
 def cover(lower: Array, upper: Array, width: Array, most: int) -> tuple[Array, Array]:
     """At most so many boxes that cover all given ones; those pairs are merged whose hull adds least volume.
 
-    Among the numbers of boxes the one with the least number times volume is taken.
+    Among the numbers of boxes the one with the least squared number times volume is taken: every further box
+    is compared at run time.
     """
     free = width > 0
     scale = np.where(free, width, 1.0)
@@ -163,7 +181,7 @@ def cover(lower: Array, upper: Array, width: Array, most: int) -> tuple[Array, A
     best, best_cost = (low, high), np.inf
     while True:
         if len(low) <= most:
-            cost = len(low) * float((high - low)[:, free].prod(axis=1).sum())
+            cost = len(low) ** 2 * float((high - low)[:, free].prod(axis=1).sum())
             if cost < best_cost * (1 - 1e-9):
                 best, best_cost = (low, high), cost
         if len(low) == 1:
@@ -201,8 +219,7 @@ def extended(prop: Property, places: Sequence[Place], verdict: Verdict, most: in
     if left is not None:
         for query, low, high in zip(left.query, left.lower, left.upper, strict=True):
             found.setdefault(int(owner[query]), []).append((low, high))
-    for example in verdict.counterexamples:
-        for number, region in enumerate(prop.regions):
-            if region.contains(example.input[None])[0]:
-                found.setdefault(number, []).append((example.input, example.input))
+    points = np.array([c.input for c in verdict.counterexamples])
+    for place in places_around(prop, points, most=most) if len(points) else []:
+        found.setdefault(place.region, []).extend(zip(place.lower, place.upper, strict=True))
     return [_place(number, prop.regions[number], boxes, most) for number, boxes in found.items() if boxes]
