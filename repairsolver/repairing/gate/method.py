@@ -48,7 +48,7 @@ PROOF_SHARE = 0.5
 """Of the time that is left: for the proof of one candidate."""
 
 MOST_EXTENSIONS, LAST_SHARE = 6, 0.3
-"""How often places are extended before whole regions are gated, or what share of the time is kept for that."""
+"""How often places are extended before whole regions are gated, or what share of the time is kept for it."""
 
 SCATTERED, MOST_SCATTERED = 50_000, 2_000
 """Uniform samples of a region for its violating inputs, and how many of these are used."""
