@@ -18,7 +18,14 @@ from repairsolver.network.operators import Softmax
 from repairsolver.property import PointSet
 from repairsolver.property.specification import Property, Region
 from repairsolver.repairing.gate.edit import Gates
-from repairsolver.repairing.gate.regions import Place, extended, find_places, places_around, whole_regions
+from repairsolver.repairing.gate.regions import (
+    Place,
+    extended,
+    find_places,
+    overlaps,
+    places_around,
+    whole_regions,
+)
 from repairsolver.repairing.gate.shield import contradictions, shield
 from repairsolver.repairing.gate.wishes import Gating
 from repairsolver.repairing.result import Repair
@@ -249,17 +256,22 @@ def _more(session: Session, tried: list[Place], verdict: Verdict, stage: int) ->
 
 
 def output_gates(session: Session, places: Sequence[Place]) -> list[NewGate] | None:
-    """A correction of the scores for every place; None if one has no correction, with the reason noted."""
+    """A correction of the scores for every place; None if one has no correction, with the reason noted.
+
+    Where regions lie over each other, the last gate meets the demands of all of them.
+    """
     node, gates = output_node(session.network), []
-    for place in places:
-        region = session.prop.regions[place.region]
+    for place in [*places, *overlaps(session.prop, places)]:
+        own = session.prop.regions[place.region]
+        joined = [own, *(session.prop.regions[k] for k in place.others)]
+        region = replace(own, unsafe=tuple(c for r in joined for c in r.unsafe))
         points = samples(session.network, place, region, session.seed)
         change = shield(region, points, scores(session.network, points))
         if change is None:
             session.reasons.append(_contradiction(region, place.region))
             return None
         gates.append(NewGate(node.name, node.layer, place.lower, place.upper, change))
-    return merged(gates)
+    return [*merged(gates[: len(places)]), *gates[len(places) :]]
 
 
 def merged(gates: Sequence[NewGate]) -> list[NewGate]:

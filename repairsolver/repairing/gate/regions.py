@@ -47,17 +47,40 @@ class Place:
     Args:
         region: its number in the property.
         lower, upper: corners, as numbers of the network's type, rounded outward.
+        others: regions that lie over these boxes, too, so that their demands are met at once.
     """
 
     region: int
     lower: Array
     upper: Array
+    others: tuple[int, ...] = ()
 
 
 def whole_regions(prop: Property) -> list[Place]:
     """Every region as it is."""
     boxes = [float32_box(region.lower, region.upper) for region in prop.regions]
     return [Place(i, low[None], high[None]) for i, (low, high) in enumerate(boxes) if prop.regions[i].unsafe]
+
+
+def overlaps(prop: Property, places: Sequence[Place]) -> list[Place]:
+    """Where further regions lie over places: what is done for one of them must not undo another one."""
+    found: dict[tuple[int, ...], list[tuple[Array, Array]]] = {}
+    for place in places:
+        for low, high in zip(place.lower, place.upper, strict=True):
+            for number, region in enumerate(prop.regions):
+                ends = np.maximum(low, region.lower), np.minimum(high, region.upper)
+                if number == place.region or not region.unsafe or (ends[0] > ends[1]).any():
+                    continue
+                over = tuple(
+                    k for k, r in enumerate(prop.regions)
+                    if r.unsafe and ((r.lower <= ends[1]) & (r.upper >= ends[0])).all()
+                )  # fmt: skip
+                found.setdefault(over, []).append(float32_box(*ends))
+    ordered = sorted(found.items(), key=lambda item: (len(item[0]), item[0]))
+    return [
+        Place(over[0], np.array([a for a, _ in boxes]), np.array([b for _, b in boxes]), over[1:])
+        for over, boxes in ordered
+    ]
 
 
 def places_around(prop: Property, points: Array, *, most: int) -> list[Place]:
