@@ -30,7 +30,7 @@ from repairsolver.results import RepairStatus, VerifyStatus
 from repairsolver.solvers import SolutionStatus, solve
 from repairsolver.verification.attack import attack
 
-LIMITS = rs.Limits(seconds=30)
+LIMITS = rs.Limits(seconds=120)
 
 
 def violated_sometimes(seed: int, outputs: int = 3) -> tuple[Network, Property]:

@@ -12,7 +12,16 @@ from repairsolver.network.gates import gates_of
 from repairsolver.network.graph import Network, Node
 from repairsolver.network.operators import Clip, LeakyRelu, Relu, Sigmoid, Tanh
 from repairsolver.property.specification import Property, Region
-from repairsolver.repairing.gate.method import BOXES, Candidate, Session, consider, prove, samples, scores
+from repairsolver.repairing.gate.method import (
+    BOXES,
+    Candidate,
+    Session,
+    consider,
+    prove,
+    samples,
+    scores,
+    violation,
+)
 from repairsolver.repairing.gate.placement import Layer, layer_of, place_gates
 from repairsolver.repairing.gate.regions import Place, extended
 from repairsolver.repairing.gate.shield import MARGIN
@@ -116,7 +125,7 @@ def _task(session: Session, place: Place) -> Task:
     region = session.prop.regions[place.region]
     points = samples(session.network, place, region, session.seed)
     outputs = session.network(points)
-    wrong = region.violation(points, outputs) >= 0
+    wrong = violation(region, points, outputs) >= 0
     corners = [
         (np.maximum(low, region.lower), np.minimum(high, region.upper))
         for low, high in zip(place.lower, place.upper, strict=True)
@@ -174,8 +183,7 @@ def _learn(session: Session, candidate: Candidate, tasks: Sequence[Task]) -> boo
             seconds=2.0,
         )  # fmt: skip
     for task in tasks:
-        inside = [c.input for c in examples if task.region.contains(c.input[None])[0]]
-        inside = [x for x in inside if _within(task.place, x)]
+        inside = [c.input for c in examples if _within(task.place, c.input)]
         if inside:
             task.extra.append(np.array(inside[:8]))
             learned = True
@@ -192,7 +200,7 @@ def _extended(session: Session, candidate: Candidate, tasks: list[Task]) -> list
     if not outside:
         return tasks
     verdict = replace(candidate.verdict, counterexamples=tuple(outside), open_boxes=None)
-    places = extended(session.prop, [task.place for task in tasks], verdict, BOXES)
+    places = extended(session.network, session.prop, [task.place for task in tasks], verdict, BOXES)
     session.say(f"places extended by {len(outside)} violating inputs outside")
     return [_task(session, place) for place in places]
 

@@ -41,6 +41,7 @@ from repairsolver.results import (
 )
 from repairsolver.verification.attack import Effort, attack
 from repairsolver.verification.engine import MOST_SPLIT_INPUTS, verify_property
+from repairsolver.verification.replay import into_box
 
 SAMPLES = 2048
 """Uniform samples of every place, by which a correction is chosen."""
@@ -51,8 +52,8 @@ BOXES = 4
 PLACE_SHARE, PLACE_SECONDS = 0.25, 12.0
 """Of the time: for finding where gates are needed; and without a limit of time, or at most."""
 
-PROOF_SHARE = 0.5
-"""Of the time that is left: for the proof of one candidate."""
+PROOF_SHARE, LONGEST = 0.3, 120.0
+"""Of the time that is left: for the proof of one candidate; and its seconds without a limit of time."""
 
 MOST_EXTENSIONS, LAST_SHARE = 6, 0.3
 """How often places are extended before whole regions are gated, or what share of the time is kept for it."""
@@ -115,7 +116,8 @@ class Session:
 
     def limited(self, share: float) -> Limits:
         """Limits of a part of the work: a share of the time that is left."""
-        return replace(self.limits, seconds=None if np.isinf(self.left) else max(self.left * share, 0.05))
+        seconds = LONGEST if np.isinf(self.left) else max(self.left * share, 0.05)
+        return replace(self.limits, seconds=seconds)
 
 
 def repair_gate(
@@ -147,8 +149,7 @@ def _repaired(session: Session) -> Repair:
     if verdict.status is not VerifyStatus.VIOLATED:
         return _nothing_to_do(session, verdict)
     places = _places(session)
-    if session.gating.place != "inner":
-        _try_output(session, places)
+    _try_output(session, places)
     if session.gating.place != "output":
         from repairsolver.repairing.gate.inner import try_inner
 
@@ -182,9 +183,10 @@ def _places(session: Session) -> list[Place]:
     rng = np.random.default_rng(session.seed)
     for region in session.prop.regions:
         drawn = region.lower + rng.random((SCATTERED, len(region.lower))) * (region.upper - region.lower)
-        drawn = np.clip(drawn.astype(session.network.element).astype(float), region.lower, region.upper)
-        points += list(drawn[region.violation(drawn, evaluate(session.network, drawn)) >= 0][:MOST_SCATTERED])
-    found = places_around(session.prop, np.array(points), most=BOXES)
+        drawn = into_box(drawn, region, session.network.element)
+        wrong = violation(region, drawn, evaluate(session.network, drawn)) >= 0
+        points += list(drawn[wrong][:MOST_SCATTERED])
+    found = places_around(session.network, session.prop, np.array(points), most=BOXES)
     boxes = sum(len(place.lower) for place in found)
     session.say(f"{len(points)} violating inputs lie in {boxes} boxes", boxes=boxes)
     return found
@@ -216,12 +218,20 @@ def samples(network: Network, place: Place, region: Region, seed: int) -> Array:
     rng = np.random.default_rng(seed)
     chosen = rng.integers(len(place.lower), size=SAMPLES)
     low, high = np.maximum(place.lower, region.lower)[chosen], np.minimum(place.upper, region.upper)[chosen]
-    points = low + rng.random(low.shape) * (high - low)
-    return np.asarray(points.astype(network.element), dtype=np.float64)
+    return into_box(low + rng.random(low.shape) * (high - low), region, network.element)
+
+
+def violation(region: Region, points: Array, outputs: Array) -> Array:
+    """By how much points [b, n] of a region violate, [b]; an input without a number of the network's type in
+    its interval may lie beside it."""
+    return np.asarray(np.max([c.violation(points, outputs) for c in region.unsafe], axis=0))
 
 
 def _try_output(session: Session, places: Sequence[Place]) -> None:
-    """Correct the scores in the places, or in more of the regions until the rest is proved."""
+    """Correct the scores in the places, or in more of the regions until the rest is proved.
+
+    Where only hidden neurons are to be overridden, this finds places outside of which nothing is wrong.
+    """
     tried = list(places)
     for stage in range(MOST_EXTENSIONS + 2):
         gates = output_gates(session, tried)
@@ -230,7 +240,8 @@ def _try_output(session: Session, places: Sequence[Place]) -> None:
         candidate = prove(session, gates, "the scores", PROOF_SHARE)
         if candidate.proved:
             session.places = tried
-            consider(session, candidate)
+            if session.gating.place != "inner":
+                consider(session, candidate)
             return
         tried = _more(session, tried, candidate.verdict, stage)
     session.reasons.append("the scores' correction could not be proved")
@@ -245,14 +256,13 @@ def _more(session: Session, tried: list[Place], verdict: Verdict, stage: int) ->
             session.network, session.prop, seed=session.seed + stage + 1, effort=WIDE, worst=True,
             seconds=min(WIDE_SECONDS, session.left * PLACE_SHARE),
         )  # fmt: skip
-        return extended(
-            session.prop, tried, replace(verdict, counterexamples=(*verdict.counterexamples, *again)), BOXES
-        )
+        found = replace(verdict, counterexamples=(*verdict.counterexamples, *again))
+        return extended(session.network, session.prop, tried, found, BOXES)
     seconds = min(PLACE_SECONDS, session.left * PLACE_SHARE)
-    found = find_places(
+    searched = find_places(
         session.network, session.prop, most=BOXES, seconds=seconds, memory_gb=session.limits.memory_gb
     )
-    return extended(session.prop, tried, verdict, BOXES) if found is None else found
+    return searched or extended(session.network, session.prop, tried, verdict, BOXES)
 
 
 def output_gates(session: Session, places: Sequence[Place]) -> list[NewGate] | None:

@@ -18,6 +18,7 @@ from repairsolver.results import Array, Verdict
 from repairsolver.verification.engine import MOST_SPLIT_INPUTS, single_threaded
 from repairsolver.verification.frontier import Open, State, merge
 from repairsolver.verification.query import queries, strip_softmax
+from repairsolver.verification.replay import belongs
 from repairsolver.verification.searching import BATCH, thread_count
 from repairsolver.verification.split import InputSplitting
 
@@ -83,11 +84,11 @@ def overlaps(prop: Property, places: Sequence[Place]) -> list[Place]:
     ]
 
 
-def places_around(prop: Property, points: Array, *, most: int) -> list[Place]:
+def places_around(network: Network, prop: Property, points: Array, *, most: int) -> list[Place]:
     """Boxes of every region around its points [k, n], which violate the property there."""
     found = []
     for number, region in enumerate(prop.regions):
-        own = points[region.contains(points)]
+        own = points[belongs(points, region, network.element)]
         if len(own) and region.unsafe:
             around = AROUND * (region.upper - region.lower)
             boxes = [
@@ -234,7 +235,9 @@ def _halved(low: Array, high: Array, free: np.ndarray) -> tuple[Array, Array]:
     return np.minimum.reduceat(low[order], starts), np.maximum.reduceat(high[order], starts)
 
 
-def extended(prop: Property, places: Sequence[Place], verdict: Verdict, most: int) -> list[Place]:
+def extended(
+    network: Network, prop: Property, places: Sequence[Place], verdict: Verdict, most: int
+) -> list[Place]:
     """The places with what a verdict left open or violated added to them."""
     found = {place.region: list(zip(place.lower, place.upper, strict=True)) for place in places}
     owner = np.array([i for i, region in enumerate(prop.regions) for _ in region.unsafe])
@@ -243,6 +246,6 @@ def extended(prop: Property, places: Sequence[Place], verdict: Verdict, most: in
         for query, low, high in zip(left.query, left.lower, left.upper, strict=True):
             found.setdefault(int(owner[query]), []).append((low, high))
     points = np.array([c.input for c in verdict.counterexamples])
-    for place in places_around(prop, points, most=most) if len(points) else []:
+    for place in places_around(network, prop, points, most=most) if len(points) else []:
         found.setdefault(place.region, []).extend(zip(place.lower, place.upper, strict=True))
     return [_place(number, prop.regions[number], boxes, most) for number, boxes in found.items() if boxes]
