@@ -14,7 +14,7 @@ def main() -> None:
     """One row for every pair and method that has none yet."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gates", description=__doc__)
     parser.add_argument("--methods", default="output", help=f"with commas, of {', '.join(METHODS)}")
-    parser.add_argument("--timeout", type=float, default=60.0, help="seconds for one repair")
+    parser.add_argument("--timeout", type=float, default=300.0, help="seconds for one repair")
     parser.add_argument("--only", default="", help="networks or pairs to run, e.g. 2_1,N2_9/8")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--resume", action="store_true", help="keep the rows of an earlier run")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import numpy as np
 import onnx
 import onnxruntime
 
 import repairsolver as rs
+from repairsolver.results import Array
 
 BATCHES = {1: (200, 20), 1000: (40, 2)}
 """Size of a batch: how many measurements are taken, and runs in each."""
@@ -31,6 +33,18 @@ def ratios(before: rs.Network, after: rs.Network) -> dict[int, float]:
         first, second = (float(np.median(taken)) for taken in seconds)
         found[size] = second / first
     return found
+
+
+def in_batches(network: rs.Network) -> Callable[[Array], Array]:
+    """The scores [b, m] of inputs [b, n] by onnxruntime, many at once."""
+    session = _session(network)
+
+    def run(points: Array) -> Array:
+        shape = (len(points), *network.input_shape[1:])
+        (scores, *_) = session.run(None, {network.input_name: points.astype(np.float32).reshape(shape)})
+        return np.asarray(scores, dtype=np.float64)
+
+    return run
 
 
 def _session(network: rs.Network) -> onnxruntime.InferenceSession:

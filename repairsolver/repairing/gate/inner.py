@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -12,16 +12,25 @@ from repairsolver.network.gates import gates_of
 from repairsolver.network.graph import Network, Node
 from repairsolver.network.operators import Clip, LeakyRelu, Relu, Sigmoid, Tanh
 from repairsolver.property.specification import Property, Region
-from repairsolver.repairing.gate.method import Candidate, Session, consider, prove, samples, scores
+from repairsolver.repairing.gate.method import (
+    BOXES,
+    Candidate,
+    Session,
+    consider,
+    prove,
+    samples,
+    scores,
+    violation,
+)
 from repairsolver.repairing.gate.placement import Layer, layer_of, place_gates
-from repairsolver.repairing.gate.regions import Place
+from repairsolver.repairing.gate.regions import Place, extended
 from repairsolver.repairing.gate.shield import MARGIN
 from repairsolver.results import Array, VerifyStatus
 from repairsolver.verification.attack import Effort, attack
 from repairsolver.verification.query import strip_softmax
 
 LAYERS = 2
-"""Hidden layers that are tried, from the last one backwards."""
+"""Hidden layers that are tried, from the last one backwards, until one needs a single gate in each place."""
 
 MOST_CANDIDATES = 256
 """Neurons of a layer that may be gated: those that move the scores most."""
@@ -80,6 +89,8 @@ def try_inner(session: Session, places: Sequence[Place]) -> None:
             continue
         consider(session, found)
         proved += 1
+        if all(gate.change.count == 1 for gate in found.edit.gates):
+            break  # no layer has fewer
     if layers and not proved:
         session.reasons.append(f"no override of the last {len(layers)} hidden layers was proved")
 
@@ -100,9 +111,10 @@ def _repair_layer(session: Session, core: Network, node: Node, places: Sequence[
         gates = _placed(session, core, layer, tasks, until)
         if gates is None:
             return None
-        candidate = prove(session, gates, f"layer {node.layer}", SHARE)
+        candidate = prove(session, gates, f"layer {node.layer}", SHARE, places_first=True)
         if candidate.proved:
             return candidate
+        tasks = _extended(session, candidate, tasks)
         if session.seconds > until or not _learn(session, candidate, tasks):
             return None
     return None
@@ -113,7 +125,7 @@ def _task(session: Session, place: Place) -> Task:
     region = session.prop.regions[place.region]
     points = samples(session.network, place, region, session.seed)
     outputs = session.network(points)
-    wrong = region.violation(points, outputs) >= 0
+    wrong = violation(region, points, outputs) >= 0
     corners = [
         (np.maximum(low, region.lower), np.minimum(high, region.upper))
         for low, high in zip(place.lower, place.upper, strict=True)
@@ -171,8 +183,7 @@ def _learn(session: Session, candidate: Candidate, tasks: Sequence[Task]) -> boo
             seconds=2.0,
         )  # fmt: skip
     for task in tasks:
-        inside = [c.input for c in examples if task.region.contains(c.input[None])[0]]
-        inside = [x for x in inside if _within(task.place, x)]
+        inside = [c.input for c in examples if _within(task.place, c.input)]
         if inside:
             task.extra.append(np.array(inside[:8]))
             learned = True
@@ -180,6 +191,18 @@ def _learn(session: Session, candidate: Candidate, tasks: Sequence[Task]) -> boo
             task.margin *= GROWTH
             learned = True
     return learned
+
+
+def _extended(session: Session, candidate: Candidate, tasks: list[Task]) -> list[Task]:
+    """The tasks, with larger places where a violating input lies outside of all gates."""
+    found = candidate.verdict.counterexamples
+    outside = [c for c in found if not any(g.fires(c.input[None])[0] for g in candidate.edit.gates)]
+    if not outside:
+        return tasks
+    verdict = replace(candidate.verdict, counterexamples=tuple(outside), open_boxes=None)
+    places = extended(session.network, session.prop, [task.place for task in tasks], verdict, BOXES)
+    session.say(f"places extended by {len(outside)} violating inputs outside")
+    return [_task(session, place) for place in places]
 
 
 def _within(place: Place, point: Array) -> bool:

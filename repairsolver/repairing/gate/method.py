@@ -8,16 +8,24 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from repairsolver.certificate.cases import cases
 from repairsolver.errors import EditError
-from repairsolver.metrics import Fidelity, fidelity
+from repairsolver.metrics import Fidelity, evaluate, fidelity
 from repairsolver.network.forward import forward
-from repairsolver.network.gated import NewGate, add_gates, gateable
+from repairsolver.network.gated import Correction, NewGate, add_gates, gateable
 from repairsolver.network.graph import Network, Node
 from repairsolver.network.operators import Softmax
 from repairsolver.property import PointSet
 from repairsolver.property.specification import Property, Region
 from repairsolver.repairing.gate.edit import Gates
-from repairsolver.repairing.gate.regions import Place, extended, find_places, whole_regions
+from repairsolver.repairing.gate.regions import (
+    Place,
+    extended,
+    find_places,
+    overlaps,
+    places_around,
+    whole_regions,
+)
 from repairsolver.repairing.gate.shield import contradictions, shield
 from repairsolver.repairing.gate.wishes import Gating
 from repairsolver.repairing.result import Repair
@@ -32,7 +40,8 @@ from repairsolver.results import (
     VerifyStatus,
 )
 from repairsolver.verification.attack import Effort, attack
-from repairsolver.verification.engine import verify_property
+from repairsolver.verification.engine import MOST_SPLIT_INPUTS, verify_property
+from repairsolver.verification.replay import into_box
 
 SAMPLES = 2048
 """Uniform samples of every place, by which a correction is chosen."""
@@ -40,19 +49,24 @@ SAMPLES = 2048
 BOXES = 4
 """Boxes that one region's place may consist of."""
 
-PLACE_SHARE, PLACE_SECONDS = 0.25, 15.0
+PLACE_SHARE, PLACE_SECONDS = 0.25, 12.0
 """Of the time: for finding where gates are needed; and without a limit of time, or at most."""
 
-PROOF_SHARE = 0.5
-"""Of the time that is left: for the proof of one candidate."""
+PROOF_SHARE, LONGEST = 0.3, 120.0
+"""Of the time that is left: for the proof of one candidate; and its seconds without a limit of time."""
 
-MOST_EXTENSIONS = 3
-"""How often places are extended by what could not be proved, before whole regions are gated."""
+MOST_EXTENSIONS, LAST_SHARE = 6, 0.3
+"""How often places are extended before whole regions are gated, or what share of the time is kept for it."""
 
-FIDELITY_SAMPLES = 20_000
+SCATTERED, MOST_SCATTERED = 50_000, 2_000
+"""Uniform samples of a region for its violating inputs, and how many of these are used."""
+
+FIDELITY_SAMPLES, FIDELITY_SECONDS = 20_000, 5.0
 """For the choice between candidates."""
 
 FIRST = Effort(samples=4096, restarts=32, steps=30, rounds=1)
+WIDE, WIDE_SECONDS = Effort(samples=16384, restarts=128, steps=40, rounds=2, keep=256), 3.0
+"""For many violating inputs, far apart."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,6 +100,7 @@ class Session:
     rounds: int = 0
     best: Candidate | None = None
     reasons: list[str] = field(default_factory=list)
+    places: list[Place] = field(default_factory=list)
 
     @property
     def seconds(self) -> float:
@@ -101,7 +116,8 @@ class Session:
 
     def limited(self, share: float) -> Limits:
         """Limits of a part of the work: a share of the time that is left."""
-        return replace(self.limits, seconds=None if np.isinf(self.left) else max(self.left * share, 0.05))
+        seconds = LONGEST if np.isinf(self.left) else max(self.left * share, 0.05)
+        return replace(self.limits, seconds=seconds)
 
 
 def repair_gate(
@@ -133,12 +149,11 @@ def _repaired(session: Session) -> Repair:
     if verdict.status is not VerifyStatus.VIOLATED:
         return _nothing_to_do(session, verdict)
     places = _places(session)
-    if session.gating.place != "inner":
-        _try_output(session, places)
+    _try_output(session, places)
     if session.gating.place != "output":
         from repairsolver.repairing.gate.inner import try_inner
 
-        try_inner(session, places)
+        try_inner(session, session.places or places)
     return _result(session, "")
 
 
@@ -156,16 +171,24 @@ def _first_look(session: Session) -> Verdict:
 
 
 def _places(session: Session) -> list[Place]:
-    """Where gates are needed, as far as the verifier can tell in its share of the time."""
-    seconds = min(PLACE_SECONDS, session.left * PLACE_SHARE)
-    found = find_places(
-        session.network, session.prop, most=BOXES, seconds=seconds, memory_gb=session.limits.memory_gb
-    )
-    if found is None:
+    """Where the property is violated, as far as samples and attacks tell: the proof shows what is missing."""
+    varying = max(int((r.upper > r.lower).sum()) for r in session.prop.regions if r.unsafe)
+    if varying > MOST_SPLIT_INPUTS:
         session.say("too many inputs vary for a search of places: whole regions are gated")
         return whole_regions(session.prop)
+    points = [c.input for c in attack(
+        session.network, session.prop, seed=session.seed, effort=WIDE, worst=True,
+        seconds=min(WIDE_SECONDS, session.left * PLACE_SHARE),
+    )]  # fmt: skip
+    rng = np.random.default_rng(session.seed)
+    for region in session.prop.regions:
+        drawn = region.lower + rng.random((SCATTERED, len(region.lower))) * (region.upper - region.lower)
+        drawn = into_box(drawn, region, session.network.element)
+        wrong = violation(region, drawn, evaluate(session.network, drawn)) >= 0
+        points += list(drawn[wrong][:MOST_SCATTERED])
+    found = places_around(session.network, session.prop, np.array(points), most=BOXES)
     boxes = sum(len(place.lower) for place in found)
-    session.say(f"what is not proved lies in {boxes} boxes", boxes=boxes)
+    session.say(f"{len(points)} violating inputs lie in {boxes} boxes", boxes=boxes)
     return found
 
 
@@ -195,40 +218,86 @@ def samples(network: Network, place: Place, region: Region, seed: int) -> Array:
     rng = np.random.default_rng(seed)
     chosen = rng.integers(len(place.lower), size=SAMPLES)
     low, high = np.maximum(place.lower, region.lower)[chosen], np.minimum(place.upper, region.upper)[chosen]
-    points = low + rng.random(low.shape) * (high - low)
-    return np.asarray(points.astype(network.element), dtype=np.float64)
+    return into_box(low + rng.random(low.shape) * (high - low), region, network.element)
+
+
+def violation(region: Region, points: Array, outputs: Array) -> Array:
+    """By how much points [b, n] of a region violate, [b]; an input without a number of the network's type in
+    its interval may lie beside it."""
+    return np.asarray(np.max([c.violation(points, outputs) for c in region.unsafe], axis=0))
 
 
 def _try_output(session: Session, places: Sequence[Place]) -> None:
-    """Correct the scores in the places, or in more of the regions until the rest is proved."""
+    """Correct the scores in the places, or in more of the regions until the rest is proved.
+
+    Where only hidden neurons are to be overridden, this finds places outside of which nothing is wrong.
+    """
     tried = list(places)
-    for extension in range(MOST_EXTENSIONS + 1):
+    for stage in range(MOST_EXTENSIONS + 2):
         gates = output_gates(session, tried)
         if gates is None:
             return
         candidate = prove(session, gates, "the scores", PROOF_SHARE)
         if candidate.proved:
-            consider(session, candidate)
+            session.places = tried
+            if session.gating.place != "inner":
+                consider(session, candidate)
             return
-        whole = extension >= MOST_EXTENSIONS - 1 or session.left < 1.0
-        tried = (
-            whole_regions(session.prop) if whole else extended(session.prop, tried, candidate.verdict, BOXES)
-        )
+        tried = _more(session, tried, candidate.verdict, stage)
     session.reasons.append("the scores' correction could not be proved")
 
 
+def _more(session: Session, tried: list[Place], verdict: Verdict, stage: int) -> list[Place]:
+    """The next places: with what violated or stayed open; in the end everything."""
+    if stage >= MOST_EXTENSIONS or session.left < LAST_SHARE * (session.limits.seconds or np.inf):
+        return whole_regions(session.prop)
+    if verdict.status is VerifyStatus.VIOLATED:
+        again = attack(
+            session.network, session.prop, seed=session.seed + stage + 1, effort=WIDE, worst=True,
+            seconds=min(WIDE_SECONDS, session.left * PLACE_SHARE),
+        )  # fmt: skip
+        found = replace(verdict, counterexamples=(*verdict.counterexamples, *again))
+        return extended(session.network, session.prop, tried, found, BOXES)
+    seconds = min(PLACE_SECONDS, session.left * PLACE_SHARE)
+    searched = find_places(
+        session.network, session.prop, most=BOXES, seconds=seconds, memory_gb=session.limits.memory_gb
+    )
+    return searched or extended(session.network, session.prop, tried, verdict, BOXES)
+
+
 def output_gates(session: Session, places: Sequence[Place]) -> list[NewGate] | None:
-    """A correction of the scores for every place; None if one has no correction, with the reason noted."""
+    """A correction of the scores for every place; None if one has no correction, with the reason noted.
+
+    Where regions lie over each other, the last gate meets the demands of all of them.
+    """
     node, gates = output_node(session.network), []
-    for place in places:
-        region = session.prop.regions[place.region]
+    for place in [*places, *overlaps(session.prop, places)]:
+        own = session.prop.regions[place.region]
+        joined = [own, *(session.prop.regions[k] for k in place.others)]
+        region = replace(own, unsafe=tuple(c for r in joined for c in r.unsafe))
         points = samples(session.network, place, region, session.seed)
         change = shield(region, points, scores(session.network, points))
         if change is None:
             session.reasons.append(_contradiction(region, place.region))
             return None
         gates.append(NewGate(node.name, node.layer, place.lower, place.upper, change))
-    return gates
+    return [*merged(gates[: len(places)]), *gates[len(places) :]]
+
+
+def merged(gates: Sequence[NewGate]) -> list[NewGate]:
+    """Gates whose corrections differ at most in their margins as one gate, with the largest margins."""
+    found: dict[bytes, NewGate] = {}
+    for gate in gates:
+        change = gate.change
+        assert isinstance(change, Correction)
+        key = b"|".join(a.tobytes() for a in (change.output, change.input, change.direction))
+        if (before := found.get(key)) is not None:
+            assert isinstance(before.change, Correction)
+            corners = np.vstack([before.lower, gate.lower]), np.vstack([before.upper, gate.upper])
+            bound = np.maximum(before.change.bound, change.bound)
+            gate = NewGate(gate.tensor, gate.layer, *corners, replace(change, bound=bound))
+        found[key] = gate
+    return list(found.values())
 
 
 def _contradiction(region: Region, number: int) -> str:
@@ -242,11 +311,22 @@ def _contradiction(region: Region, number: int) -> str:
     return f"in region {number} every choice of half-spaces moves one of them against another"
 
 
-def prove(session: Session, gates: Sequence[NewGate], where: str, share: float) -> Candidate:
-    """The gated network, verified."""
+def prove(
+    session: Session, gates: Sequence[NewGate], where: str, share: float, *, places_first: bool = False
+) -> Candidate:
+    """The gated network, verified; with `places_first`, the rest only where all gates are proved where on."""
     session.rounds += 1
     network = add_gates(session.network, gates, monitor=session.gating.monitor)
     session.say(f"round {session.rounds}: {len(gates)} gates at {where}")
+    if places_first:
+        for case in cases(network, session.prop):
+            if any(case.pattern):
+                verdict = verify_property(
+                    case.network, case.prop, limits=session.limited(share / 2), on_event=session.on_event,
+                    seed=session.seed + session.rounds,
+                )  # fmt: skip
+                if verdict.status is not VerifyStatus.HOLDS:
+                    return Candidate(Gates(tuple(gates), session.network.sha256), network, verdict, where)
     verdict = verify_property(
         network, session.prop, limits=session.limited(share), seed=session.seed + session.rounds,
         on_event=session.on_event, record=True,
@@ -264,7 +344,7 @@ def consider(session: Session, candidate: Candidate) -> None:
         samples=FIDELITY_SAMPLES,
         seed=session.seed,
         prop=session.prop,
-        seconds=max(1.0, min(20.0, session.left)),
+        seconds=max(1.0, min(FIDELITY_SECONDS, session.left)),
     )
     candidate = replace(candidate, kept=kept)
     if session.best is None or _rank(candidate) < _rank(session.best):

@@ -18,6 +18,7 @@ from repairsolver.results import Array, Verdict
 from repairsolver.verification.engine import MOST_SPLIT_INPUTS, single_threaded
 from repairsolver.verification.frontier import Open, State, merge
 from repairsolver.verification.query import queries, strip_softmax
+from repairsolver.verification.replay import belongs
 from repairsolver.verification.searching import BATCH, thread_count
 from repairsolver.verification.split import InputSplitting
 
@@ -29,6 +30,9 @@ SMALL, WORTH = 0.25, 0.9
 
 MOST_OPEN = 4000
 """Boxes that are not proved, beyond which no finer search is begun."""
+
+AROUND = 0.01
+"""Half the width of the box around a violating point, as a share of its region's width."""
 
 SLACK = 0.02
 """By how much a covering box is widened on every side, as a share of its width."""
@@ -44,17 +48,54 @@ class Place:
     Args:
         region: its number in the property.
         lower, upper: corners, as numbers of the network's type, rounded outward.
+        others: regions that lie over these boxes, too, so that their demands are met at once.
     """
 
     region: int
     lower: Array
     upper: Array
+    others: tuple[int, ...] = ()
 
 
 def whole_regions(prop: Property) -> list[Place]:
     """Every region as it is."""
     boxes = [float32_box(region.lower, region.upper) for region in prop.regions]
     return [Place(i, low[None], high[None]) for i, (low, high) in enumerate(boxes) if prop.regions[i].unsafe]
+
+
+def overlaps(prop: Property, places: Sequence[Place]) -> list[Place]:
+    """Where further regions lie over places: what is done for one of them must not undo another one."""
+    found: dict[tuple[int, ...], list[tuple[Array, Array]]] = {}
+    for place in places:
+        for low, high in zip(place.lower, place.upper, strict=True):
+            for number, region in enumerate(prop.regions):
+                ends = np.maximum(low, region.lower), np.minimum(high, region.upper)
+                if number == place.region or not region.unsafe or (ends[0] > ends[1]).any():
+                    continue
+                over = tuple(
+                    k for k, r in enumerate(prop.regions)
+                    if r.unsafe and ((r.lower <= ends[1]) & (r.upper >= ends[0])).all()
+                )  # fmt: skip
+                found.setdefault(over, []).append(float32_box(*ends))
+    ordered = sorted(found.items(), key=lambda item: (len(item[0]), item[0]))
+    return [
+        Place(over[0], np.array([a for a, _ in boxes]), np.array([b for _, b in boxes]), over[1:])
+        for over, boxes in ordered
+    ]
+
+
+def places_around(network: Network, prop: Property, points: Array, *, most: int) -> list[Place]:
+    """Boxes of every region around its points [k, n], which violate the property there."""
+    found = []
+    for number, region in enumerate(prop.regions):
+        own = points[belongs(points, region, network.element)]
+        if len(own) and region.unsafe:
+            around = AROUND * (region.upper - region.lower)
+            boxes = [
+                (np.maximum(x - around, region.lower), np.minimum(x + around, region.upper)) for x in own
+            ]
+            found.append(_place(number, region, boxes, most))
+    return found
 
 
 def find_places(
@@ -153,7 +194,8 @@ def _place(number: int, region: Region, boxes: list[tuple[Array, Array]], most: 
 def cover(lower: Array, upper: Array, width: Array, most: int) -> tuple[Array, Array]:
     """At most so many boxes that cover all given ones; those pairs are merged whose hull adds least volume.
 
-    Among the numbers of boxes the one with the least number times volume is taken.
+    Among the numbers of boxes the one with the least squared number times volume is taken: every further box
+    is compared at run time.
     """
     free = width > 0
     scale = np.where(free, width, 1.0)
@@ -163,7 +205,7 @@ def cover(lower: Array, upper: Array, width: Array, most: int) -> tuple[Array, A
     best, best_cost = (low, high), np.inf
     while True:
         if len(low) <= most:
-            cost = len(low) * float((high - low)[:, free].prod(axis=1).sum())
+            cost = len(low) ** 2 * float((high - low)[:, free].prod(axis=1).sum())
             if cost < best_cost * (1 - 1e-9):
                 best, best_cost = (low, high), cost
         if len(low) == 1:
@@ -193,7 +235,9 @@ def _halved(low: Array, high: Array, free: np.ndarray) -> tuple[Array, Array]:
     return np.minimum.reduceat(low[order], starts), np.maximum.reduceat(high[order], starts)
 
 
-def extended(prop: Property, places: Sequence[Place], verdict: Verdict, most: int) -> list[Place]:
+def extended(
+    network: Network, prop: Property, places: Sequence[Place], verdict: Verdict, most: int
+) -> list[Place]:
     """The places with what a verdict left open or violated added to them."""
     found = {place.region: list(zip(place.lower, place.upper, strict=True)) for place in places}
     owner = np.array([i for i, region in enumerate(prop.regions) for _ in region.unsafe])
@@ -201,8 +245,7 @@ def extended(prop: Property, places: Sequence[Place], verdict: Verdict, most: in
     if left is not None:
         for query, low, high in zip(left.query, left.lower, left.upper, strict=True):
             found.setdefault(int(owner[query]), []).append((low, high))
-    for example in verdict.counterexamples:
-        for number, region in enumerate(prop.regions):
-            if region.contains(example.input[None])[0]:
-                found.setdefault(number, []).append((example.input, example.input))
+    points = np.array([c.input for c in verdict.counterexamples])
+    for place in places_around(network, prop, points, most=most) if len(points) else []:
+        found.setdefault(place.region, []).extend(zip(place.lower, place.upper, strict=True))
     return [_place(number, prop.regions[number], boxes, most) for number, boxes in found.items() if boxes]

@@ -7,7 +7,8 @@ $$ y' = y + \sum_r v_r \max(d_r + m - C_r y - D_r x,\; 0), \qquad C_r v_r = 1, \
 
 The directions move no half-space against another one, so that every row is broken by the margin m. They
 are linear programs: the least weighted sum of |v|, where outputs that occur in more rows of the conjunction
-(the one that must not be the largest, say) are cheaper to move.
+(the one that must not be the largest, say) are cheaper to move. Directions with $C_s v_r = 0$ come first:
+then every row is proved by itself, whatever the network does.
 """
 
 from __future__ import annotations
@@ -40,12 +41,12 @@ MOST_CHOICES = 256
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Picked:
-    """One row of every conjunction: C [q, m], D [q, n], d [q], and which row of its conjunction it is."""
+    """Rows, one of every conjunction: C [q, m], D [q, n], d [q]; and whose they are, equal ones only once."""
 
     output: Array
     input: Array
     bound: Array
-    rows: tuple[int, ...]
+    owner: tuple[int, ...]
 
 
 def shield(region: Region, points: Array, outputs: Array) -> Correction | None:
@@ -56,9 +57,10 @@ def shield(region: Region, points: Array, outputs: Array) -> Correction | None:
             taken.
     """
     for picked in _choices(region.unsafe, points, outputs):
-        if (directions := _directions(region.unsafe, picked)) is not None:
-            bound = picked.bound + margin(picked, points, outputs)
-            return Correction(picked.output, picked.input, bound, directions)
+        for alone in (True, False):
+            if (directions := _directions(region.unsafe, picked, alone=alone)) is not None:
+                bound = picked.bound + margin(picked, points, outputs)
+                return Correction(picked.output, picked.input, bound, directions)
     return None
 
 
@@ -88,13 +90,14 @@ def _contradicts(picked: Picked) -> bool:
 
 
 def _pick(unsafe: Sequence[Conjunction], rows: Sequence[int]) -> Picked:
-    pairs = list(zip(unsafe, rows, strict=True))
-    return Picked(
-        np.array([c.output[r] for c, r in pairs]),
-        np.array([c.input[r] for c, r in pairs]),
-        np.array([c.bound[r] for c, r in pairs]),
-        tuple(rows),
-    )
+    found: dict[bytes, tuple[Array, Array, float, int]] = {}
+    for owner, (c, r) in enumerate(zip(unsafe, rows, strict=True)):
+        key = c.output[r].tobytes() + c.input[r].tobytes()
+        before = found.get(key)
+        if before is None or c.bound[r] > before[2]:
+            found[key] = (c.output[r], c.input[r], float(c.bound[r]), owner)
+    output, inputs, bound, owners = zip(*found.values(), strict=True)
+    return Picked(np.array(output), np.array(inputs), np.array(bound), owners)
 
 
 def _choices(unsafe: Sequence[Conjunction], points: Array, outputs: Array) -> Iterator[Picked]:
@@ -116,18 +119,18 @@ def _choices(unsafe: Sequence[Conjunction], points: Array, outputs: Array) -> It
         yield _pick(unsafe, [rows[place] for rows, place in zip(ranked, places, strict=True)])
 
 
-def _directions(unsafe: Sequence[Conjunction], picked: Picked) -> Array | None:
-    """A direction for every picked row, [q, m]; None if one of them would undo another row."""
+def _directions(unsafe: Sequence[Conjunction], picked: Picked, *, alone: bool) -> Array | None:
+    """A direction for every picked row, [q, m]; None if one of them would undo (or, alone, move) another."""
     total = sum((c.output != 0).sum(axis=0) for c in unsafe)
     found = []
-    for k, conjunction in enumerate(unsafe):
-        own = (conjunction.output != 0).sum(axis=0)
+    for k, owner in enumerate(picked.owner):
+        own = (unsafe[owner].output != 0).sum(axis=0)
         program = Program()
         v = l1(program, len(own), weights=1.0 / (0.01 + own + GLOBAL_WEIGHT * total))
         others = np.delete(picked.output, k, axis=0)
         program.rows(picked.output[k : k + 1] @ v, lower=1.0, upper=1.0)
         if len(others):
-            program.rows(others @ v, lower=0.0)
+            program.rows(others @ v, lower=0.0, upper=0.0 if alone else np.inf)
         answer = solve(program)
         if answer.values is None:
             return None

@@ -1,0 +1,397 @@
+"""Repair by gates: proved, unchanged elsewhere, fewest gates against brute force, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import helper
+from onnx_models import model
+from random_networks import dense_network, sample
+from typer.testing import CliRunner
+
+import repairsolver as rs
+from layerwise.program import Program
+from repairsolver.cli.main import app
+from repairsolver.errors import EditError
+from repairsolver.network import Network, load_network, replay
+from repairsolver.network.forward import activations
+from repairsolver.network.gated import Correction, Override, gateable
+from repairsolver.network.gates import gates_of
+from repairsolver.network.operators import Relu
+from repairsolver.property import Conjunction, Property, Region
+from repairsolver.repairing.gate.placement import layer_of, place_gates
+from repairsolver.repairing.gate.regions import cover
+from repairsolver.repairing.gate.shield import contradictions, shield
+from repairsolver.results import RepairStatus, VerifyStatus
+from repairsolver.solvers import SolutionStatus, solve
+from repairsolver.verification.attack import attack
+
+LIMITS = rs.Limits(seconds=120)
+
+
+def violated_sometimes(seed: int, outputs: int = 3) -> tuple[Network, Property]:
+    """A network whose most frequent decision in a box is forbidden there, on part of it."""
+    network = dense_network(seed, [2, 10, 10, outputs])
+    points = np.random.default_rng(seed).uniform(-1, 1, (2000, 2))
+    chosen = network(points).argmax(axis=1)
+    counts = np.bincount(chosen, minlength=outputs)
+    present = [k for k in range(outputs) if 0 < counts[k] < len(points)]
+    if not present:
+        return violated_sometimes(seed + 1000, outputs)
+    label = min(present, key=lambda k: counts[k])
+    return network, rs.not_maximal([-1, -1], [1, 1], label, outputs)
+
+
+def require_repaired(fix: rs.Repair, network: Network, prop: Property) -> None:
+    """Proved, checked, safe at samples on onnxruntime; bit for bit the old network where gates are off."""
+    assert fix.status is RepairStatus.REPAIRED, fix.message
+    assert fix.network is not None
+    assert isinstance(fix.edit, rs.Gates)
+    assert fix.verdict is not None
+    assert fix.verdict.status is VerifyStatus.HOLDS
+    assert fix.certificate is not None
+    assert rs.check(fix.certificate, network=fix.network, property=prop).valid
+    rng = np.random.default_rng(1)
+    for region in prop.regions:
+        points = sample(rng, region.lower, region.upper, 2000).astype(np.float32).astype(float)
+        assert (prop.violation(points, replay(fix.network, points)) < 0).all()
+    points = np.clip(rng.normal(size=(2000, network.input_size)), -3, 3).astype(np.float32).astype(float)
+    off = ~np.any([gate.fires(points) for gate in fix.edit.gates], axis=0)
+    np.testing.assert_array_equal(replay(fix.network, points)[off], replay(network, points)[off])
+
+
+@pytest.mark.parametrize("place", ["output", "inner", "auto"])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_repair_is_proved_and_changes_nothing_elsewhere(seed: int, place: str) -> None:
+    network, prop = violated_sometimes(seed)
+    assert rs.verify(network, prop).status is VerifyStatus.VIOLATED
+    fix = rs.repair(network, prop, method="gate", place=place, limits=LIMITS, certificate=True)
+    require_repaired(fix, network, prop)
+
+
+def test_the_scores_stay_where_the_demanded_half_space_holds() -> None:
+    network, prop = violated_sometimes(1)
+    fix = rs.repair(network, prop, method="gate", place="output", limits=LIMITS)
+    assert isinstance(fix.edit, rs.Gates)
+    points = np.random.default_rng(0).uniform(-1, 1, (4000, 2)).astype(np.float32).astype(float)
+    before, after = replay(network, points), replay(fix.network, points)
+    change = fix.edit.gates[0].change
+    assert isinstance(change, Correction)
+    met = (before @ change.output.T >= change.bound + 1e-6).all(axis=1)
+    assert met.any()
+    np.testing.assert_array_equal(before[met], after[met])
+
+
+def test_several_properties_hold_at_once_and_one_after_another() -> None:
+    network, first = violated_sometimes(2)
+    points = np.random.default_rng(3).uniform(-1, 0, (2000, 2))
+    label = int(np.bincount(network(points).argmax(axis=1), minlength=3).argmax())
+    second = rs.not_maximal([-1, -1], [-0.5, 0], label, 3)
+    both = rs.repair(network, [first, second], method="gate", place="output", limits=LIMITS, certificate=True)
+    assert both.status is RepairStatus.REPAIRED
+    assert [v.status for v in both.verdicts] == [VerifyStatus.HOLDS, VerifyStatus.HOLDS]
+    once = rs.repair(network, first, method="gate", place="output", limits=LIMITS)
+    twice = rs.repair(once.network, [first, second], method="gate", place="output", limits=LIMITS)
+    assert twice.status is RepairStatus.REPAIRED
+    for prop in (first, second):
+        assert rs.verify(twice.network, prop, limits=LIMITS).status is VerifyStatus.HOLDS
+    assert rs.remove_gates(twice.network).model == network.model
+
+
+def test_nothing_is_done_where_nothing_is_wrong() -> None:
+    network = dense_network(4, [2, 5, 2])
+    low = float(network(np.random.default_rng(0).uniform(-1, 1, (500, 2)))[:, 0].min()) - 5
+    prop = rs.output_range([-1, -1], [1, 1], 0, 2, at_least=low)
+    fix = rs.repair(network, prop, method="gate")
+    assert fix.status is RepairStatus.REPAIRED
+    assert fix.edit is not None
+    assert fix.edit.count == 0
+    assert fix.network is network
+
+
+def tanh_network() -> Network:
+    """A residual convolution with tanh and a softmax, 1 x 4 x 4 inputs."""
+    rng = np.random.default_rng(8)
+
+    def normal(*shape: int) -> np.ndarray:
+        return (0.7 * rng.normal(size=shape)).astype(np.float32)
+
+    nodes = [
+        helper.make_node("Conv", ["x", "k1", "b1"], ["c1"], pads=[1, 1, 1, 1]),
+        helper.make_node("Tanh", ["c1"], ["t1"]),
+        helper.make_node("Conv", ["t1", "k2", "b2"], ["c2"], pads=[1, 1, 1, 1]),
+        helper.make_node("Add", ["c2", "t1"], ["s"]),
+        helper.make_node("Relu", ["s"], ["r"]),
+        helper.make_node("Flatten", ["r"], ["f"]),
+        helper.make_node("Gemm", ["f", "w", "b"], ["g"]),
+        helper.make_node("Softmax", ["g"], ["y"], axis=-1),
+    ]
+    stored = {"k1": normal(2, 1, 3, 3), "b1": normal(2), "k2": normal(2, 2, 3, 3), "b2": normal(2)}
+    stored |= {"w": normal(32, 4), "b": normal(4)}
+    return load_network(model(nodes, ["N", 1, 4, 4], stored).SerializeToString(), name="residual")
+
+
+@pytest.mark.parametrize("place", ["output", "inner"])
+def test_a_robustness_ball_of_a_residual_convolution_behind_a_softmax(place: str) -> None:
+    network = tanh_network()
+    rng = np.random.default_rng(0)
+    images = rng.random((20, 16))
+    labels = network(images).argmax(axis=1)
+    balls = [
+        rs.local_robustness(x, 0.5 * (np.arange(16) < 5), int(k), 4, lower=0.0, upper=1.0)
+        for x, k in zip(images, labels, strict=True)
+    ]
+    violated = [bool(attack(network, ball, seconds=0.2)) for ball in balls]
+    prop, label = balls[violated.index(True)], int(labels[violated.index(True)])
+    fix = rs.repair(network, prop, method="gate", place=place, limits=LIMITS)
+    assert fix.status is RepairStatus.REPAIRED, fix.message
+    assert isinstance(fix.edit, rs.Gates)
+    assert fix.edit.gates[0].tensor == ("g" if place == "output" else "r")
+    region = prop.regions[0]
+    points = sample(rng, region.lower, region.upper, 500).astype(np.float32).astype(float)
+    points = points[region.contains(points)]
+    assert (replay(fix.network, points).argmax(axis=1) == label).all()
+    elsewhere = rng.random((200, 16)).astype(np.float32).astype(float)
+    elsewhere = elsewhere[~fix.edit.gates[0].fires(elsewhere)]
+    np.testing.assert_array_equal(replay(fix.network, elsewhere), replay(network, elsewhere))
+
+
+def fewest_by_force(
+    network: Network, node_name: str, unsafe: Conjunction, points: np.ndarray, margin: float
+) -> int:
+    """The fewest neurons of the last hidden layer whose affine overrides make all points safe, row by row."""
+    hidden = activations(network, points)[node_name]
+    last = network.nodes[-1].operator
+    size = hidden.shape[1]
+    for count in range(size + 1):
+        for chosen in combinations(range(size), count):
+            if _possible(hidden, last.weight, last.bias, unsafe, np.array(chosen, int), margin):
+                return count
+    raise AssertionError("no override makes the points safe")
+
+
+def _possible(
+    hidden: np.ndarray,
+    weight: np.ndarray,
+    bias: np.ndarray,
+    unsafe: Conjunction,
+    chosen: np.ndarray,
+    margin: float,
+) -> bool:
+    """A linear program for one row demanded at all points (the conjunctions here have one row)."""
+    program = Program()
+    reach = 4.0 * np.abs(hidden).max() + 1e-3
+    lost, shift = program.columns(len(chosen), 0, 1), program.columns(len(chosen), -reach, reach)
+    for h in hidden:
+        y = weight @ h + bias
+        effect = unsafe.output @ weight[:, chosen]
+        value = effect @ shift - (effect * h[chosen]) @ lost + float((unsafe.output @ y)[0])
+        program.rows(value, lower=unsafe.bound + margin)
+    return solve(program).status is SolutionStatus.OPTIMAL
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_fewest_gates_are_those_that_brute_force_finds(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    network = dense_network(seed, [2, 5, 5, 2])
+    node = [n for n in gateable(network) if isinstance(n.operator, Relu)][-1]
+    points = rng.uniform(-1, 1, (6, 2))
+    y = network(points)
+    row = np.array([[1.0, -1.0]])
+    threshold = float(np.quantile(y @ row.T, 0.9)) + rng.choice([0.1, 2.0])
+    unsafe = Conjunction(row, np.zeros((1, 2)), np.array([threshold]))
+    layer = layer_of(network, node, np.arange(5))
+    placed = place_gates(
+        network, layer, [unsafe], points, margin=0.01, most=None, solver="highs", seconds=20, seed=0
+    )
+    if placed is None:
+        with pytest.raises(AssertionError):
+            fewest_by_force(network, node.name, unsafe, points, 0.01)
+        return
+    assert placed.change.count == placed.fewest == fewest_by_force(network, node.name, unsafe, points, 0.01)
+    hidden = placed.change(activations(network, points)[node.name], points)
+    last = network.nodes[-1].operator
+    assert (row @ (hidden @ last.weight.T + last.bias).T >= threshold + 0.01 - 1e-6).all()
+
+
+def test_gates_in_an_earlier_layer_are_encoded_exactly() -> None:
+    network, prop = violated_sometimes(0)
+    node = next(n for n in gateable(network) if isinstance(n.operator, Relu))
+    points = np.random.default_rng(0).uniform(-1, 1, (10, 2))
+    layer = layer_of(network, node, np.arange(10))
+    placed = place_gates(
+        network,
+        layer,
+        prop.regions[0].unsafe,
+        points,
+        margin=0.01,
+        most=None,
+        solver="highs",
+        seconds=20,
+        seed=0,
+    )
+    assert placed is not None
+    behind = [
+        n
+        for n in network.nodes
+        if n.name not in {m.name for m in network.nodes[: network.nodes.index(node) + 1]}
+    ]
+    value = placed.change(activations(network, points)[node.name], points)
+    from repairsolver.network.forward import apply
+
+    values = activations(network, points) | {node.name: value}
+    for other in behind:
+        values[other.name] = apply(other, [values[name] for name in other.inputs], other.shape)
+    assert (prop.violation(points, values[network.output.name]) <= -0.01 + 1e-6).all()
+
+
+def region_of(*conjunctions: tuple[list[list[float]], list[float]]) -> Region:
+    unsafe = tuple(
+        Conjunction(np.array(rows), np.zeros((len(rows), 1)), np.array(bound)) for rows, bound in conjunctions
+    )
+    return Region(np.zeros(1), np.ones(1), unsafe)
+
+
+@pytest.mark.parametrize(
+    "region",
+    [
+        region_of(([[1.0, -1.0, 0.0], [1.0, 0.0, -1.0]], [0.0, 0.0])),
+        region_of(([[1.0, -1.0, 0.0]], [0.0]), ([[1.0, 0.0, -1.0]], [0.0])),
+        region_of(([[0.5, 2.0, 0.0]], [0.25]), ([[0.0, 1.0, 1.0]], [-1.0])),
+        region_of(([[1.0, 0.0, 0.0]], [0.5]), ([[1.0, 0.0, 0.0]], [0.75])),
+        region_of(([[-1.0, 0.0, 0.0]], [-0.5]), ([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]], [0.0, 0.0])),
+    ],
+)
+def test_a_shield_breaks_every_conjunction_and_leaves_what_is_fine(region: Region) -> None:
+    rng = np.random.default_rng(0)
+    points, outputs = rng.random((200, 1)), rng.normal(size=(200, 3))
+    found = shield(region, points, outputs)
+    assert found is not None
+    more = rng.normal(size=(2000, 3)) * 3
+    x = rng.random((2000, 1))
+    moved = found(more, x)
+    assert (region.violation(x, moved) < 0).all()
+    fine = (more @ found.output.T + x @ found.input.T >= found.bound).all(axis=1)
+    np.testing.assert_array_equal(moved[fine], more[fine])
+
+
+def test_a_safe_set_without_scores_is_said_to_be_empty() -> None:
+    region = region_of(([[1.0, 0.0]], [1.0]), ([[-1.0, 0.0]], [0.0]))
+    assert shield(region, np.zeros((0, 1)), np.zeros((0, 2))) is None
+    assert contradictions(region) == [(0, 0)]
+    network = dense_network(0, [1, 4, 2])
+    prop = Property((region,), 1, 2)
+    fix = rs.repair(network, prop, method="gate", place="output", limits=LIMITS)
+    assert fix.status is RepairStatus.INFEASIBLE
+    assert "contradict" in fix.message
+    assert fix.network is None
+
+
+def test_few_boxes_cover_many() -> None:
+    rng = np.random.default_rng(0)
+    centres = np.concatenate([rng.normal([0, 0], 0.1, (600, 2)), rng.normal([5, 5], 0.1, (600, 2))])
+    lower, upper = cover(centres - 0.05, centres + 0.05, np.array([10.0, 10.0]), 4)
+    assert len(lower) == 2
+    inside = ((centres[:, None] >= lower) & (centres[:, None] <= upper)).all(axis=2).any(axis=1)
+    assert inside.all()
+
+
+@pytest.mark.parametrize(
+    ("wishes", "reason"),
+    [
+        ({"place": "somewhere"}, "place"),
+        ({"max_gates": 0}, "max_gates"),
+        ({"keep": rs.PointSet(np.zeros((1, 2)), np.zeros(1, int))}, "points"),
+    ],
+)
+def test_wishes_that_make_no_sense_are_refused(wishes: dict[str, object], reason: str) -> None:
+    network, prop = violated_sometimes(0)
+    with pytest.raises(EditError, match=reason):
+        rs.repair(network, prop, method="gate", **wishes)  # type: ignore[arg-type]
+
+
+def test_weights_of_a_gated_network_are_not_changed() -> None:
+    network, prop = violated_sometimes(0)
+    fix = rs.repair(network, prop, method="gate", place="output", limits=LIMITS)
+    with pytest.raises(EditError, match="gates"):
+        rs.repair(fix.network, prop, method="delta")
+
+
+def test_the_edit_is_printed_saved_and_applied(tmp_path: Path) -> None:
+    network, prop = violated_sometimes(1)
+    fix = rs.repair(network, prop, method="gate", limits=LIMITS, monitor=True)
+    assert isinstance(fix.edit, rs.Gates)
+    points = np.random.default_rng(0).uniform(-1, 1, (100, 2))
+    text = fix.edit.describe(points=points)
+    assert "of 100 inputs" in text
+    assert "X_0 [" in text
+    fix.edit.save(tmp_path / "gates.json")
+    assert rs.apply_edit(network, tmp_path / "gates.json").model == fix.network.model
+    with pytest.raises(EditError, match="belong"):
+        rs.apply_edit(dense_network(77, [2, 3, 3]), tmp_path / "gates.json")
+    with pytest.raises(EditError, match="json"):
+        fix.edit.save(tmp_path / "gates.npz")
+
+
+def test_an_override_says_what_it_does() -> None:
+    none, every = -np.inf, np.inf
+    change = Override(
+        np.array([0, 1, 2, 3]), np.array([1, 1, 0.5, 1]), np.array([0, 0.25, -1, 0]),
+        np.array([2, none, none, 0]), np.array([2, every, 3, every]),
+    )  # fmt: skip
+    assert change.sentences("h") == [
+        "h: neuron 0 is 2",
+        "h: neuron 1 moved by +0.25",
+        "h: neuron 2 is 0.5 of itself - 1, at most 3",
+        "h: neuron 3 at least 0",
+    ]
+
+
+def run(*arguments: object) -> str:
+    result = CliRunner().invoke(app, [str(a) for a in arguments])
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_the_command_line_from_repair_to_removal(tmp_path: Path) -> None:
+    network, prop = violated_sometimes(1)
+    rs.save_network(network, tmp_path / "net.onnx")
+    rs.save_property(prop, tmp_path / "prop.vnnlib")
+    files = tmp_path / "net.onnx", tmp_path / "prop.vnnlib"
+    gated, proof = tmp_path / "gated.onnx", tmp_path / "proof.cert"
+    said = run("repair", *files, "-o", gated, "--method", "gate", "--place", "output", "--monitor",
+               "--timeout", 30, "--certificate", proof, "--quiet")  # fmt: skip
+    assert said.startswith("repaired\n")
+    assert (tmp_path / "gated.gates.json").exists()
+    assert run("verify", gated, files[1], "--quiet").startswith("unsat")
+    assert run("check", proof, "--network", gated, "--property", files[1]).startswith("valid")
+    listed = run("gates", gated)
+    assert listed.startswith("gates\n")
+    assert "tells which gates are on" in listed
+    np.savez(tmp_path / "points.npz", inputs=np.zeros((4, 2)))
+    record = json.loads(run("gates", gated, "--json", "--data", tmp_path / "points.npz"))
+    assert record["result"] == "gates"
+    assert record["gates"][0]["on"] in (0.0, 1.0)
+    assert run("gates", gated, "--remove", "-o", tmp_path / "back.onnx").startswith("removed")
+    assert (tmp_path / "back.onnx").read_bytes() == network.model
+    assert run("gates", files[0]).startswith("none")
+    again = run("apply", files[0], tmp_path / "gated.gates.json", "-o", tmp_path / "again.onnx")
+    assert again.startswith("applied")
+    assert (tmp_path / "again.onnx").read_bytes() == gated.read_bytes()
+
+
+def test_gates_of_others_are_listed_as_such(tmp_path: Path) -> None:
+    from test_conditions import Logic
+
+    data = Logic(0).build()
+    (tmp_path / "other.onnx").write_bytes(data)
+    assert gates_of(load_network(data))
+    assert run("gates", tmp_path / "other.onnx").startswith("unrecognised")
+    result = CliRunner().invoke(
+        app, ["gates", str(tmp_path / "other.onnx"), "--remove", "-o", str(tmp_path / "x.onnx")]
+    )
+    assert result.exit_code == 1
