@@ -18,6 +18,7 @@ ROWS = [
     ["verification"],
     ["metrics"],
     ["repairing", "architecture"],
+    ["baselines"],
     ["report"],
     ["api"],
     [""],

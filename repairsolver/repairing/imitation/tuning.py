@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -46,29 +47,27 @@ def tuned_factors(
         EditError: a factor has no place in the weights.
     """
     chosen = chosen_neurons(found.layers, found.chosen(how.tuning.neurons))
-    size = chosen[-1].place.stop
+    size, until = chosen[-1].place.stop, time.monotonic() + seconds
     with single_threaded(), torch.inference_mode(False):
         graph = tensor_graph(core, torch.float32)
         if how.tuning.optimiser == "swarm":
-            change = swarmed(graph, chosen, behaviours, Swarm(), how.tuning.alpha, seed, say)
+            cost = swarm_cost(graph, chosen, behaviours, how.tuning.alpha)
+            change, least, calls = swarm_minimum(cost, size, Swarm(), seed, until)
+            say(f"swarm: cost {least:.4g} after {calls} evaluations")
         else:
             study = lessons(behaviours, *imitated(core, behaviours, how))
-            change = _descended(graph, chosen, study, how, time.monotonic() + seconds, seed, say)
-    assert change.shape == (size,)
+            change = _descended(graph, chosen, study, how, until, seed, say)
     return with_factors(network, core, chosen, 1.0 + change)
 
 
-def swarmed(
+def swarm_cost(
     graph: TensorGraph,
     chosen: tuple[Chosen, ...],
     behaviours: Behaviours,
-    how: Swarm,
     alpha: float,
-    seed: int,
-    say: Say,
     base: float = 1.0,
-) -> Array:
-    """The factors, less `base`, that minimise (1 - alpha) viol(N) + alpha viol(P), by particle swarm.
+) -> Callable[[Array], float]:
+    """(1 - alpha) viol(N) + alpha viol(P) of the factors, less `base`.
 
     viol is the share of points that violate the property (whose decision is not their label). Points of the
     domain take no part, as published.
@@ -85,9 +84,7 @@ def swarmed(
         lost = float((behaviours.prop.violation(behaviours.positives, second) >= 0).mean())
         return (1 - alpha) * failing + alpha * lost
 
-    place, least, calls = swarm_minimum(cost, chosen[-1].place.stop, how, seed)
-    say(f"swarm: cost {least:.4g} after {calls} evaluations")
-    return place
+    return cost
 
 
 def _descended(
