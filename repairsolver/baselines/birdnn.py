@@ -13,6 +13,7 @@ from repairsolver.bounds.tensors import tensor_graph
 from repairsolver.network.graph import Network
 from repairsolver.repairing.delta.addressing import Choice, find_blocks
 from repairsolver.repairing.imitation.behaviour import Behaviours
+from repairsolver.repairing.imitation.descent import Adam
 from repairsolver.repairing.imitation.learner import Learner
 from repairsolver.repairing.imitation.options import Imitation
 from repairsolver.repairing.imitation.responsibility import responsibility
@@ -54,11 +55,9 @@ def birdnn_retrained(
     x, y = torch.tensor(inputs, dtype=torch.float32), torch.tensor(labels, dtype=torch.float32)
     with single_threaded(), torch.inference_mode(False):
         learner = Learner(network, network, find_blocks(network, Choice("all")))
-        steps = torch.optim.Adam(list(learner.change.values()), lr=1e-4)
+        steps = Adam(learner.change, dict.fromkeys(learner.change, 1e-4))
         for _ in range(epochs):
             for part in torch.from_numpy(rng.permutation(len(x))).split(BATCH):
                 loss = ((learner.graph().forward(x[part]) - y[part]) / scale).square().mean()
-                steps.zero_grad()
-                loss.backward()
-                steps.step()
+                steps.step(loss)
         return learner.written(learner.snapshot())

@@ -13,6 +13,7 @@ from repairsolver.network.forward import activations
 from repairsolver.network.graph import Network
 from repairsolver.repairing.delta.unknowns import Block
 from repairsolver.repairing.imitation.behaviour import Behaviours, Ids
+from repairsolver.repairing.imitation.descent import Adam
 from repairsolver.repairing.imitation.idle import woken
 from repairsolver.repairing.imitation.labels import relabelled
 from repairsolver.repairing.imitation.learner import Learner
@@ -78,7 +79,7 @@ def retrained(
 
 def _trained(
     learner: Learner,
-    steps: torch.optim.Optimizer,
+    steps: Adam,
     study: Lessons,
     how: Imitation,
     until: float,
@@ -86,7 +87,6 @@ def _trained(
     say: Say,
 ) -> Network:
     rng = np.random.default_rng([seed, 9])
-    rates = [group["lr"] for group in steps.param_groups]
     best, least = learner.snapshot(), np.inf
     most = how.retraining.steps
     total = max(len(study.inputs) - study.wrong, 1)
@@ -105,14 +105,11 @@ def _trained(
                     "points lost"
                 )
                 break
-        for group, rate in zip(steps.param_groups, rates, strict=True):
-            group["lr"] = rate * min(1.0, (number + 1) / LOOK) * (1 + math.cos(math.pi * number / most)) / 2
         negatives, kept = study.batch(rng, focus)
         index = torch.from_numpy(np.concatenate([negatives, kept]))
         loss = study.loss(learner.graph().forward(study.inputs[index]), negatives, kept)
-        steps.zero_grad()
-        loss.backward()
-        steps.step()
+        warm = min(1.0, (number + 1) / LOOK)
+        steps.step(loss, warm * (1 + math.cos(math.pi * number / most)) / 2)
     return learner.written(best)
 
 

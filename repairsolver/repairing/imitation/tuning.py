@@ -13,6 +13,7 @@ from torch import Tensor
 from repairsolver.bounds.tensors import TensorGraph, tensor_graph
 from repairsolver.network.graph import Network
 from repairsolver.repairing.imitation.behaviour import Behaviours
+from repairsolver.repairing.imitation.descent import Adam
 from repairsolver.repairing.imitation.lessons import Lessons, lessons
 from repairsolver.repairing.imitation.options import Imitation
 from repairsolver.repairing.imitation.responsibility import Localisation
@@ -99,7 +100,7 @@ def _descended(
     """The factors, less 1, by gradient steps on the loss of retraining."""
     rng = np.random.default_rng([seed, 10])
     change = torch.zeros(chosen[-1].place.stop, requires_grad=True)
-    steps = torch.optim.Adam([change], lr=RATE)
+    steps = Adam({"factors": change}, {"factors": RATE})
     best, least, focus = change.detach().numpy().copy(), np.inf, (np.zeros(0, dtype=np.int64),) * 2
     total = max(len(study.inputs) - study.wrong, 1)
     for number in range(STEPS + 1):
@@ -112,13 +113,11 @@ def _descended(
             if over or (wrong == 0 and 1 - lost / total >= how.fidelity):
                 say(f"{number} steps: {wrong} of {study.wrong} negatives wrong, {lost} of {total} lost")
                 break
-        steps.param_groups[0]["lr"] = RATE * (1 + math.cos(math.pi * number / STEPS)) / 2
         negatives, kept = study.batch(rng, focus)
         index = torch.from_numpy(np.concatenate([negatives, kept]))
         outputs = scaled_forward(graph, chosen, study.inputs[index], 1 + change)
-        steps.zero_grad()
-        study.loss(outputs, negatives, kept).backward()
-        steps.step()
+        share = (1 + math.cos(math.pi * number / STEPS)) / 2
+        steps.step(study.loss(outputs, negatives, kept), share)
         with torch.no_grad():
             change.clamp_(-LIMIT, LIMIT)
     return best.astype(np.float64)
