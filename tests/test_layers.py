@@ -19,6 +19,7 @@ ROWS = [
     ["sampling"],
     ["metrics"],
     ["repairing", "architecture"],
+    ["baselines"],
     ["report"],
     ["api"],
     ["statements"],

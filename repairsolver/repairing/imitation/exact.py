@@ -14,6 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from repairsolver.errors import SolverError
 from repairsolver.network.graph import Network
 from repairsolver.property.specification import Property
 from repairsolver.repairing.delta.addressing import Choice, sources
@@ -38,7 +39,7 @@ MARGIN = 0.05
 SHARE = 0.4
 """The share of the time for the chosen neurons; then the last layer is tried, whose program is convex."""
 
-PRICE = 1e3
+PRICE = 100.0
 """Of losing a point to keep by one unit of output, in units of the change's norm over the worst violation."""
 
 
@@ -112,7 +113,11 @@ def _tuned(
         problem = LeastChange(requirements, 0.0, objective, solver, until, np.inf, seed)
         scale = problem.scale()
         problem = replace(problem, margin=MARGIN * scale)
-        optimum = least(problem, shared=False)
+        try:
+            optimum = least(problem, shared=True)
+        except SolverError as error:
+            say(f"{solver} gave up on a program of {len(requirements)} points: {error}")
+            break
         if optimum.delta is None:
             break
         made = make_candidate(network, layer, optimum.delta, problem.cost, problem.margin).network

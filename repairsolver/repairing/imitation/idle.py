@@ -20,7 +20,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.optimize import minimize
 
 from repairsolver.network.forward import activations
 from repairsolver.network.graph import Network, Node
@@ -35,8 +34,11 @@ MULTIPLES = np.array([0.0, 0.125, 0.25, 0.375, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2
 MARGIN, ROOM = 0.3, 0.3
 """Mu, and sigma as a share."""
 
-POINTS, STEPS = 2000, 120
-"""Points of either kind, and steps of L-BFGS, of one fit."""
+POINTS, STEPS, PULL = 2000, 40, 1e-6
+"""Points of either kind, Newton steps, and the weight of the squares of w (for inputs of unit variance)."""
+
+SHARES = tuple(0.5**k for k in range(12))
+"""Of a Newton step, longest first: the first that lowers the cost is gone."""
 
 PADS = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8)
 """How far negatives are lifted beyond their needs, in multiples of v, so that unseen ones are, too."""
@@ -188,18 +190,7 @@ def _fitted(
     size[size < 1e-9 * max(1.0, float(size.max()))] = 1.0
     a, b = (a - middle) / size, (b - middle) / size
 
-    def loss(unknowns: Array) -> tuple[float, Array]:
-        w, c = unknowns[:-1], unknowns[-1]
-        short = np.maximum((1 + MARGIN) * needs + 0.1 - (a @ w + c), 0.0)
-        over = np.maximum(b @ w + c - (1 - ROOM) * tolerances + ROOM, 0.0)
-        value = np.square(short).mean() + (np.square(over).mean() if len(b) else 0.0) + 1e-7 * (w @ w)
-        slope_w = -2 * (short @ a) / len(a) + 2 * (over @ b) / max(len(b), 1) + 2e-7 * w
-        slope_c = -2 * short.mean() + (2 * over.mean() if len(b) else 0.0)
-        return float(value), np.append(slope_w, slope_c)
-
-    found = minimize(
-        loss, np.zeros(a.shape[1] + 1), jac=True, method="L-BFGS-B", options={"maxiter": STEPS}
-    ).x
+    found = _separated(a, (1 + MARGIN) * needs + 0.1, b, (1 - ROOM) * tolerances - ROOM)
     weight = found[:-1] / size
     bias = float(found[-1] - weight @ middle)
     value, least = kept @ weight + bias, float((wrong[helped] @ weight + bias - need[helped]).min())
@@ -211,6 +202,35 @@ def _fitted(
     if lost[0] > stay + short:  # outliers among the negatives, for which too much would be lost
         return weight, bias, short + stay
     return weight, bias + shift, float(np.isinf(need).mean()) + lost[PADS.index(afford[-1])]
+
+
+def _separated(above: Array, least: Array, below: Array, most: Array) -> Array:
+    """w and c of the module's formula, by Newton steps on the rows that are missed."""
+    sizes = np.sqrt(len(above)), np.sqrt(max(len(below), 1))
+    rows = np.concatenate([-above / sizes[0], below / sizes[1]])
+    ones = np.concatenate([np.full(len(above), -1 / sizes[0]), np.full(len(below), 1 / sizes[1])])
+    rows = np.column_stack([rows, ones])
+    shift = np.concatenate([least / sizes[0], -most / sizes[1]])
+    pull = np.append(np.full(above.shape[1], PULL), 1e-9)
+
+    def value(unknowns: Array) -> float:
+        return float(np.square(np.maximum(rows @ unknowns + shift, 0.0)).sum() + pull @ np.square(unknowns))
+
+    found = np.zeros(rows.shape[1])
+    cost = value(found)
+    for _ in range(STEPS):
+        missed = rows @ found + shift
+        active = missed > 0
+        slope = rows[active].T @ missed[active] + pull * found
+        step = np.linalg.solve(rows[active].T @ rows[active] + np.diag(pull), -slope)
+        share = next((s for s in SHARES if value(found + s * step) < cost), None)
+        if share is None:
+            break
+        before, found = cost, found + share * step
+        cost = value(found)
+        if before - cost < 1e-9 * before:
+            break
+    return found
 
 
 def _written(network: Network, core: Network, tail: list[Hidden], detour: Detour) -> Network:

@@ -13,6 +13,7 @@ from repairsolver.bounds.tensors import TensorGraph, TensorNode, tensor_graph
 from repairsolver.network import replace_parameters
 from repairsolver.network.graph import Network
 from repairsolver.repairing.delta.unknowns import Block
+from repairsolver.repairing.imitation.descent import Adam
 from repairsolver.results import Array
 
 RATE = 1e-3
@@ -40,11 +41,9 @@ class Learner:
                 self.change[name] = torch.zeros(shape, requires_grad=True)
                 self.size[name] = float(np.sqrt(np.square(p.stored.astype(np.float64)).mean())) or 1.0
 
-    def optimiser(self) -> torch.optim.Adam:
+    def optimiser(self) -> Adam:
         """Adam, with steps in proportion to the tensors' entries."""
-        return torch.optim.Adam(
-            [{"params": [c], "lr": RATE * self.size[name]} for name, c in self.change.items()]
-        )
+        return Adam(self.change, {name: RATE * size for name, size in self.size.items()})
 
     def graph(self) -> TensorGraph:
         """The network after the change, differentiable in it."""

@@ -72,33 +72,50 @@ class Course:
         if self.on_event is not None:
             self.on_event(Event("imitate", message, self.seconds))
 
-    def learn(self, behaviours: Behaviours) -> Network:
-        """A repair from examples."""
-        self.rounds += 1
-        seconds = max(min(LEARN_SECONDS, LEARN_SHARE * self.left), 0.1)
-        if self.how.variant == "retrain":
-            return retrained(
-                self.network, self.core, lambda net: find_blocks(net, self.choice), behaviours, self.how,
-                seconds=seconds, seed=self.seed, say=self.say,
-            )  # fmt: skip
-        found = among(
-            responsibility(self.core, behaviours, self.how.tuning.measure), self.network, self.choice
-        )
-        if self.how.tuning.optimiser != "exact":
-            return tuned_factors(
-                self.network, self.core, behaviours, found, self.how,
-                seconds=seconds, seed=self.seed, say=self.say,
-            )  # fmt: skip
-        choice = tunable(self.network, found, self.how.tuning.neurons)
-        return least_tuning(
-            self.network, self.prop, behaviours, choice, self.aim,
-            solver=self.solver, seconds=seconds, seed=self.seed, say=self.say,
-        )  # fmt: skip
+    @staticmethod
+    def begin(network: Network, prop: Property, how: Imitation, *, seed: int = 0) -> Course:
+        """A course without limits, for repairs from examples alone."""
+        core, _ = strip_softmax(network, prop)
+        return Course(network, prop, core, how, Choice("all"), Aim(), "highs", Limits(), seed, None)
 
     def verify(self, network: Network) -> Verdict:
         seconds = min(VERIFY_SECONDS, 1e9) if np.isinf(self.left) else max(VERIFY_SHARE * self.left, 0.1)
         limits = replace(self.limits, seconds=seconds)
         return verify_property(network, self.prop, limits=limits, seed=self.seed, record=True)
+
+
+def learned(course: Course, behaviours: Behaviours) -> Network:
+    """A repair from examples; nothing is verified."""
+    course.rounds += 1
+    network, how, seed = course.network, course.how, course.seed
+    seconds = max(min(LEARN_SECONDS, LEARN_SHARE * course.left), 0.1)
+    if how.variant == "retrain":
+        return retrained(
+            network,
+            course.core,
+            lambda changed: find_blocks(changed, course.choice),
+            behaviours,
+            how,
+            seconds=seconds,
+            seed=seed,
+            say=course.say,
+        )
+    found = among(responsibility(course.core, behaviours, how.tuning.measure), network, course.choice)
+    if how.tuning.optimiser != "exact":
+        return tuned_factors(
+            network, course.core, behaviours, found, how, seconds=seconds, seed=seed, say=course.say
+        )
+    return least_tuning(
+        network,
+        course.prop,
+        behaviours,
+        tunable(network, found, how.tuning.neurons),
+        course.aim,
+        solver=course.solver,
+        seconds=seconds,
+        seed=seed,
+        say=course.say,
+    )
 
 
 def repair_imitation(
@@ -160,7 +177,7 @@ def _imitated(course: Course, behaviours: Behaviours) -> tuple[Network, Verdict,
     """Repairs from examples until the verifier finds no counterexample that is new."""
     best, verdict = course.network, None
     for _ in range(min(PROVING_ROUNDS if course.how.prove else ROUNDS, course.limits.rounds)):
-        best = course.learn(behaviours)
+        best = learned(course, behaviours)
         verdict = course.verify(best)
         found = np.array([c.input for c in verdict.counterexamples]).reshape(-1, course.network.input_size)
         course.say(f"round {course.rounds}: {verdict.status}")

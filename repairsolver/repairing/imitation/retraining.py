@@ -12,7 +12,8 @@ import torch
 from repairsolver.network.forward import activations
 from repairsolver.network.graph import Network
 from repairsolver.repairing.delta.unknowns import Block
-from repairsolver.repairing.imitation.behaviour import Behaviours, Ids
+from repairsolver.repairing.imitation.behaviour import Behaviours
+from repairsolver.repairing.imitation.descent import Adam
 from repairsolver.repairing.imitation.idle import woken
 from repairsolver.repairing.imitation.labels import relabelled
 from repairsolver.repairing.imitation.learner import Learner
@@ -23,6 +24,9 @@ from repairsolver.verification.engine import single_threaded
 
 LOOK = 40
 """Steps between two looks at all points."""
+
+STRIDES = (1.0, 4.0, 16.0)
+"""Of the steps in each cycle, in multiples of the rate."""
 
 WORSE = 10.0
 """How many kept points a negative counts for, where a change is to be chosen."""
@@ -78,41 +82,39 @@ def retrained(
 
 def _trained(
     learner: Learner,
-    steps: torch.optim.Optimizer,
+    steps: Adam,
     study: Lessons,
     how: Imitation,
     until: float,
     seed: int,
     say: Say,
 ) -> Network:
+    """Cycles of steps, each larger than the one before, until no negative is wrong."""
     rng = np.random.default_rng([seed, 9])
-    rates = [group["lr"] for group in steps.param_groups]
     best, least = learner.snapshot(), np.inf
     most = how.retraining.steps
     total = max(len(study.inputs) - study.wrong, 1)
-    focus: tuple[Ids, Ids] = (np.zeros(0, dtype=np.int64),) * 2
-    for number in range(most + 1):
-        over = number == most or time.monotonic() > until
-        if number % LOOK == 0 or over:
-            first, second, wrong, lost = study.focus(learner.outputs(study.inputs))
-            focus = first, second
-            score = WORSE * wrong / study.wrong + lost / total
-            if score < least:
-                best, least = learner.snapshot(), score
-            if over or (wrong == 0 and 1 - lost / total >= how.fidelity):
-                say(
-                    f"{number} steps: {wrong} of {study.wrong} negatives wrong, {lost} of {total} kept "
-                    "points lost"
-                )
-                break
-        for group, rate in zip(steps.param_groups, rates, strict=True):
-            group["lr"] = rate * min(1.0, (number + 1) / LOOK) * (1 + math.cos(math.pi * number / most)) / 2
-        negatives, kept = study.batch(rng, focus)
-        index = torch.from_numpy(np.concatenate([negatives, kept]))
-        loss = study.loss(learner.graph().forward(study.inputs[index]), negatives, kept)
-        steps.zero_grad()
-        loss.backward()
-        steps.step()
+    for stride in STRIDES:
+        for number in range(most + 1):
+            over = number == most or time.monotonic() > until
+            if number % LOOK == 0 or over:
+                first, second, wrong, lost = study.focus(learner.outputs(study.inputs))
+                focus, score = (first, second), WORSE * wrong / study.wrong + lost / total
+                if score < least:
+                    best, least, left = learner.snapshot(), score, wrong
+                if over or (wrong == 0 and 1 - lost / total >= how.fidelity):
+                    break
+            negatives, kept = study.batch(rng, focus)
+            index = torch.from_numpy(np.concatenate([negatives, kept]))
+            loss = study.loss(learner.graph().forward(study.inputs[index]), negatives, kept)
+            warm = min(1.0, (number + 1) / LOOK)
+            steps.step(loss, stride * warm * (1 + math.cos(math.pi * number / most)) / 2)
+        say(
+            f"{number} steps: {wrong} of {study.wrong} negatives wrong, {lost} of {total} kept points lost; "
+            f"best {left} wrong"
+        )
+        if left == 0 or time.monotonic() > until:
+            break
     return learner.written(best)
 
 

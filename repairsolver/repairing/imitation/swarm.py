@@ -13,6 +13,7 @@ Source: Kennedy and Eberhart, Particle swarm optimization, ICNN 1995; inertia: S
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -44,9 +45,12 @@ class Swarm:
 
 
 def swarm_minimum(
-    cost: Callable[[Array], float], size: int, how: Swarm, seed: int
+    cost: Callable[[Array], float], size: int, how: Swarm, seed: int, until: float = np.inf
 ) -> tuple[Array, float, int]:
-    """The best position [size] found, its cost, and how often costs were asked for."""
+    """The best position [size] found, its cost, and how often costs were asked for.
+
+    No iteration begins after `until`, a time of `time.monotonic()`.
+    """
     rng = np.random.default_rng(seed)
     shape = (how.particles, size)
     place = np.full(shape, how.start)
@@ -62,7 +66,7 @@ def swarm_minimum(
         if least.min() < lowest:
             lowest, leader = float(least.min()), best[least.argmin()].copy()
         still = still + 1 if abs(lowest - before) < how.tolerance * (1 + abs(lowest)) else 0
-        if still >= how.patience:
+        if still >= how.patience or time.monotonic() > until:
             break
         first, second = rng.uniform(size=shape), rng.uniform(size=shape)
         velocity = (

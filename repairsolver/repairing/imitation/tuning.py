@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from repairsolver.bounds.tensors import TensorGraph, tensor_graph
 from repairsolver.network.graph import Network
 from repairsolver.repairing.imitation.behaviour import Behaviours
+from repairsolver.repairing.imitation.descent import Adam
 from repairsolver.repairing.imitation.lessons import Lessons, lessons
 from repairsolver.repairing.imitation.options import Imitation
 from repairsolver.repairing.imitation.responsibility import Localisation
@@ -46,29 +48,27 @@ def tuned_factors(
         EditError: a factor has no place in the weights.
     """
     chosen = chosen_neurons(found.layers, found.chosen(how.tuning.neurons))
-    size = chosen[-1].place.stop
+    size, until = chosen[-1].place.stop, time.monotonic() + seconds
     with single_threaded(), torch.inference_mode(False):
         graph = tensor_graph(core, torch.float32)
         if how.tuning.optimiser == "swarm":
-            change = swarmed(graph, chosen, behaviours, Swarm(), how.tuning.alpha, seed, say)
+            cost = swarm_cost(graph, chosen, behaviours, how.tuning.alpha)
+            change, least, calls = swarm_minimum(cost, size, Swarm(), seed, until)
+            say(f"swarm: cost {least:.4g} after {calls} evaluations")
         else:
             study = lessons(behaviours, *imitated(core, behaviours, how))
-            change = _descended(graph, chosen, study, how, time.monotonic() + seconds, seed, say)
-    assert change.shape == (size,)
+            change = _descended(graph, chosen, study, how, until, seed, say)
     return with_factors(network, core, chosen, 1.0 + change)
 
 
-def swarmed(
+def swarm_cost(
     graph: TensorGraph,
     chosen: tuple[Chosen, ...],
     behaviours: Behaviours,
-    how: Swarm,
     alpha: float,
-    seed: int,
-    say: Say,
     base: float = 1.0,
-) -> Array:
-    """The factors, less `base`, that minimise (1 - alpha) viol(N) + alpha viol(P), by particle swarm.
+) -> Callable[[Array], float]:
+    """(1 - alpha) viol(N) + alpha viol(P) of the factors, less `base`.
 
     viol is the share of points that violate the property (whose decision is not their label). Points of the
     domain take no part, as published.
@@ -85,9 +85,7 @@ def swarmed(
         lost = float((behaviours.prop.violation(behaviours.positives, second) >= 0).mean())
         return (1 - alpha) * failing + alpha * lost
 
-    place, least, calls = swarm_minimum(cost, chosen[-1].place.stop, how, seed)
-    say(f"swarm: cost {least:.4g} after {calls} evaluations")
-    return place
+    return cost
 
 
 def _descended(
@@ -102,7 +100,7 @@ def _descended(
     """The factors, less 1, by gradient steps on the loss of retraining."""
     rng = np.random.default_rng([seed, 10])
     change = torch.zeros(chosen[-1].place.stop, requires_grad=True)
-    steps = torch.optim.Adam([change], lr=RATE)
+    steps = Adam({"factors": change}, {"factors": RATE})
     best, least, focus = change.detach().numpy().copy(), np.inf, (np.zeros(0, dtype=np.int64),) * 2
     total = max(len(study.inputs) - study.wrong, 1)
     for number in range(STEPS + 1):
@@ -115,13 +113,11 @@ def _descended(
             if over or (wrong == 0 and 1 - lost / total >= how.fidelity):
                 say(f"{number} steps: {wrong} of {study.wrong} negatives wrong, {lost} of {total} lost")
                 break
-        steps.param_groups[0]["lr"] = RATE * (1 + math.cos(math.pi * number / STEPS)) / 2
         negatives, kept = study.batch(rng, focus)
         index = torch.from_numpy(np.concatenate([negatives, kept]))
         outputs = scaled_forward(graph, chosen, study.inputs[index], 1 + change)
-        steps.zero_grad()
-        study.loss(outputs, negatives, kept).backward()
-        steps.step()
+        share = (1 + math.cos(math.pi * number / STEPS)) / 2
+        steps.step(study.loss(outputs, negatives, kept), share)
         with torch.no_grad():
             change.clamp_(-LIMIT, LIMIT)
     return best.astype(np.float64)

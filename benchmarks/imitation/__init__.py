@@ -1,0 +1,1 @@
+"""Behaviour imitation against the published fine-tuning, retraining and CARE."""

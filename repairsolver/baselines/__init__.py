@@ -1,0 +1,1 @@
+"""Methods of others, written anew from their descriptions, to compare with; the tool rests on none."""
