@@ -1,24 +1,27 @@
-"""Sudden ends: of the server, of a job's process, of both, of memory and of the disk. Nothing is lost."""
+"""Sudden ends: of the server, of a job's process, of both, of the disk's room. Nothing is lost."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import os
 import resource
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
-from service_server import NET, PROP, Server, serving, slow_property
+from service_server import NET, PROP, TOKEN, Server, serving, slow_property
 
+from repairsolver.service.app import create_app
 from repairsolver.service.folder import Folder, take_lock
+from repairsolver.service.settings import Settings
 from repairsolver.service.store import State, Store, question
-from repairsolver.service.worker import NO_ROOM, failure
+from repairsolver.service.worker import failure, work
 
 FILES = {"network": NET, "property": PROP}
 
@@ -64,11 +67,12 @@ def test_jobs_survive_every_sudden_end(server: Server, tmp_path: Path) -> None:
     first = slow_job(server, tmp_path)
     waiting = [quick_job(server) for _ in range(3)]
     process = process_of(server, first)
+    os.kill(process, signal.SIGSTOP)  # it would not wait for us
     server.kill()
     os.kill(process, 0)  # the job's process lives on
     server.start()
     assert server.job(first)["state"] == "running"
-    assert process_of(server, first) == process
+    assert Folder(server.data / "jobs" / first).process() == process
     os.killpg(process, signal.SIGKILL)
     end = time.monotonic() + 30
     while server.job(first)["restarts"] == 0:
@@ -78,6 +82,7 @@ def test_jobs_survive_every_sudden_end(server: Server, tmp_path: Path) -> None:
     events = Folder(server.data / "jobs" / first).events
     events.write_bytes(events.read_bytes() + b'{"stage": "spl')  # as a kill in the middle of a line leaves it
     again = process_of(server, first, process)
+    os.kill(again, signal.SIGSTOP)
     server.kill()
     os.killpg(again, signal.SIGKILL)
     server.start()
@@ -104,10 +109,12 @@ def test_a_process_that_dies_twice_is_given_up_and_the_next_job_runs(server: Ser
 def test_the_end_of_the_nursery_ends_no_job(server: Server, tmp_path: Path) -> None:
     name = slow_job(server, tmp_path)
     process = process_of(server, name)
+    os.kill(process, signal.SIGSTOP)
     nursery = int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
     os.kill(nursery, signal.SIGKILL)
-    assert server.ended(quick_job(server))["answer"] == "sat"
+    os.kill(process, signal.SIGCONT)
     job = server.ended(name)
+    assert server.ended(quick_job(server))["answer"] == "sat"
     assert (job["answer"], job["restarts"]) == ("unsat", 0)
 
 
@@ -124,39 +131,36 @@ def test_a_server_that_is_stopped_keeps_the_search(server: Server, tmp_path: Pat
     assert not Folder(server.data / "jobs" / name).tree.exists()
 
 
-def test_a_job_over_its_memory_dies_alone(tmp_path: Path) -> None:
-    glutton = tmp_path / "glutton.json"
-    glutton.write_text('{"layers": [' + "[]," * 9_000_000 + "[]]}")
-    with serving(tmp_path / "data", "--memory", "0.6", "--workers", "2") as server:
-        large = server.submit("architecture", {"model": glutton}).json()["id"]
-        small = server.submit("verify", FILES).json()["id"]
-        assert server.ended(small)["answer"] == "sat"
-        job = server.ended(large)
-    assert (job["state"], job["reason"]) == ("failed", "memory"), job
-    assert "memory" in job["message"]
-
-
-LIMITED = (
-    "import resource, sys; n = int(sys.argv.pop(1)); resource.setrlimit(resource.RLIMIT_FSIZE, (n, n)); "
-)
+@contextlib.contextmanager
+def small_disk(size: int) -> Iterator[None]:
+    """A limit on the size of files stands for a disk without room."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_full_disk_is_said_and_nothing_is_left(tmp_path: Path) -> None:
-    """A limit on the size of files stands for a disk without room: one does not fit, a smaller one does."""
-    server = Server(tmp_path / "data")
-    run = LIMITED + "sys.argv[0] = 'repairsolver'; from repairsolver.cli.main import main; main()"
-    server.command = [sys.executable, "-c", run, str(2 * 2**20)]
-    server.start()
-    try:
-        large = tmp_path / "large.onnx"
-        large.write_bytes(b"\0" * 3 * 2**20)
-        refused = server.submit("verify", {"network": large, "property": PROP})
-        assert refused.status_code == 507, refused.text
-        assert "disk" in refused.json()["detail"]
-        assert list((server.data / "incoming").iterdir()) == []
-        assert server.ended(server.submit("verify", FILES).json()["id"])["answer"] == "sat"
-    finally:
-        server.kill(signal.SIGTERM)
+    app = create_app(Settings(tmp_path, token=TOKEN))
+    files = {"network": ("x.onnx", b"\0" * 3_000_000), "property": ("p.vnnlib", b"")}
+
+    async def post() -> httpx.Response:
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(
+            transport=transport, base_url="http://localhost", headers=headers
+        ) as client:
+            return await client.post("/api/jobs/verify", files=files)
+
+    with small_disk(2_000_000):
+        refused = asyncio.run(post())
+    assert refused.status_code == 507, refused.text
+    assert "disk" in refused.json()["detail"]
+    assert list((tmp_path / "incoming").iterdir()) == []
+    assert asyncio.run(post()).status_code == 201
+    app.state.desk.store.close()
 
 
 def request_in(folder: Path, property_: Path = PROP) -> Folder:
@@ -172,17 +176,16 @@ def request_in(folder: Path, property_: Path = PROP) -> Folder:
     return Folder(folder)
 
 
-def test_a_job_without_room_for_its_results_says_so(tmp_path: Path) -> None:
+def test_a_job_without_room_for_its_results_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = request_in(tmp_path / "job")
-    code = (
-        f"{LIMITED}from pathlib import Path; from repairsolver.service.folder import Folder, take_lock; "
-        "from repairsolver.service.worker import live; folder = Folder(Path(sys.argv[1])); "
-        "live({'folder': str(folder.path), 'memory': 2 * 10**9, 'threads': 1}, take_lock(folder))"
-    )
-    done = subprocess.run([sys.executable, "-c", code, "30000", str(folder.path)], check=False)
-    assert done.returncode == NO_ROOM, (folder.path / "log.txt").read_text()
+    monkeypatch.chdir(tmp_path)
+    with small_disk(30_000), pytest.raises(OSError, match="File too large"):
+        work(folder)
     assert folder.outcome() is None
-    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
+    assert work(folder) == 0
+    outcome = folder.outcome()
+    assert outcome is not None
+    assert (outcome["state"], outcome["answer"]) == ("done", "sat")
 
 
 def test_results_appear_whole_or_not_at_all(tmp_path: Path) -> None:
