@@ -7,6 +7,7 @@ dispatcher only draws conclusions, so that one that is killed at any moment is f
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import shutil
 import signal
@@ -15,11 +16,15 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from repairsolver.service.children import Nursery, resident
 from repairsolver.service.folder import Folder
 from repairsolver.service.settings import Settings
 from repairsolver.service.store import Row, State, Store
 from repairsolver.service.worker import NO_ROOM, STOPPED
+
+LOG = logging.getLogger(__name__)
 
 EVERY = 0.05
 """Seconds between two looks."""
@@ -99,7 +104,11 @@ class Dispatcher:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            self._look()
+            try:
+                self._look()
+            except (OSError, SQLAlchemyError):  # a full disk, a database that is away: it may pass
+                LOG.exception("the jobs could not be looked after; trying again")
+                self._stop.wait(1.0)
             self._news.wait(EVERY if self._running else 0.5)
             self._news.clear()
 
@@ -118,7 +127,12 @@ class Dispatcher:
             self._begin(row)
 
     def _begin(self, row: Row) -> None:
-        watched = self._watched(row)
+        try:
+            watched = self._watched(row)
+        except (FileNotFoundError, ValueError):
+            message = "the files of the job are gone from the folder of the server"
+            self._store.end(row["id"], State.FAILED, reason="internal", message=message)
+            return
         self._running[row["id"]] = watched
         self._nursery.order(row["id"], watched.folder.path, self._settings.memory, self._settings.threads)
 

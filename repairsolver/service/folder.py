@@ -161,3 +161,6 @@ class EventFile:
 
         if self._thinning.keeps(event):
             self._file.write(event_line(event_record(event)))
+
+    def close(self) -> None:
+        self._file.close()

@@ -55,7 +55,7 @@ def warm() -> None:
     import repairsolver.service.worker
     import repairsolver.verification.engine  # noqa: F401
 
-    assert onnxruntime and scipy.optimize and matplotlib.font_manager
+    assert all((onnxruntime, scipy.optimize, matplotlib.font_manager))
     torch.set_num_threads(1)
 
 

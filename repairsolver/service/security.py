@@ -69,7 +69,7 @@ class Guard:
             await self._app(scope, receive, send)
             return
         given = dict(scope["headers"])
-        refusal = self._refused(scope["path"], scope["method"], given)
+        refusal = self._refused(scope["path"], given)
         if refusal is not None:
             await self._answer(send, *refusal)
             return
@@ -88,7 +88,7 @@ class Guard:
             if not begun:
                 await self._answer(send, 413, f"a submission may have at most {self._most} bytes")
 
-    def _refused(self, path: str, method: str, given: dict[bytes, bytes]) -> tuple[int, str] | None:
+    def _refused(self, path: str, given: dict[bytes, bytes]) -> tuple[int, str] | None:
         """Status and reason, if a request is refused for what its head says."""
         origin = given.get(b"origin")
         if origin is not None and urlsplit(origin.decode("latin-1")).netloc != given.get(b"host", b"").decode(
@@ -98,8 +98,6 @@ class Guard:
         secret = path.startswith("/api/") and path not in OPEN_PATHS
         if secret and not hmac.compare_digest(given.get(b"authorization", b""), self._expected):
             return 401, "a valid token is needed, as the header `Authorization: Bearer TOKEN`"
-        if method not in ("GET", "HEAD", "POST", "DELETE"):
-            return 405, "no such method"
         length = given.get(b"content-length", b"0")
         if length.isdigit() and int(length[:20]) > self._most:
             return 413, f"a submission may have at most {self._most} bytes"

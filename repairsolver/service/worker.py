@@ -5,6 +5,7 @@ Only here uploaded files are read; the server only stores them.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import resource
@@ -66,7 +67,8 @@ def work(folder: Folder) -> int:
         return 0
     folder.begin()
     try:
-        outcome = _made(folder)
+        with contextlib.closing(EventFile(folder)) as events:
+            outcome = _made(folder, events)
     except KeyboardInterrupt:
         if not folder.cancelled.exists():
             return STOPPED
@@ -94,7 +96,7 @@ def failure(error: Exception) -> dict[str, str]:
     return {"state": "failed", "reason": reason, "message": text[:20_000]}
 
 
-def _made(folder: Folder) -> dict[str, str]:
+def _made(folder: Folder, events: EventFile) -> dict[str, str]:
     from repairsolver.report.history import History
     from repairsolver.service.kinds import KINDS
     from repairsolver.service.kinds.kind import Task
@@ -105,7 +107,6 @@ def _made(folder: Folder) -> dict[str, str]:
         slot: tuple(folder.inputs / f["stored"] for f in found) for slot, found in request["files"].items()
     }
     names = {slot: tuple(f["name"] for f in found) for slot, found in request["files"].items()}
-    events = EventFile(folder)
     events(Event("start", "reading the files", 0.0))
     task = Task(
         files, names, kind.options(**request["options"]), folder.unfinished, folder.tree, History(events)
