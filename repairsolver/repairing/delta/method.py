@@ -12,6 +12,7 @@ from repairsolver.network.graph import Network
 from repairsolver.property import PointSet
 from repairsolver.property.specification import Property
 from repairsolver.repairing.delta.addressing import Choice
+from repairsolver.repairing.delta.attempts import attempt
 from repairsolver.repairing.delta.behaviour import behavioural
 from repairsolver.repairing.delta.candidate import Candidate, edit_of
 from repairsolver.repairing.delta.core import find_core
@@ -23,7 +24,6 @@ from repairsolver.repairing.delta.loop import (
     learn,
     search,
     search_margins,
-    train,
     update_bound,
     verify,
 )
@@ -115,7 +115,7 @@ def _repaired(session: Session, points: PointSet | None, keep: PointSet | None, 
         return _nothing_to_do(session, verdict)
     if (end := _contradiction(session, points, keep)) is not None:
         return end
-    if train(session):
+    if attempt(session):
         return _result(session, decision, points, keep)
     share = TIE_SHARE * session.gap
     session.weights = tie_weights(requirements, session.prop, decision, share, session.seed)
