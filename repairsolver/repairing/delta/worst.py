@@ -53,6 +53,9 @@ PULL = 1e-4
 NEAR, LOOK = 4.0, 10
 """Queries whose value is above so many margins are left in peace, but for every tenth step."""
 
+SETTLED = 5
+"""So many looks at everything that find nothing missing end the training."""
+
 PATIENCE, GROWTH, MOST = 100, 1.5, 10.0
 """After so many steps the weights of queries that are still violated grow by this factor, up to the most."""
 
@@ -103,10 +106,14 @@ class WorstPoints:
                 return _cosine(number, steps, begun, until)
 
             cooling = torch.optim.lr_scheduler.LambdaLR(adam, rate)
+            settled = 0
             for number in range(1, steps + 1):
-                if time.monotonic() > until:
+                if time.monotonic() > until or settled == SETTLED:
                     return
-                loss = self._loss(everywhere=number % LOOK == 0)
+                missing, pull = self._loss(everywhere=number % LOOK == 0)
+                loss = missing + PULL * pull
+                if number % LOOK == 0:
+                    settled = settled + 1 if float(missing.detach()) == 0 else 0
                 adam.zero_grad()
                 loss.backward()
                 adam.step()
@@ -125,8 +132,8 @@ class WorstPoints:
     def delta(self) -> Array:
         return self.layer.gathered({name: d.detach().numpy() for name, d in self.change.items()})
 
-    def _loss(self, *, everywhere: bool) -> Tensor:
-        """The sum that is minimised, over the queries that matter."""
+    def _loss(self, *, everywhere: bool) -> tuple[Tensor, Tensor]:
+        """What is missing, over the queries that matter, and the size of the change."""
         near = self.lowest < NEAR * self.margin
         chosen = torch.arange(len(near)) if everywhere or not bool(near.any()) else near.nonzero()[:, 0]
         graph = self._changed()
@@ -135,9 +142,9 @@ class WorstPoints:
         lowest = value.amin(dim=1)
         self.lowest[chosen] = lowest.detach()
         short = torch.relu(self.margin - lowest) + ALL * torch.relu(self.margin - value).mean(dim=1)
-        pull = sum((d / self.size[name]).square().mean() for name, d in self.change.items())
+        pull = torch.stack([(d / self.size[name]).square().mean() for name, d in self.change.items()]).sum()
         missing = (self.weight[chosen] * short).sum() / len(self.queries)
-        return missing + KEEP * self._lacking(graph) + PULL * pull
+        return missing + KEEP * self._lacking(graph), pull
 
     def _value(self, graph: TensorGraph, chosen: Tensor, points: Tensor) -> Tensor:
         """g at points [c, POINTS, n] of the chosen queries, positive where there is no violation."""
