@@ -15,6 +15,7 @@ from repairsolver.repairing.delta.addressing import Choice
 from repairsolver.repairing.delta.detectors import Detectors, Wanted, find_detectors
 from repairsolver.repairing.delta.hidden import HiddenLayers
 from repairsolver.repairing.delta.layer import find_layers
+from repairsolver.repairing.delta.overlap import overlapping_contradiction
 from repairsolver.repairing.delta.requirements import Requirements
 from repairsolver.repairing.delta.spare import certain, rewired
 from repairsolver.repairing.delta.worst import WorstPoints
@@ -204,3 +205,49 @@ def test_boxes_at_once_and_one_by_one_agree(small: rs.Network, boxes: rs.Propert
     expected = tuple(k for k, status in enumerate(alone) if status == "holds")
     assert verdict.proved_regions == expected
     assert verdict.status == ("holds" if len(expected) == 25 else "violated")
+
+
+def test_regions_that_meet_and_contradict_each_other_are_named(network: rs.Network) -> None:
+    """Two balls that touch in one corner ask for different labels there."""
+    centres = np.full((3, INPUTS), 0.25)
+    centres[1] = 0.75
+    centres[2] = 0.5
+    labels = np.array([0, 0, 1])
+    apart = balls(centres[:2], np.array([0, 1]), 0.125)
+    assert overlapping_contradiction(apart) is None
+    assert overlapping_contradiction(balls(centres, np.array([0, 1, 2]), 0.0625)) is None
+    touching = balls(centres, labels, 0.125)
+    core = overlapping_contradiction(touching)
+    assert core is not None
+    assert {demand.part.partition(",")[0] for demand in core.demands} == {"region 0", "region 2"}
+    assert len(core.demands) == 2
+    at = core.demands[0].input[None]
+    assert all(touching.regions[k].contains(at)[0] for k in (0, 2))
+    fix = rs.repair(network, touching, layers="all", limits=rs.Limits(seconds=30))
+    assert fix.status == "infeasible"
+    assert fix.core is not None
+    assert "region 0 and region 2" in fix.message
+
+
+def test_regions_that_meet_may_ask_for_different_things(network: rs.Network) -> None:
+    """Not the first output, and not the second one: the third is right for both."""
+    box = np.zeros(INPUTS), np.ones(INPUTS)
+    regions = []
+    for wrong in (0, 1):
+        row = np.array([[0.0, 0.0, 1.0]])
+        row[0, wrong] = -1.0
+        regions.append(Region(*box, (Conjunction(row, np.zeros((1, INPUTS)), np.zeros(1)),)))
+    assert overlapping_contradiction(rs.Property(tuple(regions), INPUTS, OUTPUTS)) is None
+
+
+def test_rows_in_the_inputs_are_met_exactly() -> None:
+    """y > x and y < x - 1/3, rounded, meet nowhere; y > x and y < x + 1e-17 do."""
+
+    def demand(sign: float, bound: float) -> Region:
+        row = Conjunction(np.array([[sign]]), np.array([[-sign]]), np.array([bound]))
+        return Region(np.zeros(1), np.ones(1), (row,))
+
+    above = demand(1.0, 0.0)
+    assert overlapping_contradiction(rs.Property((above, demand(-1.0, 1 / 3)), 1, 1)) is not None
+    assert overlapping_contradiction(rs.Property((above, demand(-1.0, 0.0)), 1, 1)) is not None
+    assert overlapping_contradiction(rs.Property((above, demand(-1.0, -1e-17)), 1, 1)) is None
