@@ -36,7 +36,7 @@ class Recorder:
         self._facts = {"seed": str(seed), **machine()}
         self._columns = [*columns, *self._facts]
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.rows: list[dict[str, str]] = _read(path) if resume and path.exists() else []
+        self.rows: list[dict[str, str]] = read_rows(path) if resume and path.exists() else []
         if self.rows and list(self.rows[0]) != self._columns:
             raise ValueError(
                 f"{path} has other columns than this benchmark writes: move it away, or do not resume"
@@ -71,7 +71,8 @@ def data_folder(family: str) -> Path:
     return Path(root) / family
 
 
-def _read(path: Path) -> list[dict[str, str]]:
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a results file."""
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,8 @@ import numpy as np
 import repairsolver as rs
 from repairsolver.network.graph import Network
 from repairsolver.network.replay import replay
-from repairsolver.property.specification import Property
+from repairsolver.property import write_property
+from repairsolver.property.specification import Conjunction, Property
 from repairsolver.results import Array
 
 LOWER = np.array([-0.328422877, -0.5, -0.5, -0.5, -0.5])
@@ -21,15 +22,25 @@ UPPER = np.array([0.679857769, 0.5, 0.5, 0.5, 0.5])
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A network and a property that it is known to violate."""
+    """A network and a property that it is known to violate.
+
+    Args:
+        strengthened: property 2 as several papers state it: clear of conflict must be the *best* advisory.
+    """
 
     network: str
     prop: int
+    strengthened: bool = False
 
     @property
     def name(self) -> str:
         """`N2,9/8`."""
         return f"N{self.network.replace('_', ',')}/{self.prop}"
+
+    @property
+    def stated(self) -> str:
+        """The property as rows name it."""
+        return f"{self.prop} strengthened" if self.strengthened else str(self.prop)
 
 
 def violated_pairs(folder: Path, *, everything: bool = False) -> list[Pair]:
@@ -45,21 +56,43 @@ def violated_pairs(folder: Path, *, everything: bool = False) -> list[Pair]:
     return sorted(pairs if everything else usual, key=lambda pair: (pair.prop, pair.network))
 
 
+def strengthened_pairs(data: Path) -> list[Pair]:
+    """Property 2 strengthened, on the 35 networks that the published point sets are of."""
+    with (data / "acasxu_repair" / "set_statistics.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["property"] == "prop_2"]
+    return [Pair(row["network"], 2, strengthened=True) for row in rows]
+
+
 def _short(file: str) -> str:
     return "_".join(file.removeprefix("ACASXU_run2a_").split("_")[:2])
 
 
 def load_pair(folder: Path, pair: Pair) -> tuple[Network, Property]:
-    """The network and the property, as published."""
+    """The network and the property: as published, or strengthened."""
     network = rs.load_network(folder / "onnx" / f"ACASXU_run2a_{pair.network}_batch_2000.onnx")
-    return network, rs.load_property(folder / "vnnlib" / f"prop_{pair.prop}.vnnlib", network=network)
+    prop = rs.load_property(folder / "vnnlib" / f"prop_{pair.prop}.vnnlib", network=network)
+    return network, strengthened(prop) if pair.strengthened else prop
 
 
-def kept_samples(count: int, seed: int) -> rs.PointSet | None:
-    """Uniform samples of the whole input domain."""
+def strengthened(prop: Property) -> Property:
+    """Violated where another score is at most that of clear of conflict, in the same box."""
+    scores = np.eye(prop.output_size)
+    unsafe = tuple(
+        Conjunction((scores[other] - scores[0])[None], np.zeros((1, prop.input_size)), np.zeros(1))
+        for other in range(1, prop.output_size)
+    )
+    regions = tuple(replace(region, unsafe=unsafe) for region in prop.regions)
+    stated = Property(regions, prop.input_size, prop.output_size, name=f"{prop.name}, strengthened")
+    return replace(stated, text=write_property(stated))
+
+
+def kept_samples(count: int, seed: int, outside: Property | None = None) -> rs.PointSet | None:
+    """Uniform samples of the whole input domain, or of what lies outside a property's regions."""
     if not count:
         return None
     samples = np.random.default_rng([seed, 1]).uniform(LOWER, UPPER, (count, 5))
+    for region in () if outside is None else outside.regions:
+        samples = samples[~region.contains(samples)]
     return rs.PointSet(samples, name="uniform samples")
 
 

@@ -44,17 +44,19 @@ def run(folder: Path, pair: Pair, arguments: argparse.Namespace) -> dict[str, ob
         network,
         prop,
         norm=arguments.norm,
-        keep=kept_samples(arguments.keep, arguments.seed),
+        # A strengthened property may ask for another advisory than the network gives throughout its box.
+        keep=kept_samples(arguments.keep, arguments.seed, prop if pair.strengthened else None),
+        keep_soft=arguments.keep_soft,
         decision="min",
         limits=rs.Limits(seconds=timeout),
         seed=arguments.seed,
         certificate=True,
     )
     total = time.perf_counter() - started
-    checked, seconds = check_saved(fix, folder / "vnnlib" / f"prop_{pair.prop}.vnnlib", pair, arguments.save)
+    checked, seconds = check_saved(fix, prop, pair, arguments.save)
     return {
         "network": pair.network,
-        "property": pair.prop,
+        "property": pair.stated,
         "norm": arguments.norm,
         "status": fix.status,
         "certificate": checked,
@@ -72,22 +74,24 @@ def run(folder: Path, pair: Pair, arguments: argparse.Namespace) -> dict[str, ob
     }
 
 
-def check_saved(fix: rs.Repair, prop: Path, pair: Pair, save: Path | None) -> tuple[str, float | None]:
+def check_saved(fix: rs.Repair, prop: rs.Property, pair: Pair, save: Path | None) -> tuple[str, float | None]:
     """What `repairsolver check`, run on the saved files, says first, and its seconds."""
     if fix.network is None:
         return "no network", None
     with tempfile.TemporaryDirectory() as temporary:
         folder = save or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        stem = f"acasxu_{pair.network}_property_{pair.prop}"
+        stem = f"acasxu_{pair.network}_property_{pair.stated.replace(' ', '_')}"
         network, certificate = folder / f"{stem}.onnx", folder / f"{stem}.cert"
+        stated = folder / f"{stem}.vnnlib"
+        stated.write_text(prop.text, encoding="utf-8")
         if fix.certificate is None:
             fix.save(network)
             return "none", None
         fix.save(network, certificate=certificate)
         started = time.perf_counter()
         command = [sys.executable, "-m", "repairsolver.cli.main", "check", certificate, "--network", network]
-        done = subprocess.run([*command, "--property", prop], capture_output=True, text=True, check=False)
+        done = subprocess.run([*command, "--property", stated], capture_output=True, text=True, check=False)
         said = (done.stdout or done.stderr).partition("\n")[0]
         return said, time.perf_counter() - started
 

@@ -7,9 +7,12 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
+
 from benchmarks.collision_repair.boxes import Box, accuracy, load_boxes, load_labelled
 from benchmarks.record import Recorder, data_folder
 from repairsolver.network import Network, load_network
+from repairsolver.property import PointSet
 from repairsolver.repairing import Repair, repair_property
 from repairsolver.repairing.several import united
 from repairsolver.results import Limits, RepairStatus, VerifyStatus
@@ -27,6 +30,9 @@ COLUMNS = (
     "core",
     "certified",
     "accuracy",
+    "kept_points",
+    "unseen_accuracy",
+    "layers",
     "seconds",
     "timeout",
 )
@@ -37,12 +43,14 @@ def main() -> None:
     parser.add_argument("--mode", choices=("each", "together"), default="together")
     parser.add_argument("--timeout", type=float, default=60.0, help="seconds for one repair")
     parser.add_argument("--count", type=int, default=172, help="how many violated boxes")
-    parser.add_argument("--layers", default="last")
+    parser.add_argument("--layers", default="last", help="all: training at worst points, and a proof")
+    parser.add_argument("--keep", type=int, default=0, help="labelled points to keep, spread evenly (soft)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--resume", action="store_true", help="keep the rows of an earlier run")
     parser.add_argument("--out", type=Path, help="default: results/MODE.csv")
     arguments = parser.parse_args()
-    out = arguments.out or Path(__file__).parent / "results" / f"{arguments.mode}.csv"
+    name = arguments.mode if arguments.layers == "last" else f"{arguments.mode}_{arguments.layers}"
+    out = arguments.out or Path(__file__).parent / "results" / f"{name}.csv"
     recorder = Recorder(out, COLUMNS, seed=arguments.seed, resume=arguments.resume)
     folder = data_folder("collision_detection")
     network = load_network(folder / "onnx" / "collision_detection.onnx")
@@ -64,6 +72,8 @@ class Run:
         self.network, self.boxes, self.recorder = network, boxes, recorder
         self.points, self.labels = load_labelled(folder)
         self.arguments = arguments
+        places = np.linspace(0, len(self.points) - 1, arguments.keep).round().astype(int)
+        self.kept = np.isin(np.arange(len(self.points)), places)
         violated = [i for i, box in enumerate(boxes) if box.violated]
         self.violated = violated[: arguments.count]
 
@@ -111,6 +121,10 @@ class Run:
             self.network,
             united([self.boxes[index].prop for index in chosen]),
             layers=self.arguments.layers,
+            keep=PointSet(self.points[self.kept], self.labels[self.kept].astype(np.int64))
+            if self.kept.any()
+            else None,
+            keep_soft=1.0 if self.kept.any() else None,
             gap=0.05,
             limits=Limits(seconds=self.arguments.timeout),
             seed=self.arguments.seed,
@@ -121,6 +135,12 @@ class Run:
         limits = Limits(seconds=10.0)
         verdicts = (verify_property(network, box.prop, limits=limits) for box in self.boxes)
         return sum(verdict.status is VerifyStatus.HOLDS for verdict in verdicts)
+
+    def unseen(self, fix: Repair) -> float | None:
+        """The accuracy on the points that were not to be kept."""
+        if fix.network is None or self.kept.all():
+            return None
+        return accuracy(fix.network, self.points[~self.kept], self.labels[~self.kept])
 
     def write(
         self, mode: str, chosen: list[int], dropped: int, fix: Repair, certified: str, seconds: float
@@ -137,6 +157,9 @@ class Run:
             "core": None if fix.core is None else len(fix.core.demands),
             "certified": certified,
             "accuracy": None if fix.network is None else accuracy(fix.network, self.points, self.labels),
+            "kept_points": int(self.kept.sum()),
+            "unseen_accuracy": self.unseen(fix),
+            "layers": self.arguments.layers,
             "seconds": seconds,
             "timeout": self.arguments.timeout,
         }

@@ -11,6 +11,9 @@ from typing import Any
 
 MARK = "<!-- measurements -->"
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+FIGURES = Path(__file__).parents[1] / "figures"
+DRAWN = ("repairs",)
+"""The results files that figures are drawn from."""
 MACHINE = ("seed", "date", "machine", "versions")
 MOST_ROWS = 40
 Row = dict[str, str]
@@ -37,9 +40,17 @@ def _section(results: Path) -> Iterator[str]:
     yield f"### Measured: {results.name}\n"
     yield from SUMMARIES.get(family.name, _everything)(rows)
     yield ""
+    yield from _figures(family.name) if results.stem in DRAWN else ()
     for fact in ("machine", "versions", "date"):
         yield f"- {fact}: {'; '.join(sorted({row[fact] for row in rows}))}"
     yield ""
+
+
+def _figures(family: str) -> Iterator[str]:
+    """What the family's command has drawn from its rows."""
+    for path in sorted(FIGURES.glob(f"{family}_*.svg")):
+        what = path.stem.removeprefix(f"{family}_").replace("_", " ")
+        yield f"![{family.replace('_', ' ')}: {what}](figures/{path.name})\n"
 
 
 def _acasxu_verify(rows: Sequence[Row]) -> Iterator[str]:

@@ -62,6 +62,14 @@ class HiddenLayers:
         """The change of each layer."""
         return np.split(delta, np.cumsum([block.size for block in self.blocks])[:-1])
 
+    def spread(self, values: Array) -> dict[str, Array]:
+        """Numbers of the unknowns [unknowns] in arrays that are shaped like the tensors; 0 elsewhere."""
+        found: dict[str, Array] = {}
+        for block, part in zip(self.blocks, self.parts(values), strict=True):
+            full = block.expanded(part)
+            found |= {p.source.tensor: full[p.place].reshape(p.stored.shape) for p in block.parameters}
+        return found
+
     def edited(self, delta: Array) -> Network:
         """The network after a change, in float64 and in memory: for forward passes alone."""
         new = {

@@ -35,6 +35,7 @@ from repairsolver.repairing.delta.sequential import least, least_bound
 from repairsolver.results import Array, Counterexample, Event, Limits, OnEvent, Verdict, VerifyStatus
 from repairsolver.solvers import SolutionStatus
 from repairsolver.verification.paused import Paused
+from repairsolver.verification.replay import belongs, replayed
 
 MOST_POINTS = 200
 """Counterexamples taken from one attack, worst first."""
@@ -62,9 +63,6 @@ WORTH = 0.5
 
 ENOUGH = 10
 """Of many regions: so many found violated end a verification, since they change the candidate anyway."""
-
-TRAINING_MARGIN, TRAINING_SHARE = 0.025, 0.5
-"""The margin of bounds that are trained, as a share of the worst violation; and the share of the time."""
 
 BOUND_SECONDS = 10.0
 """Longest search for one lower bound."""
@@ -241,45 +239,6 @@ def try_margin(session: Session, margin: float, seconds: float, *, shared: bool)
             return Outcome.UNPROVED
 
 
-def train(session: Session) -> bool:
-    """Try a change by training on bounds, for hidden layers and many regions; whether it is proved on all.
-
-    One that is not counts, too, as the closest so far, unless it fails at points to keep or to repair.
-    """
-    from repairsolver.verification.regionwise import many_regions
-
-    if session.layer.affine or not many_regions(session.prop):
-        return False
-    from repairsolver.repairing.delta.training import trainable, trained
-
-    if not trainable(session.network, session.layer):
-        return False
-    margin = TRAINING_MARGIN * session.problem(0.0, np.inf).scale()
-    seconds = TRAINING_SHARE * session.remaining
-    reach, seed = np.asarray(session.objective.roundable), session.seed
-    delta = trained(
-        session.network, session.prop, session.requirements,
-        margin=margin, reach=reach, seconds=seconds, seed=seed,
-    )  # fmt: skip
-    if delta is None:
-        session.emit("train", "the time was up before the boxes were whole")
-        return False
-    before = session.last
-    candidate = session.candidate(Optimum(SolutionStatus.FEASIBLE, delta, np.inf, 0.0, {}, 0), margin)
-    missed = session.requirements.missed(candidate.network)
-    count = sum(len(points) for points in missed.values())
-    session.emit("train", f"a change by training on bounds; it misses {count} points", missed=count)
-    if any(session.requirements.groups[name].every for name in missed):
-        session.last = before
-        return False
-    verdict = verify(session, candidate.network, session.remaining, enough=np.inf)
-    session.judge(candidate, verdict)
-    if verdict.status is not VerifyStatus.HOLDS or missed:
-        return False
-    session.accept(replace(candidate, verdict=verdict))
-    return True
-
-
 def refine(session: Session, candidate: Candidate, seconds: float) -> bool:
     """Add what a replay and an attack find wrong with a candidate; whether there was anything."""
     missed = session.requirements.missed(candidate.network)
@@ -321,7 +280,7 @@ def update_bound(session: Session) -> None:
 def verify(session: Session, network: Network, seconds: float, enough: float = ENOUGH) -> Verdict:
     """Verify the property itself on a network within this time; many regions one by one."""
     from repairsolver.verification.engine import verify_property
-    from repairsolver.verification.regionwise import many_regions, verify_regions
+    from repairsolver.verification.regionwise import many_regions, splits_inputs, verify_regions
 
     prop, seed = session.prop, session.seed
     limits = replace(session.limits, seconds=None if np.isinf(seconds) else max(seconds, 0.1))
@@ -332,11 +291,19 @@ def verify(session: Session, network: Network, seconds: float, enough: float = E
         )
     others = sorted(set(range(len(prop.regions))) - set(session.doubtful))
     order = [*session.doubtful, *others]
-    verdict = verify_regions(network, prop, limits=limits, seed=seed, order=order, enough=enough)
+    known = _violated(session, network) if splits_inputs(prop) else []
+    verdict = verify_regions(network, prop, limits=limits, seed=seed, order=order, enough=enough, known=known)
     session.doubtful = sorted(set(others + session.doubtful) - set(verdict.proved_regions or ()))
     proved = len(verdict.proved_regions or ())
     session.emit("verify", f"{proved} of {len(prop.regions)} regions proved", proved=proved)
     return verdict
+
+
+def _violated(session: Session, network: Network) -> list[Counterexample]:
+    """Counterexamples in as many regions as an attack finds, worst first."""
+    inputs = search(session, network, 0.0, ATTACK_SECONDS)
+    held = ((region, belongs(inputs, region, network.element)) for region in session.prop.regions)
+    return replayed(network, ((region, inputs[inside]) for region, inside in held))
 
 
 def search(session: Session, network: Network, margin: float, seconds: float) -> Array:

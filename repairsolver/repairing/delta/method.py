@@ -13,6 +13,7 @@ from repairsolver.network.graph import Network
 from repairsolver.property import PointSet
 from repairsolver.property.specification import Property
 from repairsolver.repairing.delta.addressing import Choice
+from repairsolver.repairing.delta.attempts import attempt
 from repairsolver.repairing.delta.behaviour import behavioural
 from repairsolver.repairing.delta.candidate import Candidate, edit_of
 from repairsolver.repairing.delta.core import find_core
@@ -24,7 +25,6 @@ from repairsolver.repairing.delta.loop import (
     learn,
     search,
     search_margins,
-    train,
     update_bound,
     verify,
 )
@@ -62,6 +62,9 @@ TIE_SHARE = 0.5
 
 POINTS_START = 1e-3
 """The first margin for points alone, which need no proof: as a share of what is missing at the worst."""
+
+SHOWN_REGIONS = 20
+"""Of those that are not proved."""
 
 CORE_SECONDS, CORE_SHARE = 5.0, 0.1
 """The most time, and the share of it, for a contradiction that nothing hints at."""
@@ -145,9 +148,9 @@ def _repaired(session: Session, points: PointSet | None, keep: PointSet | None, 
     verdict = find_violations(session)
     if not requirements.missed(session.network):
         return _nothing_to_do(session, verdict)
-    if (end := _contradiction(session, points, keep)) is not None:
+    if (end := _overlap(session) or _contradiction(session, points, keep)) is not None:
         return end
-    if train(session):
+    if attempt(session):
         return _result(session, decision, points, keep)
     share = TIE_SHARE * session.gap
     session.weights = tie_weights(requirements, session.prop, decision, share, session.seed)
@@ -224,6 +227,22 @@ def _contradiction(session: Session, points: PointSet | None, keep: PointSet | N
     return replace(result, core=core)
 
 
+def _overlap(session: Session) -> Repair | None:
+    """The answer `infeasible` where regions meet that no output at all is right for."""
+    if len(session.prop.regions) < 2:
+        return None
+    from repairsolver.repairing.delta.overlap import overlapping_contradiction
+
+    core = overlapping_contradiction(session.prop)
+    if core is None:
+        return None
+    parts = dict.fromkeys(demand.part.partition(",")[0] for demand in core.demands)
+    message = (
+        f"no network has the property: {' and '.join(parts)} meet in an input that no output is right for"
+    )
+    return replace(_repair(session, RepairStatus.INFEASIBLE, None, np.inf, None, message), core=core)
+
+
 def _nothing_to_do(session: Session, verdict: Verdict | None) -> Repair:
     """The original network meets every requirement known: done if it is proved, else unknown."""
     holds = verdict is not None and verdict.status is VerifyStatus.HOLDS
@@ -278,7 +297,10 @@ def _regions(session: Session, chosen: Candidate | None) -> str | None:
     """On how many of its regions a candidate is proved, where they were verified one by one."""
     if chosen is None or chosen.verdict is None or chosen.verdict.proved_regions is None:
         return None
-    return f"{len(chosen.verdict.proved_regions)} of {len(session.prop.regions)} regions"
+    proved, count = set(chosen.verdict.proved_regions), len(session.prop.regions)
+    left = [str(number) for number in range(count) if number not in proved]
+    shown = ", ".join(left[:SHOWN_REGIONS]) + (", ..." if len(left) > SHOWN_REGIONS else "")
+    return f"{len(proved)} of {count} regions{f'; not on {shown}' if left else ''}"
 
 
 def _least(session: Session) -> str:

@@ -87,12 +87,12 @@ def trained(
     layer = requirements.layer
     assert isinstance(layer, HiddenLayers)
     with single_threaded(), torch.inference_mode(False):
-        search = _Training(network, prop, layer, _points(requirements, margin), margin, reach, seed)
+        search = _Training(network, prop, layer, row_points(requirements, margin), margin, reach, seed)
         return search.run(time.monotonic() + seconds)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Points:
+class RowPoints:
     """Rows at points: every row is to reach its need."""
 
     inputs: Tensor
@@ -101,7 +101,7 @@ class _Points:
     need: Tensor
 
 
-def _points(requirements: Requirements, margin: float) -> _Points | None:
+def row_points(requirements: Requirements, margin: float) -> RowPoints | None:
     """The points of decisions: to repair with the margin, to keep with as much of it as they had."""
     groups = [group for group in requirements.groups.values() if group.every]
     if not groups:
@@ -117,7 +117,7 @@ def _points(requirements: Requirements, margin: float) -> _Points | None:
     readouts = (
         np.repeat(group.readout[None].astype(np.float64), len(group.slack), axis=0) for group in groups
     )
-    return _Points(
+    return RowPoints(
         stacked(group.inputs for group in groups),
         stacked(readouts),
         stacked(group.shift for group in groups),
@@ -133,7 +133,7 @@ class _Training:
         network: Network,
         prop: Property,
         layer: HiddenLayers,
-        points: _Points | None,
+        points: RowPoints | None,
         margin: float,
         reach: Array,
         seed: int,
@@ -155,13 +155,8 @@ class _Training:
     def _limits(self, reach: Array) -> dict[str, Tensor]:
         """How far every entry may go: not at all if it is none of the unknowns."""
         wide = np.broadcast_to(np.asarray(reach, dtype=np.float64), (self.layer.size,))
-        found = {}
-        for block, part in zip(self.layer.blocks, self.layer.parts(wide), strict=True):
-            full = block.expanded(part)
-            for p in block.parameters:
-                limit = torch.tensor(full[p.place].reshape(p.stored.shape), dtype=torch.float32)
-                found[p.source.tensor] = limit
-        return found
+        found = self.layer.spread(wide)
+        return {name: torch.tensor(limit, dtype=torch.float32) for name, limit in found.items()}
 
     def run(self, until: float) -> Array | None:
         groups = [{"params": [d], "lr": RATE * self.size[name]} for name, d in self.change.items()]
