@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from repairsolver.results import VerifyStatus as VerifyStatus
     from repairsolver.solvers import available_solvers as available_solvers
     from repairsolver.verification.falsification import Falsification as Falsification
+    from repairsolver.verification.kept import Kept as Kept
 
 __version__ = "0.1.0"
 
@@ -94,6 +95,7 @@ _HOME = {
     "VerifyStatus": "repairsolver.results",
     "available_solvers": "repairsolver.solvers",
     "Falsification": "repairsolver.verification.falsification",
+    "Kept": "repairsolver.verification.kept",
 }
 
 __all__ = ["__version__", *_HOME]
