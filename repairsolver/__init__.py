@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from repairsolver.statements import estimate_rare_event as estimate_rare_event
     from repairsolver.statements import sample as sample
     from repairsolver.verification.falsification import Falsification as Falsification
+    from repairsolver.verification.kept import Kept as Kept
 
 __version__ = "0.1.0"
 
@@ -132,6 +133,7 @@ _HOME = {
     "Statement": "repairsolver.sampling.statement",
     "available_solvers": "repairsolver.solvers",
     "Falsification": "repairsolver.verification.falsification",
+    "Kept": "repairsolver.verification.kept",
 }
 
 __all__ = ["__version__", *_HOME]

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from repairsolver.repairing.imitation.responsibility import Localisation
     from repairsolver.repairing.result import Repair
     from repairsolver.verification.falsification import Falsification
+    from repairsolver.verification.kept import Kept
 
 LARGEST_SEED = 2**63
 """Of the generators of numpy and torch together, with room for one seed per round."""
@@ -42,6 +43,7 @@ def verify(
     device: str = "cpu",
     certificate: bool = False,
     tree: str | Path | None = None,
+    kept: Kept | None = None,
     arithmetic: Arithmetic = "real",
 ) -> Verdict:
     """Decide whether a network has the property on all inputs of its regions.
@@ -60,6 +62,8 @@ def verify(
         certificate: keep the proof, as `verdict.certificate`; None where it rests on exact programs.
         tree: a file of the search. If it exists, the search goes on from it; it is written every minute,
             when the time is up, and on Ctrl-C.
+        kept: the proof tree of the call before with the same `Kept()`: what an edit of the network, or
+            another threshold, leaves valid is not computed again. Not with `tree`.
         arithmetic: what a proof speaks of: "real", the exact network on the weights as stored; or "float32",
             every float32 execution of the ONNX file, whatever the order of its sums. The latter takes
             linear bounds on boxes alone, so that more may stay unknown.
@@ -75,6 +79,8 @@ def verify(
     _check_options(seed, limits)
     if arithmetic not in get_args(Arithmetic):
         raise ValueError(f"arithmetic must be 'real' or 'float32', got {arithmetic!r}")
+    if kept is not None and tree is not None:
+        raise ValueError("kept and tree exclude each other: one is for the next question, one for the same")
     net = _network(network)
     prop = _property(property, net)
     _check_device(device)
@@ -89,6 +95,7 @@ def verify(
         device=device,
         record=certificate,
         tree=tree,
+        kept=kept,
         arithmetic=arithmetic,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Collection
 
 import torch
 from torch import Tensor
@@ -51,6 +52,7 @@ def tighten(
     memory: float = 2.5e8,
     until: float = math.inf,
     every: Tensor | None = None,
+    only: Collection[int] | None = None,
 ) -> None:
     """Improve the known bounds, front to back, by backward linear bounds of the unstable neurons.
 
@@ -59,8 +61,11 @@ def tighten(
         memory: bytes that one block of rows may hold.
         until: when `time.monotonic()` has passed this, the remaining bounds are kept as they are.
         every: boxes whose stable neurons are bounded as well, [b] of bool.
+        only: the pre-activations to be improved, by position; all if not given.
     """
     for position, source in pre_activations(graph):
+        if only is not None and source not in only:
+            continue
         lower, upper = boxes.known[source]
         if (found := image(graph, boxes.known, source)) is not None:
             lower = torch.maximum(lower, found[0])

@@ -49,30 +49,16 @@ def root_bounds(layers: list[Layer], lower: Array, upper: Array) -> dict[int, In
     return boxes.known
 
 
-def _bent(layer: Bend, lower: Array, upper: Array) -> Interval:
-    if isinstance(layer.operator, ops.MaxPool):
-        low, high = (_gather(x, layer.operator.windows, -np.inf).max(axis=2) for x in (lower, upper))
-        return low, high
-    return interval(layer.operator, lower, upper)
-
-
-def _gather(x: Array, windows: NDArray[np.int64], pad: float) -> Array:
-    padded = np.concatenate([x, np.full((len(x), 1), pad)], axis=1)
-    return np.asarray(padded[:, windows])
-
-
 def tighten(layers: list[Layer], boxes: Boxes, every: NDArray[np.bool_]) -> None:
     """Bound the unstable neurons again, front to back, by backward bounds from both sides.
 
     Args:
         every: boxes whose stable neurons are bounded as well, [b].
     """
-    for layer in layers:
-        if isinstance(layer, Affine):
-            continue
+    for layer in (layer for layer in layers if isinstance(layer, Bend)):
         source = layer.inputs[0]
         widest = max(reach.shape[1] for reach in reach_of(layers, boxes, source))
-        lower, upper = boxes.known[source]
+        lower, upper = (side.copy() for side in boxes.known[source])
         # Elsewhere an interval is hardly tighter, and a proof may hang on the bounds it was found with.
         if layer.copied:
             lower, upper = _narrowed(boxes, (lower, upper), boxes.hull[source])
@@ -81,11 +67,9 @@ def tighten(layers: list[Layer], boxes: Boxes, every: NDArray[np.bool_]) -> None
         # Every loose entry of a box comes first, the rest fills the rows of boxes that have fewer.
         order = np.argsort(~loose, axis=1, kind="stable")[:, :count]
         step = max(1, int(MEMORY / (64 * len(lower) * widest)))
-        for start in range(0, count, step):
-            index = order[:, start : start + step]
+        for index in (order[:, start : start + step] for start in range(0, count, step)):
             old = np.take_along_axis(lower, index, 1), np.take_along_axis(upper, index, 1)
             low, high = _narrowed(boxes, old, _two_sided(layers, boxes, source, index))
-            lower, upper = lower.copy(), upper.copy()
             np.put_along_axis(lower, index, low, 1)
             np.put_along_axis(upper, index, high, 1)
         # What overflowed must spoil everything behind it.
@@ -102,21 +86,18 @@ def _narrowed(boxes: Boxes, old: Interval, new: Interval) -> Interval:
 
 def _two_sided(layers: list[Layer], boxes: Boxes, source: int, index: NDArray[np.int64]) -> Interval:
     """Bounds of the entries index [b, c] of a tensor; a dense layer's rows start below it."""
-    batch, count = index.shape
     layer = layers[source - 1] if source else None
     if isinstance(layer, Affine) and len(layer.inputs) == 1 and isinstance(layer.matrices[0], np.ndarray):
         start, rows, offset = layer.inputs[0], layer.matrices[0][index], layer.constant[index]
+        slip = np.take_along_axis(boxes.slip[source], index, 1)
     else:
-        start, offset = source, np.zeros((batch, count))
-        rows = np.zeros((batch, count, boxes.known[source][0].shape[1]))
+        start, offset, slip = source, np.zeros(index.shape), np.zeros(index.shape)
+        rows = np.zeros((*index.shape, boxes.known[source][0].shape[1]))
         np.put_along_axis(rows, index[:, :, None], 1.0, 2)
-    slope, shift = pull(layers, boxes, {start: np.concatenate([rows, -rows], axis=1)}, np.zeros((batch, 1)))
-    least = minimum(boxes, slope, shift)
-    lower, upper = down(least[:, :count] + offset), up(offset - least[:, count:])
-    if start == source:
-        return lower, upper
-    slip = np.take_along_axis(boxes.slip[source], index, 1)
-    return down(lower - slip), up(upper + slip)
+    rows = np.concatenate([rows, -rows], axis=1)
+    slope, shift = pull(layers, boxes, {start: rows}, np.zeros((len(index), 1)))
+    low, high = np.split(minimum(boxes, slope, shift), 2, axis=1)
+    return down(down(low + offset) - slip), up(up(offset - high) + slip)
 
 
 def pull(layers: list[Layer], boxes: Boxes, rows: dict[int, Array], shift: Array) -> tuple[Array, Array]:
@@ -134,8 +115,7 @@ def pull(layers: list[Layer], boxes: Boxes, rows: dict[int, Array], shift: Array
         if isinstance(layer, Affine):
             parts = [_product(here, matrix) for matrix in layer.matrices]
             gain = here @ layer.constant
-            np.abs(here, out=here)
-            gain = gain - times(here, boxes.slip[position])
+            gain = gain - times(np.abs(here, out=here), boxes.slip[position])
         else:
             parts, gain = _through_bend(layer, boxes, position, here)
         # Two roundings, and the underflows of all entries.
@@ -158,58 +138,63 @@ def _product(rows: Array, matrix: Matrix) -> Array:
 
 
 def _through_bend(layer: Bend, boxes: Boxes, position: int, here: Array) -> tuple[list[Array], Array]:
-    lower, upper = boxes.known[layer.inputs[0]]
-    if isinstance(layer.operator, ops.MaxPool):
-        lost = times(np.abs(here), above(2 * boxes.slip[position]))
-        parts, gain = _through_pool(layer.operator.windows, lower, upper, here)
-        return parts, down(gain - lost)
+    """Each entry takes the line that keeps the bound: the lower one where it is positive, else the upper."""
     if position not in boxes.relaxed:
-        line = lines(layer.operator, lower, upper)
-        boxes.relaxed[position] = _widened(line, boxes.slip[position], boxes.reach[layer.inputs[0]])
-    line = boxes.relaxed[position]
+        boxes.relaxed[position] = _relaxed(layer, boxes, position)
+    line, entry = boxes.relaxed[position]
     negative = np.minimum(here, 0)
     np.maximum(here, 0, out=here)
     gain = down(times(negative, line.upper_shift) + times(here, line.lower_shift))
     here *= line.lower_slope[:, None]
     negative *= line.upper_slope[:, None]
     here += negative
-    return [here], gain
+    if entry is None:
+        return [here], gain
+    pulled = np.zeros((*here.shape[:2], boxes.reach[layer.inputs[0]].shape[1]))
+    batch, row = np.ogrid[: here.shape[0], : here.shape[1]]
+    np.add.at(pulled, (batch[:, :, None], row[:, :, None], entry[:, None]), here)
+    return [pulled], gain
 
 
-def _widened(line: Lines, slip: Array, reach: Array) -> Lines:
-    """Shifts moved apart by the layer's own rounding and by that of slopes and shifts times rows."""
-    share = 2 * gamma(reach.shape[1])
+def _relaxed(layer: Bend, boxes: Boxes, position: int) -> tuple[Lines, NDArray[np.int64] | None]:
+    """The lines of a layer, and for a max-pool the entries that they are lines of.
 
-    def lost(slope: Array, shift: Array) -> Array:
-        return above(slip + 4 * UNIT * np.abs(slope) * reach + share * np.abs(shift))
+    Shifts are moved apart by the layer's own rounding and by that of slopes and shifts times rows. Several
+    windows of a max-pool may choose one entry: then their slopes are summed.
+    """
+    (lower, upper), reach = boxes.known[layer.inputs[0]], boxes.reach[layer.inputs[0]]
+    entry, terms, turns = None, reach.shape[1], 4 * UNIT
+    if isinstance(layer.operator, ops.MaxPool):
+        line, entry = _pooled(layer.operator.windows, lower, upper)
+        reach, terms = np.take_along_axis(reach, entry, 1), max(terms, entry.shape[1])
+        turns = gamma(2 * entry.shape[1])
+    else:
+        line = lines(layer.operator, lower, upper)
+    below, over = (
+        above(boxes.slip[position] + turns * np.abs(slope) * reach + 2 * gamma(terms) * np.abs(shift))
+        for slope, shift in ((line.lower_slope, line.lower_shift), (line.upper_slope, line.upper_shift))
+    )
+    moved = down(line.lower_shift - below), up(line.upper_shift + over)
+    return Lines(line.lower_slope, moved[0], line.upper_slope, moved[1]), entry
 
-    lower = down(line.lower_shift - lost(line.lower_slope, line.lower_shift))
-    upper = up(line.upper_shift + lost(line.upper_slope, line.upper_shift))
-    return Lines(line.lower_slope, lower, line.upper_slope, upper)
 
-
-def _through_pool(
-    windows: NDArray[np.int64], lower: Array, upper: Array, here: Array
-) -> tuple[list[Array], Array]:
+def _pooled(windows: NDArray[np.int64], lower: Array, upper: Array) -> tuple[Lines, NDArray[np.int64]]:
     """max_j x_j >= x_k for every k; <= x_k if x_k is at least all others' upper bounds, else <= max u.
 
     Source: Singh et al. 2019 (DeepPoly), section 4.5.
     """
-    low, high = _gather(lower, windows, -np.inf), _gather(upper, windows, -np.inf)
-    choice = low.argmax(axis=2)
-    best = np.take_along_axis(low, choice[:, :, None], 2)[:, :, 0]
+    low, high = _gather(lower, windows), _gather(upper, windows)
+    choice = low.argmax(axis=2)[:, :, None]
     top = high.max(axis=2)
-    np.put_along_axis(high, choice[:, :, None], -np.inf, 2)
-    exact = high.max(axis=2) <= best
-    moved = np.where(exact[:, None] | (here > 0), here, 0.0)
-    entry = np.take_along_axis(np.broadcast_to(windows, low.shape), choice[:, :, None], 2)[:, :, 0]
-    pulled = np.zeros((*here.shape[:2], lower.shape[1]))
-    batch, row = np.ogrid[: here.shape[0], : here.shape[1]]
-    np.add.at(pulled, (batch[:, :, None], row[:, :, None], entry[:, None]), moved)
-    # Entries that several windows choose sum several numbers; the rest is the product with `top`.
-    size = np.take_along_axis(np.maximum(np.abs(lower), np.abs(upper)), entry, 1) + np.abs(top)
-    lost = times(np.abs(here), above(gamma(2 * windows.shape[0]) * size))
-    return [pulled], down(times(here - moved, top) - lost)
+    np.put_along_axis(high, choice, -np.inf, 2)
+    exact = high.max(axis=2) <= np.take_along_axis(low, choice, 2)[:, :, 0]
+    entry = np.take_along_axis(np.broadcast_to(windows, low.shape), choice, 2)[:, :, 0]
+    one, zero = np.ones_like(top), np.zeros_like(top)
+    return Lines(one, zero, np.where(exact, one, zero), np.where(exact, zero, top)), entry
+
+
+def _gather(x: Array, windows: NDArray[np.int64]) -> Array:
+    return np.asarray(np.concatenate([x, np.full((len(x), 1), -np.inf)], axis=1)[:, windows])
 
 
 def reach_of(layers: list[Layer], boxes: Boxes, last: int) -> list[Array]:
@@ -217,12 +202,17 @@ def reach_of(layers: list[Layer], boxes: Boxes, last: int) -> list[Array]:
     if not boxes.reach:
         boxes.hull.append((boxes.lower, boxes.upper))
         boxes.reach.append(np.maximum(np.abs(boxes.lower), np.abs(boxes.upper)))
-        boxes.slip.append(np.zeros(0))
-    for layer in layers[len(boxes.reach) - 1 : last]:
+        boxes.slip.append(np.zeros_like(boxes.lower))
+    for position in range(len(boxes.reach), last + 1):
+        layer = layers[position - 1]
         if isinstance(layer, Affine):
             hull, size, slip = _affine_hull(layer, [boxes.hull[k] for k in layer.inputs])
         else:
-            hull = _bent(layer, *boxes.known[layer.inputs[0]])
+            lower, upper = boxes.known[layer.inputs[0]]
+            if isinstance(layer.operator, ops.MaxPool):
+                hull = tuple(_gather(x, layer.operator.windows).max(axis=2) for x in (lower, upper))
+            else:
+                hull = interval(layer.operator, lower, upper)
             size = above(np.maximum(np.abs(hull[0]), np.abs(hull[1])))
             slip = np.zeros_like(size)
         if layer.absolute:
@@ -230,8 +220,8 @@ def reach_of(layers: list[Layer], boxes: Boxes, last: int) -> list[Array]:
             hull = down(hull[0] - error), up(hull[1] + error)
             size, slip = above(size + error), above(slip + error)
         boxes.hull.append(hull)
-        boxes.slip.append(slip)
         boxes.reach.append(size)
+        boxes.slip.append(slip)
     return boxes.reach
 
 

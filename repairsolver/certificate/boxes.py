@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,31 +41,31 @@ class Boxes:
     hull: list[Interval] = field(default_factory=list)
     reach: list[Array] = field(default_factory=list)
     slip: list[Array] = field(default_factory=list)
-    relaxed: dict[int, Lines] = field(default_factory=dict)
+    relaxed: dict[int, tuple[Lines, Positions | None]] = field(default_factory=dict)
     empty: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(1, np.bool_))
 
     def __len__(self) -> int:
         return len(self.lower)
 
     def __getitem__(self, index: NDArray[np.bool_] | slice) -> Boxes:
-        return _mapped(lambda arrays: arrays[0][index], [self])
+        return _mapped(lambda arrays: arrays[0][index], self)
 
 
 def joined(first: Boxes, second: Boxes) -> Boxes:
     """All boxes of both."""
-    return _mapped(np.concatenate, [first, second])
+    return _mapped(np.concatenate, first, second)
 
 
-def _mapped(make: Callable[[list[Array]], Array], parts: list[Boxes]) -> Boxes:
-    def each(name: str) -> Array:
-        return make([getattr(part, name) for part in parts])
-
+def _mapped(make: Callable[[list[Any]], Any], *parts: Boxes) -> Boxes:
+    lower, upper, slope, shift, node, query = (
+        make([getattr(part, name) for part in parts])
+        for name in ("lower", "upper", "slope", "shift", "node", "query")
+    )
     known = {
-        k: (make([part.known[k][0] for part in parts]), make([part.known[k][1] for part in parts]))
+        k: (make([p.known[k][0] for p in parts]), make([p.known[k][1] for p in parts]))
         for k in parts[0].known
     }
-    node, query = each("node").astype(np.int64), each("query").astype(np.int64)
-    return Boxes(each("lower"), each("upper"), known, each("slope"), each("shift"), node, query)
+    return Boxes(lower, upper, known, slope, shift, node, query)
 
 
 def minimum(boxes: Boxes, slope: Array, shift: Array) -> Array:

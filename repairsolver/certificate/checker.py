@@ -13,16 +13,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from repairsolver.certificate.arithmetic import above, down, gamma, times
 from repairsolver.certificate.bounds import pull, reach_of, root_bounds, tighten
 from repairsolver.certificate.boxes import Boxes, contract, joined, minimum
 from repairsolver.certificate.cases import cases
 from repairsolver.certificate.format import read_certificate
+from repairsolver.certificate.identity import identify
 from repairsolver.certificate.layers import layers_of
-from repairsolver.certificate.statement import InvalidError, executed, identify, logits, stacked
-from repairsolver.errors import CertificateError
+from repairsolver.certificate.statement import InvalidError, executed, logits, stacked
+from repairsolver.errors import CertificateError, UnsupportedOperatorError
+from repairsolver.network.float32 import require_float32
 from repairsolver.network.graph import Network
 from repairsolver.network.load import load_network
 from repairsolver.property import check_fits, load_property
@@ -78,19 +79,19 @@ def check(
     net = network if isinstance(network, Network) else load_network(network)
     prop = property if isinstance(property, Property) else load_property(property)
     check_fits(prop, net)
-    boxes = 0
     try:
         found = certificate if isinstance(certificate, Certificate) else read_certificate(certificate)
         identify(found, net, prop)
+        if found.arithmetic == "float32":
+            require_float32(net)
         with np.errstate(all="ignore"):
-            boxes = examine(found, net, prop, math.inf if seconds is None else started + seconds)
-    except (InvalidError, CertificateError) as problem:
-        return CheckResult(False, str(problem), boxes, time.monotonic() - started)
-    reason = (
-        f"No input of the property's regions violates it: proved anew on {boxes} boxes, "
-        f"{COVERED[found.arithmetic]}"
+            boxes = examine(found, net, prop, started + (math.inf if seconds is None else seconds))
+    except (InvalidError, CertificateError, UnsupportedOperatorError) as problem:
+        return CheckResult(False, str(problem), 0, time.monotonic() - started)
+    reason = f"No input of the property's regions violates it: proved anew on {boxes} boxes, "
+    return CheckResult(
+        True, reason + COVERED[found.arithmetic], boxes, time.monotonic() - started, found.arithmetic
     )
-    return CheckResult(True, reason, boxes, time.monotonic() - started, found.arithmetic)
 
 
 def examine(found: Certificate, network: Network, prop: Property, until: float) -> int:
@@ -127,35 +128,28 @@ class Checker:
 
     def _adopt(self, certificate: Certificate, roots: int) -> None:
         """The tree: its splits must be as many as its nodes need, at existing axes and finite values."""
-        axis, value = certificate.axis.astype(np.int64), certificate.value
-        split = axis >= 0
-        nodes, count = len(axis), int(split.sum())
+        self.axis, self.weights = certificate.axis.astype(np.int64), certificate.weights.astype(np.float64)
+        split = self.axis >= 0
+        nodes, count, value = len(split), int(split.sum()), certificate.value
         if nodes != roots + 2 * count or len(value) != count or not np.isfinite(value).all():
             raise InvalidError(
                 f"The tree is broken: {nodes} nodes, {roots} roots, {count} splits, {len(value)} values."
             )
-        weights = certificate.weights.astype(np.float64)
-        if weights.shape != (nodes, self.rows[2].shape[1]) or (axis < -1).any():
-            raise InvalidError(f"The tree's arrays do not fit the property: weights {weights.shape}.")
-        if not ((weights >= 0) & (weights <= 255)).all():
+        inputs, shape = self.lower.shape[1], (nodes, self.rows[2].shape[1])
+        if not ((self.axis >= -1) & (self.axis < inputs)).all() or self.weights.shape != shape:
+            raise InvalidError(f"The tree does not fit {inputs} inputs, or its weights are not {shape}.")
+        if not ((self.weights >= 0) & (self.weights <= 255)).all():
             raise InvalidError("The tree has weights outside 0 to 255.")
-        if nodes and axis.max() >= self.lower.shape[1]:
-            raise InvalidError(
-                f"The tree splits input {axis.max()}, but there are {self.lower.shape[1]} inputs."
-            )
-        self.axis, self.weights = axis, weights
         self.value, self.child = np.zeros(nodes), np.zeros(nodes, dtype=np.int64)
-        self.value[split] = value
         # Level by level, the children of the k-th split are nodes roots + 2 k and roots + 2 k + 1.
-        self.child[split] = roots + 2 * np.arange(count)
+        self.value[split], self.child[split] = value, roots + 2 * np.arange(count)
 
     def run(self, until: float, roots: NDArray[np.int64]) -> int:
         """Examine the trees of some roots, depth first; the number of boxes, or raises at a wrong leaf."""
-        lower, upper = self.lower[roots], self.upper[roots]
+        lower, upper, examined = self.lower[roots], self.upper[roots], 0
         known = root_bounds(self.layers, lower, upper)
-        half_space = np.zeros_like(lower), np.zeros((len(roots), 1))
-        stack = [Boxes(lower, upper, known, *half_space, roots, roots)]
-        examined = 0
+        none = np.zeros_like(lower), np.zeros((len(roots), 1))
+        stack = [Boxes(lower, upper, known, *none, roots, roots)]
         while stack:
             if time.monotonic() > until:
                 raise InvalidError(f"The time was up after {examined} boxes.")
@@ -164,35 +158,31 @@ class Checker:
                 part = joined(part, stack.pop())
             if len(part) > BATCH:
                 stack.append(part[BATCH:])
-                part = part[:BATCH]
-            if len(part):
+            if len(part := part[:BATCH]):
                 examined += len(part)
                 stack.append(self._examine(part))
         return examined
 
     def _examine(self, part: Boxes) -> Boxes:
         """Prove what can be proved; the halves of the boxes that are left."""
-        tighten(self.layers, part, self._thin(part))
+        whole = self.upper[part.query] - self.lower[part.query]
+        share = np.where(whole > 0, (part.upper - part.lower) / whole, 1.0).prod(axis=1)
+        tighten(self.layers, part, share < THIN)
         slope, shift = self.bounds_of_rows(part)
         proved = (minimum(part, slope[:, -1:], shift[:, -1:]) > 0)[:, 0]
         # The half-space of the box around takes part as one more row.
         slopes = np.concatenate([slope, part.slope[:, None]], axis=1)
         lower, upper = contract(part, slopes, np.concatenate([shift, part.shift], axis=1))
         alive = ~(proved | part.empty | (lower > upper).any(axis=1))
-        wrong = part.node[alive & (self.axis[part.node] < 0)]
-        if wrong.size:
-            raise InvalidError(
-                f"Leaf {wrong[0]} is not proved: the linear bound of its combined rows is not positive."
-            )
-        return self._halves(
-            Boxes(lower, upper, part.known, slope[:, -1], shift[:, -1:], part.node, part.query)[alive]
-        )
+        left = replace(part, lower=lower, upper=upper, slope=slope[:, -1], shift=shift[:, -1:])[alive]
+        if (wrong := self.axis[left.node] < 0).any():
+            self.reject(left[wrong])
+        return self._halves(left)
 
-    def _thin(self, part: Boxes) -> NDArray[np.bool_]:
-        """Boxes of so little volume that they may well be empty, which bounds of stable neurons tell too."""
-        whole = self.upper[part.query] - self.lower[part.query]
-        share = np.where(whole > 0, (part.upper - part.lower) / whole, 1.0)
-        return np.asarray(share.prod(axis=1) < THIN)
+    def reject(self, leaves: Boxes) -> None:
+        """What is to be done about leaves that are not proved: nothing can be."""
+        bound = "the linear bound of its combined rows is not positive."
+        raise InvalidError(f"Leaf {leaves.node[0]} is not proved: {bound}")
 
     def bounds_of_rows(self, part: Boxes) -> tuple[Array, Array]:
         """Linear bounds of every row g_r(x) = C y + D x - d, and last of their weighted sum."""
@@ -203,8 +193,7 @@ class Checker:
             # The rounding of the sum, at the largest outputs and inputs.
             reach = reach_of(self.layers, part, last)
             size = times(weight @ np.abs(output), reach[last]) + times(weight @ np.abs(inputs), reach[0])
-            size = size + times(weight, np.abs(bound))
-            lost = above(gamma(output.shape[1]) * size)
+            lost = above(gamma(output.shape[1]) * (size + times(weight, np.abs(bound))))
             shift = np.concatenate([shift, down(down(-times(weight, bound)) - lost)], axis=1)
             output = np.concatenate([output, weight @ output], axis=1)
             inputs = np.concatenate([inputs, weight @ inputs], axis=1)

@@ -70,54 +70,57 @@ def layers_of(network: Network, arithmetic: str = "real") -> list[Layer]:
     copies = [False]
     for node in network.nodes:
         inputs = tuple(positions[name] for name in node.inputs)
+        layer: Layer
         if isinstance(node.operator, ops.Linear):
-            layers.append(_affine(node, inputs, [shapes[k] for k in inputs]))
+            layer = _affine(node, inputs, [shapes[k] for k in inputs])
         elif isinstance(node.operator, ops.Softmax):
             raise TypeError(f"{node.name}: a softmax is removed before")
         elif isinstance(node.operator, ops.Gate):
             raise TypeError(f"{node.name}: gates are decided before, case by case")
         else:
-            layers.append(Bend(inputs, node.operator, copies[inputs[0]]))
+            layer = Bend(inputs, node.operator, copies[inputs[0]])
+        layers.append(layer if arithmetic == "real" else _executed(layer, node))
         moved = isinstance(node.operator, ops.Scale | ops.Select) and copies[inputs[0]]
         copies.append(moved or not isinstance(node.operator, ops.Linear | ops.MaxPool))
-    if arithmetic == "real":
-        return layers
-    return [_executed(layer, node) for layer, node in zip(layers, network.nodes, strict=True)]
+    return layers
 
 
 def _executed(layer: Layer, node: Node) -> Layer:
-    """The layer with the roundings of a float32 execution."""
-    if isinstance(layer, Bend):
-        match layer.operator:
-            case ops.LeakyRelu(slope):
-                _require(bool((np.abs(slope) <= LARGEST32).all()), node)
-                return replace(layer, relative=UNIT32 * (1 + 2.0**-20), absolute=TINY32)
-            case ops.Sigmoid() | ops.Tanh():
-                return replace(layer, absolute=ELEMENTARY32)
-            case _:
-                return replace(layer, absolute=TINY32)
-    if isinstance(node.operator, ops.Select | ops.Concat):
-        return replace(layer, absolute=TINY32)
-    counts = np.full(len(layer.constant), float(SPARE))
-    for matrix in layer.matrices:
-        counts += np.diff(sparse.csr_array(matrix).indptr)
-    numbers = [m if isinstance(m, np.ndarray) else m.data for m in layer.matrices] + [layer.constant]
-    small = all(np.abs(part).max(initial=0) <= LARGEST32 for part in numbers)
-    _require(small and counts.max() <= TERMS32, node)
-    return replace(layer, relative=gamma32(counts), absolute=TINY32)
+    """The layer with the roundings of a float32 execution.
 
-
-def _require(fits: bool, node: Node) -> None:
-    if not fits:
+    Raises:
+        InvalidError: its numbers are so large, or its sums so long, that an execution might overflow.
+    """
+    numbers, terms, absolute = [np.zeros(1)], np.zeros(1), TINY32
+    relative: Array | float = 0.0
+    match node.operator:
+        case ops.LeakyRelu(slope):
+            numbers, relative = [slope], UNIT32 * (1 + 2.0**-20)
+        case ops.Sigmoid() | ops.Tanh():
+            absolute = ELEMENTARY32
+        case ops.Select() | ops.Concat():
+            pass
+        case _ if isinstance(layer, Affine):
+            parts = [sparse.csr_array(matrix) for matrix in layer.matrices]
+            numbers = [*(part.data for part in parts), layer.constant]
+            terms = np.sum([np.diff(part.indptr) for part in parts], axis=0) + SPARE
+            relative = gamma32(np.minimum(terms, TERMS32))
+    if not (all(np.abs(x).max(initial=0) <= LARGEST32 for x in numbers) and terms.max() <= TERMS32):
         raise InvalidError(
             f"{node.layer}: it has numbers above 2^40 or sums of over 2^22 terms, so that a float32 "
             "execution might overflow: only 'real' arithmetic can be checked."
         )
+    return replace(layer, relative=relative, absolute=absolute)  # type: ignore[arg-type]
 
 
 def _affine(node: Node, inputs: tuple[int, ...], shapes: list[tuple[int, ...]]) -> Affine:
     """The matrices column by column: the node, without its constant, applied to unit vectors (exactly)."""
-    linear = replace(node, operator=_without_constant(node.operator))
+    constants = {
+        name: np.zeros_like(getattr(node.operator, name))
+        for name in ("bias", "shift", "fill")
+        if hasattr(node.operator, name)
+    }
+    linear = replace(node, operator=replace(node.operator, **constants))
     matrices = [_matrix(linear, k, shapes) for k in range(len(inputs))]
     terms = max(
         max(np.diff(m.indptr).max(initial=0), np.bincount(m.indices).max(initial=0)) for m in matrices
@@ -126,18 +129,6 @@ def _affine(node: Node, inputs: tuple[int, ...], shapes: list[tuple[int, ...]]) 
     magnitudes = tuple(np.abs(m).T if isinstance(m, np.ndarray) else abs(m).T.tocsr() for m in kept)
     constant = apply(node, [np.zeros((1, prod(shape))) for shape in shapes], shapes[0])[0]
     return Affine(inputs, kept, magnitudes, constant, int(terms) * len(inputs))
-
-
-def _without_constant(operator: ops.Operator) -> ops.Operator:
-    match operator:
-        case ops.Dense() | ops.Conv():
-            return replace(operator, bias=np.zeros_like(operator.bias))
-        case ops.Scale():
-            return replace(operator, shift=np.zeros_like(operator.shift))
-        case ops.Select():
-            return replace(operator, fill=np.zeros_like(operator.fill))
-        case _:
-            return operator
 
 
 def _matrix(node: Node, which: int, shapes: list[tuple[int, ...]]) -> sparse.csr_array:

@@ -1,12 +1,12 @@
 r"""Lines around activations, rigorous: alpha x + beta <= phi(x) <= gamma x + delta on [l, u].
 
-Slopes are free; for any float64 slope s the shift must bound $\phi(x) - s x$ on the interval from below
-or above. That function is
+Slopes are free: whatever they are, shifts are computed from the extremes of $\phi(x) - s x$ on the interval.
 
-- piecewise linear for ReLU, leaky ReLU and clip: its extremes lie at the ends and the kinks;
-- concave (convex) for sigmoid and tanh right (left) of 0: least (largest) at the ends; a tangent at m
-  bounds it on the other side, whose slope may err by e at the price of e |x - m|;
-- increasing where s is at most the slope at both ends (the slope of sigmoid and tanh has one peak).
+- ReLU, leaky ReLU and clip are piecewise linear: extremes lie at the ends and the kinks.
+- Sigmoid and tanh are convex left of 0 and concave right of it. Where an interval lies on one side, one line
+  is the chord, with extremes at the ends, and the other a tangent at m, whose error e moves the extreme by at
+  most e |x - m|. Elsewhere the slope is at most that of the function at both ends, hence everywhere between
+  (it has one peak), so that the difference is increasing.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from repairsolver.results import Array
 
 # Absolute error of a computed slope of sigmoid or tanh: a few times that of their values.
 SLOPE_ERROR = 2.0**-42
-
-# Where both slopes of a ReLU are as good, the prover's choice must be found again, whatever rounding does.
+# Where both slopes are as good, the prover's choice must be found again, whatever rounding does.
 HALF = 0.5 + 2.0**-20
+RELU = ops.LeakyRelu(np.zeros(1))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,8 +43,7 @@ def enclose(operator: ops.Activation, x: Array) -> tuple[Array, Array]:
         case ops.Relu():
             return np.maximum(x, 0), np.maximum(x, 0)
         case ops.LeakyRelu(slope):
-            bent = slope * x
-            return np.where(x >= 0, x, down(bent)), np.where(x >= 0, x, up(bent))
+            return np.where(x >= 0, x, down(slope * x)), np.where(x >= 0, x, up(slope * x))
         case ops.Clip(low, high):
             return np.clip(x, low, high), np.clip(x, low, high)
         case ops.Sigmoid():
@@ -53,104 +52,88 @@ def enclose(operator: ops.Activation, x: Array) -> tuple[Array, Array]:
             return tanh(x)
 
 
+def kinks(operator: ops.Activation) -> tuple[float, ...]:
+    """Where it bends."""
+    match operator:
+        case ops.Relu() | ops.LeakyRelu():
+            return (0.0,)
+        case ops.Clip(low, high):
+            return low, high
+        case _:
+            return ()
+
+
 def interval(operator: ops.Activation, lower: Array, upper: Array) -> tuple[Array, Array]:
-    """Bounds of an activation on [lower, upper]; only a leaky ReLU can be smaller inside, at 0."""
-    (a, b), (c, d) = enclose(operator, lower), enclose(operator, upper)
-    least = np.minimum(a, c)
-    if isinstance(operator, ops.LeakyRelu):
-        least = np.where((lower < 0) & (upper > 0), np.minimum(least, 0), least)
-    return least, np.maximum(b, d)
+    """Bounds of an activation on [lower, upper], whose extremes lie at the ends and the kinks."""
+    points = [lower, upper, *(np.clip(kink, lower, upper) for kink in kinks(operator))]
+    lows, highs = zip(*(enclose(operator, x) for x in points), strict=True)
+    return np.min(lows, axis=0), np.max(highs, axis=0)
 
 
 def unstable(operator: ops.Activation | ops.MaxPool, lower: Array, upper: Array) -> NDArray[np.bool_]:
     """Entries whose lines would profit from tighter bounds."""
-    match operator:
-        case ops.Relu() | ops.LeakyRelu():
-            return np.asarray((lower < 0) & (upper > 0))
-        case ops.Clip(low, high):
-            return np.asarray(((lower < low) & (upper > low)) | ((lower < high) & (upper > high)))
-        case _:
-            return np.asarray(upper > lower)
+    bends = () if isinstance(operator, ops.MaxPool) else kinks(operator)
+    if not bends:
+        return np.asarray(upper > lower)
+    return np.asarray(np.any([(lower < kink) & (upper > kink) for kink in bends], axis=0))
 
 
 def lines(operator: ops.Activation, lower: Array, upper: Array) -> Lines:
     """Lines of an activation on [lower, upper], each [b, size]."""
+    middle = lower / 2 + upper / 2
+    points = [lower, upper, *(np.clip(x, lower, upper) for x in kinks(operator) or (middle,))]
+    if isinstance(operator, ops.Sigmoid | ops.Tanh):
+        slack = up(SLOPE_ERROR * up(upper - lower))
+        low, high = _smooth(operator, *points)
+    else:
+        slack, (low, high) = np.zeros(1), _bent(operator, lower, upper)
+    ends = [enclose(operator, x) for x in points]
+
+    def gap(value: Array, x: Array, slope: Array, sign: float) -> Array:
+        """phi(x) - slope x, moved by its rounding."""
+        line = slope * x
+        return value - line + sign * (4 * UNIT * (np.abs(value) + np.abs(line)) + TINY)
+
+    floor = np.min([gap(value[0], x, low, -1) for value, x in zip(ends, points, strict=True)], axis=0)
+    ceiling = np.max([gap(value[1], x, high, 1) for value, x in zip(ends, points, strict=True)], axis=0)
+    return Lines(low, down(floor - slack), high, up(ceiling + slack))
+
+
+def _bent(operator: ops.Activation, lower: Array, upper: Array) -> tuple[Array, Array]:
+    """Slopes where a convex kink p is followed by a concave one q, with slopes left, middle and right.
+
+    Where p makes it necessary the upper line is a chord, from the left end to q at most; else it touches at
+    q, with the better slope. The lower line mirrors that.
+    """
     match operator:
-        case ops.Relu():
-            low, high = np.minimum(lower, 0), np.maximum(upper, 0)
-            chord = _ratio(high, high - low)
-            shift = np.maximum(up(-chord * low), up(up(1 - chord) * high))
-            return Lines((chord > HALF).astype(np.float64), np.zeros_like(low), chord, shift)
+        case ops.Clip(first, last):
+            left, middle, right = np.zeros(1), np.ones(1), np.zeros(1)
+            p, q = np.array(first), np.array(last)
         case ops.LeakyRelu(slope):
-            low, high = np.minimum(lower, 0), np.maximum(upper, 0)
-            share = _ratio(high, high - low)
-            chord, touching = slope + (1 - slope) * share, np.where(share > HALF, 1.0, slope)
-            slopes = np.where(slope <= 1, touching, chord), np.where(slope <= 1, chord, touching)
-            return _piecewise(operator, (0.0,), lower, upper, *slopes)
-        case ops.Clip(low, high):
-            return _piecewise(operator, (low, high), lower, upper, *_clip_slopes(low, high, lower, upper))
-        case ops.Sigmoid() | ops.Tanh():
-            return _smooth(operator, lower, upper)
+            convex = slope <= 1
+            p, q = np.where(convex, 0.0, -np.inf), np.where(convex, np.inf, 0.0)
+            left, middle, right = slope, np.where(convex, 1.0, slope), np.ones(1)
+        case _:
+            return _bent(RELU, lower, upper)
+    bottom, top = np.maximum(lower, p), np.minimum(upper, q)
+    rise, fall = _share(top - p, top - lower), _share(q - bottom, upper - bottom)
+    low = np.where(upper > q, right + (middle - right) * fall, np.where(rise > HALF, middle, left))
+    high = np.where(lower < p, left + (middle - left) * rise, np.where(fall > HALF, middle, right))
+    return low, high
 
 
-def _ratio(part: Array, whole: Array) -> Array:
+def _share(part: Array, whole: Array) -> Array:
     """part / whole within [0, 1]; 0 for 0 / 0."""
-    return np.clip(part / np.maximum(whole, np.finfo(np.float64).tiny), 0, 1)
+    whole = np.maximum(whole, np.finfo(np.float64).tiny)
+    return np.asarray(np.clip(part, 0, whole) / whole)
 
 
-def _clip_slopes(low: float, high: float, lower: Array, upper: Array) -> tuple[Array, Array]:
-    """Chords where a kink makes them necessary, else the better of the slopes 0 and 1."""
-    top, bottom = np.minimum(upper, high), np.maximum(lower, low)
-    rise = np.maximum(top - bottom, 0)
-    below, above, flat = lower < low, upper > high, (upper <= low) | (lower >= high)
-    touch_low = np.where(below & (top - low <= low - lower), 0.0, 1.0)
-    touch_high = np.where(above & (high - bottom <= upper - high), 0.0, 1.0)
-    lower_slope = np.where(above, _ratio(rise, upper - bottom), touch_low)
-    upper_slope = np.where(below, _ratio(rise, top - lower), touch_high)
-    return np.where(flat, 0.0, lower_slope), np.where(flat, 0.0, upper_slope)
-
-
-def _gap(operator: ops.Activation, x: Array, slope: Array) -> tuple[Array, Array]:
-    """Bounds of phi(x) - slope x."""
-    low, high = enclose(operator, x)
-    line = slope * x
-    slack = 4 * UNIT * (np.maximum(np.abs(low), np.abs(high)) + np.abs(line)) + TINY
-    return low - line - slack, high - line + slack
-
-
-def _piecewise(
-    operator: ops.Activation, kinks: tuple[float, ...], lower: Array, upper: Array, least: Array, most: Array
-) -> Lines:
-    points = [lower, upper, *(np.clip(kink, lower, upper) for kink in kinks)]
-    floor = np.min([_gap(operator, x, least)[0] for x in points], axis=0)
-    return Lines(least, floor, most, np.max([_gap(operator, x, most)[1] for x in points], axis=0))
-
-
-def _smooth(operator: ops.Sigmoid | ops.Tanh, lower: Array, upper: Array) -> Lines:
-    middle = np.clip(lower / 2 + upper / 2, lower, upper)
+def _smooth(operator: ops.Activation, lower: Array, upper: Array, middle: Array) -> tuple[Array, Array]:
+    """Chord and tangent where it is concave or convex and not too narrow; elsewhere the least slope."""
     values = [np.mean(enclose(operator, x), axis=0) for x in (lower, upper, middle)]
-    at_lower, at_upper, tangent = (
-        v * (1 - v) if isinstance(operator, ops.Sigmoid) else 1 - v * v for v in values
-    )
-    least = np.maximum(np.minimum(at_lower, at_upper) - SLOPE_ERROR, 0)
-    width = upper - lower
+    slopes = [v * (1 - v) if isinstance(operator, ops.Sigmoid) else 1 - v * v for v in values]
+    least, width = np.maximum(np.minimum(*slopes[:2]) - SLOPE_ERROR, 0), upper - lower
     wide = width >= 1e-6
     chord = np.maximum((values[1] - values[0]) / np.where(wide, width, 1.0), 0)
-    concave, convex = wide & (lower >= 0), wide & (upper <= 0)
-    slack = up(SLOPE_ERROR * up(width))
-
-    def floor(slope: Array, x: Array) -> Array:
-        return _gap(operator, x, slope)[0]
-
-    def ceiling(slope: Array, x: Array) -> Array:
-        return _gap(operator, x, slope)[1]
-
-    chord_floor = np.minimum(floor(chord, lower), floor(chord, upper))
-    chord_ceiling = np.maximum(ceiling(chord, lower), ceiling(chord, upper))
-    cases = [concave, convex]
-    return Lines(
-        np.select(cases, [chord, tangent], least),
-        np.select(cases, [chord_floor, down(floor(tangent, middle) - slack)], floor(least, lower)),
-        np.select(cases, [tangent, chord], least),
-        np.select(cases, [up(ceiling(tangent, middle) + slack), chord_ceiling], ceiling(least, upper)),
-    )
+    cases = [wide & (lower >= 0), wide & (upper <= 0)]
+    return np.select(cases, [chord, slopes[2]], least), np.select(cases, [slopes[2], chord], least)

@@ -1,47 +1,20 @@
-"""What a certificate must be about: the network and property given, and the queries made of them."""
+"""The queries that are made of a network and a property."""
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 
 import numpy as np
 
-from repairsolver.errors import UnsupportedOperatorError
-from repairsolver.network.float32 import float32_box, require_float32
+from repairsolver.network.float32 import float32_box
 from repairsolver.network.graph import Network
 from repairsolver.network.operators import Softmax
-from repairsolver.property import write_property
 from repairsolver.property.specification import Conjunction, Property, Region
-from repairsolver.results import Array, Certificate
-
-ARITHMETICS = "real", "float32"
+from repairsolver.results import Array
 
 
 class InvalidError(Exception):
     """Why a certificate proves nothing."""
-
-
-def identify(found: Certificate, network: Network, prop: Property) -> None:
-    text = prop.text or write_property(prop)
-    for what, stated, actual in (
-        ("network", found.network, network.sha256),
-        ("property", found.property, hashlib.sha256(text.encode()).hexdigest()),
-    ):
-        if stated != actual:
-            raise InvalidError(
-                f"The certificate is about another {what}: it names SHA-256 {stated}, the {what} given has "
-                f"{actual}."
-            )
-    if found.arithmetic not in ARITHMETICS:
-        raise InvalidError(
-            f"The certificate claims {found.arithmetic!r} arithmetic, not one of {ARITHMETICS}."
-        )
-    if found.arithmetic == "float32":
-        try:
-            require_float32(network)
-        except UnsupportedOperatorError as problem:
-            raise InvalidError(str(problem)) from problem
 
 
 def logits(network: Network, prop: Property) -> Network:

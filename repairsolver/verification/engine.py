@@ -21,6 +21,7 @@ from repairsolver.property.specification import Property
 from repairsolver.results import Arithmetic, Interrupted, Limits, OnEvent, Verdict, VerifyStatus
 from repairsolver.verification.attack import Effort, attack
 from repairsolver.verification.cases import verify_cases
+from repairsolver.verification.kept import Kept
 from repairsolver.verification.paused import Paused
 from repairsolver.verification.query import queries, strip_softmax
 from repairsolver.verification.record import Record
@@ -48,6 +49,7 @@ def verify_property(
     arithmetic: Arithmetic = "real",
     tree: str | Path | None = None,
     paused: Paused | None = None,
+    kept: Kept | None = None,
 ) -> Verdict:
     """Decide whether a network satisfies a property on all its regions.
 
@@ -68,6 +70,7 @@ def verify_property(
         record: keep the proof, as the verdict's certificate (none if exact programs took part).
         tree: a file to go on from and to keep what is open and closed in; it implies `record`.
         paused: splitting of inputs that ran out of time is kept there, and goes on when asked the same.
+        kept: the proof tree of the question before, which this one replaces; for splitting of inputs.
 
     Returns:
         holds (proved), violated (with replayed counterexamples, the worst first), unknown (nothing more
@@ -113,9 +116,9 @@ def verify_property(
     regions = [region for region in prop.regions for _ in region.unsafe]
     asked = queries(prop if arithmetic == "real" else executed(prop), device)
     run = Run(network, core, prop, limits, seed, on_event, device, asked, regions, arithmetic=arithmetic)
-    run.record = record or tree is not None
+    run.record, run.certified = record or tree is not None or kept is not None, record
     run.tree = None if tree is None else Tree(tree, network, prop, arithmetic)
-    run.paused = paused
+    run.paused, run.kept = paused, kept
     with single_threaded(), torch.inference_mode(False):
         try:
             verdict = _decide(run, effort)

@@ -23,6 +23,7 @@ from repairsolver.results import (
     Verdict,
     VerifyStatus,
 )
+from repairsolver.verification.kept import Kept
 from repairsolver.verification.paused import Paused
 from repairsolver.verification.query import Queries
 from repairsolver.verification.tree import Tree
@@ -73,8 +74,12 @@ class Run:
     found: list[Counterexample] = field(default_factory=list)
     boxes: int = 0
     record: bool = False
+    certified: bool = False
     tree: Tree | None = None
     paused: Paused | None = None
+    kept: Kept | None = None
+    reused: bool = False
+    nearest: float = -math.inf
     resumed: bool = False
     reached: Reached | None = None
     savable: Savable | None = None

@@ -18,6 +18,7 @@ from repairsolver.results import Verdict, VerifyStatus, counted
 from repairsolver.verification.attack import Effort, ascend, attack
 from repairsolver.verification.frontier import State
 from repairsolver.verification.input_tree import KIND, to_arrays
+from repairsolver.verification.keeping import begin, certified, leave, loosen
 from repairsolver.verification.paused import question
 from repairsolver.verification.phase_search import split_phases
 from repairsolver.verification.programs import solve_programs
@@ -74,9 +75,30 @@ def split_boxes(run: Run) -> Verdict:
     run.methods.append("input splitting")
     graph = tensor_graph(run.core, torch.float64, run.device, run.arithmetic)
     memory = run.limits.memory_gb * 1e9
-    search = InputSplitting(
-        graph, run.queries, batch=BATCH, threads=thread_count(), memory=memory, record=run.record
-    )
+    room = 0.0 if run.kept is None else min(run.kept.most, memory / 4)
+    verdict = None
+    while verdict is None:
+        search = InputSplitting(
+            graph,
+            run.queries,
+            batch=BATCH,
+            threads=thread_count(),
+            memory=memory,
+            record=run.record,
+            keep=room,
+        )
+        try:
+            begin(run, search)
+            verdict = _search(run, graph, search)
+        finally:
+            leave(run, search)
+        if verdict is None:
+            run.kept, run.reused = None, False
+    return verdict
+
+
+def _search(run: Run, graph: TensorGraph, search: InputSplitting) -> Verdict | None:
+    """The verdict; none if a kept tree gives a proof that the checker does not accept."""
     resume(run, search)
     asked = question(run.network, run.prop, run.arithmetic)
     kept = None if run.paused is None else run.paused.take(asked)
@@ -95,6 +117,7 @@ def split_boxes(run: Run) -> Verdict:
         run.boxes = search.state.examined
         hottest = _inspect(run, graph, steps, search.state.hottest)
         search.state = replace(search.state, hottest=hottest)
+        loosen(run, search)
         if not run.found and ladder and search.state.examined > ladder[0][0]:
             effort = ladder.pop(0)[1]
             seconds = None if math.isinf(run.left) else max(0.0, run.left / 2)
@@ -120,12 +143,17 @@ def _report(run: Run, search: InputSplitting) -> None:
     run.reach("split", f"{counted(examined, 'box', 'boxes')} examined", search.state)
 
 
-def _proved(run: Run, state: State) -> Verdict:
+def _proved(run: Run, state: State) -> Verdict | None:
     record = state.record
     kept = None if record is None else record.certificate(run.network, run.prop, len(run.queries))
     kept = kept and replace(kept, arithmetic=run.arithmetic)
     if run.resumed and kept is not None:
         return confirmed(run, kept, state.least_proved)
+    if run.kept is not None and kept is not None:
+        # Slack and kept bounds make a tree that the checker may not accept as it is.
+        kept = certified(run, kept) if run.certified else None
+        if run.certified and kept is None:
+            return None if run.left > 0 else run.verdict(VerifyStatus.TIMEOUT)
     return run.verdict(VerifyStatus.HOLDS, bound=state.least_proved, certificate=kept)
 
 
@@ -168,8 +196,9 @@ def solve_boxes(run: Run) -> Verdict:
     run.boxes = search.state.examined
     run.reach("bound", f"{search.state.count} of {counted(len(run.queries), 'case')} left", search.state)
     left = search.remaining()
-    if left is None:
-        return _proved(run, search.state)
+    if left is None and (verdict := _proved(run, search.state)) is not None:
+        return verdict
+    assert left is not None
     if run.arithmetic != "real":
         return _given_up(run)
     rest = split_phases(run, graph, left)

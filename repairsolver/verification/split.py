@@ -22,6 +22,7 @@ from repairsolver.bounds.tensors import TensorGraph
 from repairsolver.bounds.tighten import root_boxes, tighten
 from repairsolver.verification.conjunction import combine, contract
 from repairsolver.verification.frontier import Open, State, merge
+from repairsolver.verification.kept import Nodes, halved, leaves
 from repairsolver.verification.query import Queries, slack
 from repairsolver.verification.record import Mark, Record, Splits, whole_weights
 
@@ -38,7 +39,7 @@ class Step:
     """What bounding one batch left: children to examine, and the most suspicious points seen.
 
     The children below the split values come first, then, in the same order, those above. `number` says
-    which boxes were bounded, `weights` with which whole weights of their rows.
+    which boxes were bounded, `weights` with which whole weights of their rows, `nodes` what is kept of them.
     """
 
     children: Open
@@ -50,6 +51,7 @@ class Step:
     weights: Tensor | None
     number: Tensor
     least_proved: float
+    nodes: Nodes | None = None
 
     @property
     def examined(self) -> int:
@@ -68,8 +70,13 @@ class InputSplitting:
         threads: int = 1,
         memory: float = 4e9,
         record: bool = False,
+        keep: float = 0.0,
     ):
-        """With `record`, what is proved rests only on what the record holds."""
+        """With `record`, what is proved rests only on what the record holds.
+
+        Args:
+            keep: bytes of nodes that are kept for the next question, which takes a record.
+        """
         self.graph, self.queries = graph, found
         self.threads, self.limit, self.memory = threads, memory / 4, memory / max(1, threads)
         roots = root_boxes(graph, found.lower, found.upper)
@@ -83,6 +90,8 @@ class InputSplitting:
         self.batch = max(1, min(batch, int(self.memory / 4 // _work_bytes(graph, found))))
         self._span = (found.upper - found.lower).clamp(min=torch.finfo(found.lower.dtype).tiny)
         self._flat = found.upper <= found.lower
+        self.nodes: list[Nodes] = []
+        self._keep, self._kept, self.slack = keep, 0, 0.0
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
 
     @property
@@ -128,14 +137,23 @@ class InputSplitting:
             least = min(least, step.least_proved)
             if record is not None and step.weights is not None:
                 record.weights.append((step.number, step.weights))
+            first = 0 if record is None else record.boxes
             if len(step.children):
                 stack.append(_numbered(step, record))
+            if step.nodes is not None:
+                self.keep(halved(step.nodes, step.splits, first))
             if len(step.narrow):
                 narrow.append(step.narrow)
         mark = old.mark if record is None else record.mark()
         self.state = replace(
             old, stack=tuple(stack), narrow=tuple(narrow), examined=examined, least_proved=least, mark=mark
         )
+
+    def keep(self, nodes: Nodes) -> None:
+        """Keep nodes for the next question while there is room."""
+        if self._kept + nodes.bytes <= self._keep:
+            self._kept += nodes.bytes
+            self.nodes.append(nodes)
 
     def examine_roots(self, until: float = math.inf) -> None:
         """Examine every query's whole box once; what is not proved stays open, unsplit.
@@ -161,7 +179,7 @@ class InputSplitting:
             k: (low.expand_as(part.known[k][0]), high.expand_as(part.known[k][1]))
             for k, (low, high) in boxes.known.items()
         }
-        left, least, weights = self._survivors(part, Boxes(part.lower, part.upper, shared))
+        left, least, weights, _ = self._survivors(part, Boxes(part.lower, part.upper, shared))
         none, points = left[slice(0, 0)], left.lower
         splits = Splits(none.number, none.query, none.bound)
         return Step(none, splits, left, points, left.query, left.bound, weights, part.number, least)
@@ -169,26 +187,37 @@ class InputSplitting:
     def _examine(self, part: Open, until: float, drop: bool) -> Step | None:
         recorded = self.state.record is not None
         boxes = Boxes(part.lower, part.upper, dict(part.known), part.cut, recorded=recorded)
-        tighten(self.graph, boxes, memory=self._block, until=until, every=self._thin(part))
+        tighten(self.graph, boxes, memory=self._block, until=until, every=self.thin(part))
         if drop and time.monotonic() > until:
             return None
-        left, least, weights = self._survivors(part, boxes)
+        return self.step(part, boxes)
+
+    def step(self, part: Open, boxes: Boxes) -> Step:
+        """Close, contract and split boxes whose neurons are bounded."""
+        left, least, weights, nodes = self._survivors(part, boxes)
         points = (left.lower + left.upper) / 2
         measured = slack(self.queries, left.query, points, self.graph.forward(points))
         children, narrow, splits = self._split(left)
-        return Step(children, splits, narrow, points, left.query, measured, weights, part.number, least)
+        return Step(
+            children, splits, narrow, points, left.query, measured, weights, part.number, least, nodes
+        )
 
-    def _thin(self, part: Open) -> Tensor:
+    def take_back(self, stack: list[Open], steps: list[Step]) -> None:
+        """Go on with these boxes instead of those that are open, and with what such steps left of others."""
+        self.state = replace(self.state, stack=())
+        self._adopt(stack, steps)
+
+    def thin(self, part: Open) -> Tensor:
         """Boxes of so little volume that they may well be empty, which stable neurons tell too."""
         share = torch.where(self._flat[part.query], 1.0, (part.upper - part.lower) / self._span[part.query])
         return share.prod(dim=1) < THIN
 
-    def _survivors(self, part: Open, boxes: Boxes) -> tuple[Open, float, Tensor | None]:
-        """The boxes that could not be proved, contracted; the least bound of those that were; weights."""
+    def _survivors(self, part: Open, boxes: Boxes) -> tuple[Open, float, Tensor | None, Nodes | None]:
+        """The boxes not proved, contracted; the least bound of those that were; weights; what is kept."""
         bound, best, cut, weights = self._bound(boxes, part.query)
         lower, upper = contract(bound, part.lower, part.upper)
         # Stated so that a NaN (weights that overflow) leaves a box open: it must never count as proved.
-        alive = ~((best > 0) | (lower > upper).any(dim=1))
+        alive = ~((best > self.slack) | (lower > upper).any(dim=1))
         # Bounds of an empty part are no guide: without this it would be split for ever.
         if boxes.empty is not None:
             alive &= ~boxes.empty
@@ -197,7 +226,11 @@ class InputSplitting:
         # What contraction cuts off is positive, by as little as may be.
         shrunk = ((lower > part.lower) | (upper < part.upper)).any(dim=1) & alive
         proved = torch.where(shrunk, torch.zeros_like(best), best)[shrunk | ~alive]
-        return left, float(proved.min().clamp(min=0)) if len(proved) else float("inf"), weights
+        least = float(proved.min().clamp(min=0)) if len(proved) else float("inf")
+        if not self._keep or weights is None:
+            return left, least, weights, None
+        seen = replace(part, known=boxes.known, bound=best.clamp(max=0))
+        return left, least, weights, leaves(seen, weights, cut, boxes.empty)
 
     def _bound(self, boxes: Boxes, query: Tensor) -> tuple[LinearBound, Tensor, HalfSpace, Tensor | None]:
         """Linear bounds of every row and of their best combination, which is the children's cut.
@@ -213,20 +246,23 @@ class InputSplitting:
             whole = whole_weights(weights)
             weights = whole.to(weights.dtype) / whole.sum(dim=1, keepdim=True)
             best = torch.full_like(best, -torch.inf)
-        single = rows
-        if output.shape[1] > 1:
-            mixed = weights.unsqueeze(1)
-            single = self._pull(
-                boxes, mixed @ output, mixed @ inputs, (mixed @ constant.unsqueeze(2)).squeeze(2)
-            )
+        single = self.weighted(boxes, query, weights) if output.shape[1] > 1 else rows
         best = torch.maximum(best, single.minimum(boxes.lower, boxes.upper, boxes.cut)[:, 0])
-        cut = boxes.cut
-        slopes, shifts = [rows.slope, single.slope], [rows.shift, single.shift]
-        if cut is not None:
-            slopes.append(cut.slope.unsqueeze(1))
-            shifts.append(cut.shift.unsqueeze(1))
-        both = LinearBound(torch.cat(slopes, 1), torch.cat(shifts, 1))
-        return both, best, HalfSpace(single.slope[:, 0], single.shift[:, 0]), whole
+        own = HalfSpace(single.slope[:, 0], single.shift[:, 0] - self.slack)
+        # What is kept must hang on cuts alone, which the next question can confirm with one row a node.
+        used = [] if self._keep else [rows, single]
+        slopes, shifts = [u.slope for u in used], [u.shift for u in used]
+        for cut in (own, boxes.cut) if self._keep else (boxes.cut,):
+            if cut is not None:
+                slopes.append(cut.slope.unsqueeze(1))
+                shifts.append(cut.shift.unsqueeze(1))
+        return LinearBound(torch.cat(slopes, 1), torch.cat(shifts, 1)), best, own, whole
+
+    def weighted(self, boxes: Boxes, query: Tensor, weights: Tensor) -> LinearBound:
+        """A linear bound of the rows' sum with weights [b, r]: one row for each box."""
+        asked, mixed = self.queries, weights.unsqueeze(1)
+        constant = (mixed @ asked.bound[query].unsqueeze(2)).squeeze(2)
+        return self._pull(boxes, mixed @ asked.output[query], mixed @ asked.input[query], constant)
 
     def _pull(self, boxes: Boxes, output: Tensor, inputs: Tensor, constant: Tensor) -> LinearBound:
         bound = pull_back(self.graph, boxes, {len(self.graph.nodes): output, 0: inputs})

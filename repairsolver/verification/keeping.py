@@ -1,0 +1,66 @@
+"""A search that begins in the tree of the question before, and leaves its own for the next one."""
+
+from __future__ import annotations
+
+import math
+import time
+
+import torch
+
+from repairsolver.results import Certificate
+from repairsolver.verification.attack import ascend
+from repairsolver.verification.growing import grown
+from repairsolver.verification.kept import first_edit
+from repairsolver.verification.reuse import reuse
+from repairsolver.verification.run import Run
+from repairsolver.verification.split import InputSplitting
+
+# Points and steps of the climb that estimates how near a violation is.
+POINTS, STEPS = 64, 20
+
+
+def begin(run: Run, search: InputSplitting) -> None:
+    """Estimate the distance to a violation, and put the search where the kept tree leaves it."""
+    if run.kept is None:
+        return
+    generator = torch.Generator().manual_seed(run.seed)
+    which = torch.arange(len(run.queries)).repeat_interleave(POINTS).to(run.device)
+    share = torch.rand(len(which), run.queries.lower.shape[1], generator=generator, dtype=torch.float64)
+    lower, upper = run.queries.lower[which], run.queries.upper[which]
+    points = lower + share.to(run.device) * (upper - lower)
+    _, height = ascend(search.graph, run.queries, which, points, STEPS, patient=True)
+    run.nearest = float(height.max())
+    loosen(run, search)
+    nodes = run.kept.reusable(run.core, run.queries, run.arithmetic)
+    if nodes is None or run.kept.network is None:
+        return
+    edited = first_edit(run.kept.network, run.core)
+    stayed = reuse(search, nodes, edited, time.monotonic() + run.left)
+    run.reused = True
+    run.notes.append(f"Kept from the question before: {stayed} of {len(nodes)} boxes.")
+
+
+def loosen(run: Run, search: InputSplitting) -> None:
+    """Choose the slack of cuts: a share of the distance to the nearest violation found so far."""
+    if run.kept is not None:
+        nearest = max(run.nearest, search.state.hottest)
+        search.slack = run.kept.share * max(0.0, -nearest) if math.isfinite(nearest) else 0.0
+
+
+def leave(run: Run, search: InputSplitting) -> None:
+    """Keep the tree for the next question."""
+    if run.kept is not None:
+        run.kept.put(run.core, run.queries, run.arithmetic, search.nodes)
+
+
+def certified(run: Run, certificate: Certificate) -> Certificate | None:
+    """A certificate from a kept tree that the checker accepts; None if it would take too many more splits.
+
+    The checker's bounds are those of this question alone. They are hardly ever looser, but may be, as
+    tighter bounds of some neurons do not always give tighter ones of others; then its tree is halved further.
+    """
+    run.say("check", "the whole proof, as part of it was kept from the question before")
+    found = grown(certificate, run.network, run.prop, time.monotonic() + run.left)
+    if found is None and run.left > 0:
+        run.notes.append("Searched anew, as the checker did not accept what was kept.")
+    return found
