@@ -25,6 +25,9 @@ from repairsolver.sampling.statement import SHOWN, Part, SampleStatus, Statement
 from repairsolver.sampling.streams import block_size, generator, key_of
 from repairsolver.verification.record import property_sha256
 
+FIRST_PIECE = 256
+"""Samples that a sequential test evaluates at first; then as many as it had, up to a block."""
+
 PATIENCE = 100.0
 """The most samples of a sequential test that is given no number: so many times ln(1/eta) / epsilon."""
 
@@ -178,16 +181,21 @@ def count(
     """Draw block after block; whether the test came to its end."""
     number = 0
     while tally.n < test.samples:
-        if late():
-            return False
-        draw = source.block(number)[: test.samples - tally.n]
-        judged = evaluator.judge(draw)
-        stop = None if isinstance(test, Fixed) else _stop(test, tally, judged.violated)
-        tally.add(draw, judged, len(draw) if stop is None else stop)
-        say(f"{tally.k} of {tally.n} samples violate")
-        if stop is not None:
-            return True
-        number += 1
+        block = source.block(number)[: test.samples - tally.n]
+        number, at = number + 1, 0
+        while at < len(block):
+            if late():
+                return False
+            # A sequential test may end with the first samples: no more than that is evaluated in vain.
+            size = len(block) if isinstance(test, Fixed) else max(FIRST_PIECE, tally.n)
+            piece = block[at : at + size]
+            judged = evaluator.judge(piece)
+            stop = None if isinstance(test, Fixed) else _stop(test, tally, judged.violated)
+            tally.add(piece, judged, len(piece) if stop is None else stop)
+            say(f"{tally.k} of {tally.n} samples violate")
+            if stop is not None:
+                return True
+            at += len(piece)
     return isinstance(test, Fixed)
 
 
