@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 from onnx_models import model
+from random_networks import random_network
 from sampled_networks import at_least, corner, sum_network, unit
 from typer.testing import CliRunner
 
@@ -17,7 +18,7 @@ import repairsolver as rs
 from repairsolver.cli.main import app
 from repairsolver.errors import CertificateError, SamplingError, SoundnessError
 from repairsolver.network import load_network, replay
-from repairsolver.property import Property
+from repairsolver.property import Conjunction, Property, Region
 from repairsolver.sampling import evaluation
 from repairsolver.sampling.part import part_of
 from repairsolver.sampling.sampler import sample_property
@@ -77,6 +78,22 @@ def test_ways_of_evaluation_count_alike(batch, element):
     assert batches.alone < 100 < alone.alone == 3000
     assert "in batches" in batches.evaluation
     assert "every sample by itself" in alone.evaluation
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_random_networks_count_alike(seed):
+    """Every operator, thresholds in the middle: batches and single runs find the same violations."""
+    net = random_network(seed, softmax=seed % 4 == 3)
+    low, high = -np.ones(net.input_size), np.ones(net.input_size)
+    middle = np.median(replay(net, np.random.default_rng(seed).uniform(low, high, (200, len(low))))[:, 0])
+    row = np.zeros((1, net.output_size))
+    row[0, 0] = 1.0
+    unsafe = (Conjunction(row, np.zeros((1, net.input_size)), np.array([middle])),)
+    prop = Property((Region(low, high, unsafe),), net.input_size, net.output_size)
+    wishes = {"epsilon": 0.5, "eta": 0.01, "sequential": False, "samples": 500}
+    batches, alone = (rs.sample(net, prop, **wishes, alone=alone) for alone in (False, True))
+    assert batches.violations == alone.violations
+    assert 100 < alone.violations <= 500
 
 
 def test_a_file_that_takes_no_batches_is_computed_by_torch():

@@ -163,8 +163,10 @@ def sample_property(
 def make_test(epsilon: float, eta: float, sequential: bool, samples: int | None) -> Fixed | Sequential:
     """The test, with its number of samples."""
     eps, level = check_level("epsilon", epsilon), check_level("eta", eta)
-    if samples is not None and (isinstance(samples, bool) or not isinstance(samples, int) or samples < 1):
-        raise SamplingError(f"samples: expected a whole number from 1, got {samples!r}")
+    if samples is not None:
+        if isinstance(samples, bool) or not isinstance(samples, int | np.integer) or samples < 1:
+            raise SamplingError(f"samples: expected a whole number from 1, got {samples!r}")
+        samples = int(samples)
     if sequential:
         return Sequential(eps, level, samples or math.ceil(PATIENCE * -math.log(level) / eps))
     return Fixed(eps, level, samples or zero_failure_size(eps, level))
