@@ -15,7 +15,7 @@ from repairsolver.sampling.sequential import Sequential
 
 Row = dict[str, object]
 
-RUNS, POWER_RUNS, EPSILON = 2000, 1000, 0.02
+RUNS, POWER_RUNS, EPSILON = 2000, 1000, 0.05
 RATIOS = (0.25, 0.8, 1.0, 1.001, 1.25, 2.0, 10.0)
 CALIBRATION = (
     "test", "ratio", "probability", "epsilon", "eta", "runs", "accepted", "rejected", "undecided", "wrong",
@@ -40,7 +40,7 @@ def _runs(test: str, ratio: float, eta: float, seed: int) -> Row:
     network = sum_network(2)
     prop, p = corner(2, depth_for(2, ratio * EPSILON))
     # twice the least size, so that a few violations are allowed
-    samples = 2 * zero_failure_size(EPSILON, eta) if test == "fixed" else int(40 * -np.log(eta) / EPSILON)
+    samples = 2 * zero_failure_size(EPSILON, eta) if test == "fixed" else int(20 * -np.log(eta) / EPSILON)
     started = time.perf_counter()
     found = [
         sample_property(
