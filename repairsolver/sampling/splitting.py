@@ -38,9 +38,9 @@ from repairsolver.results import Array, Counterexample, Event, Limits, OnEvent
 from repairsolver.sampling.distributions import Draw, Facts, TruncatedNormal, Uniform
 from repairsolver.sampling.domain import Domain, domain_of
 from repairsolver.sampling.evaluation import Evaluator
+from repairsolver.sampling.sampler import source_of
 from repairsolver.sampling.statement import SHOWN
-from repairsolver.sampling.streams import generator, key_of
-from repairsolver.verification.record import property_sha256
+from repairsolver.sampling.streams import generator
 
 PARTICLES, REPETITIONS, MOVES, SHARE, MOST_LEVELS = 2000, 20, 10, 0.2, 200
 PILOT_SHARE = 0.25
@@ -205,13 +205,7 @@ def estimate_rare_event(
     _check(chosen, particles, repetitions, moves)
     domain = domain_of(network, prop)
     facts = chosen.facts(domain)
-    about = {
-        "network": network.sha256,
-        "property": property_sha256(prop),
-        "distribution": facts,
-        "seed": seed,
-    }
-    key = key_of(about | {"purpose": "rare event"})
+    key = source_of(network, prop, domain, chosen, seed, "rare event").key
     trial = chosen.draw(domain, generator(key, 0), 64)
     space = Space(Evaluator(network, domain, trial), domain, chosen, [])
     seconds = math.inf if limits is None or limits.seconds is None else limits.seconds
