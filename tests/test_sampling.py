@@ -281,6 +281,30 @@ def test_boxes_of_a_part_stay_in_their_regions(tmp_path):
     assert "does not lie in the property's regions" in answer.reason
 
 
+def test_what_a_proof_leaves_open_is_sampled(tmp_path):
+    """Few boxes are examined in a moment: some are proved, the rest is sampled."""
+    net = rs.load_network(NET)
+    low, high = [-1.0] * 4, [1.0] * 4
+    hard = rs.output_range(low, high, output=0, outputs=5, at_most=1.6)
+    found = rs.sample(net, hard, epsilon=0.01, eta=1e-3, prove=0.4)
+    assert found.status == "accepted"
+    assert found.part is None or 0 < found.part.share <= 1
+    easy = rs.output_range(low, high, output=0, outputs=5, at_most=1e4)
+    found = rs.sample(net, easy, epsilon=0.01, eta=1e-3, prove=10)
+    assert (found.test, found.samples, found.claim) == ("proof", 0, "P(violation) = 0, proved")
+    assert "nothing was sampled" in found.sentences()[0]
+    with pytest.raises(CertificateError, match="verify --certificate"):
+        found.save(tmp_path / "s.json")
+    wrong = rs.output_range(low, high, output=0, outputs=5, at_most=0.0)
+    found = rs.sample(net, wrong, epsilon=0.01, eta=1e-3, prove=10)
+    assert found.status == "rejected"
+    assert "An attack found an input" in found.sentences()[-1]
+    with pytest.raises(SamplingError, match="leave the distribution out"):
+        rs.sample(net, hard, epsilon=0.01, eta=1e-3, prove=1, distribution="truncated-normal")
+    with pytest.raises(SamplingError, match="prove: expected"):
+        rs.sample(net, hard, epsilon=0.01, eta=1e-3, prove=0)
+
+
 def test_statements_speak_for_themselves():
     found = rs.sample(TWO, CORNER, epsilon=0.03, eta=0.01)
     assert repr(found).startswith("<Statement accepted: P(violation) <= 0.03 with confidence 0.99; ")
