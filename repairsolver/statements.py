@@ -57,8 +57,8 @@ def sample(
         sequential: stop as soon as one of the two answers is shown; else a fixed number, looked at once.
         samples: that number (by default the least that can show P <= epsilon), or the most to be drawn.
         alone: run every sample by itself instead of in batches; see `Statement.evaluation`.
-        prove: prove for so many seconds first, and sample only the boxes that stay open: the statement is exact
-            on the rest (`Statement.part`). For the uniform distribution.
+        prove: prove for so many seconds first, and sample only the boxes that stay open: the statement is
+            exact on the rest (`Statement.part`). For the uniform distribution.
         limits: seconds of the sampling.
         seed: the same seed gives the same samples.
         device: "cpu", or a torch device that computes batches.
