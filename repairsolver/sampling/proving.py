@@ -34,8 +34,8 @@ def sample_after_proof(
 ) -> Statement:
     """A statement that is exact on the part proved within the seconds, and by samples on the rest.
 
-    Where everything is proved, nothing is sampled and the test is called "proof". Where an input that violates
-    is found, no part is proved and the whole regions are sampled.
+    Where everything is proved, nothing is sampled and the test is called "proof". Where a violation is found,
+    no part is proved and the whole regions are sampled.
 
     Args:
         wishes: those of `sample_property`.
