@@ -89,7 +89,7 @@ FILES = {
 
 
 def batches(root: Path, seed: int) -> Iterator[Row]:
-    """Outputs in batches and by themselves, on uniform samples of the unit cube: the assumption of sampling."""
+    """Outputs in batches and one by one, on uniform samples of the unit cube: what statements assume."""
     for family, pattern in FILES.items():
         for path in sorted((root / family).glob(pattern)):
             network = load_network(path)
