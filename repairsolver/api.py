@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -60,10 +61,14 @@ def verify(
         on_event: called with progress reports.
         device: where bounds are computed: "cpu" or a torch device such as "cuda".
         certificate: keep the proof, as `verdict.certificate`; None where it rests on exact programs.
+<<<<<<< HEAD
         tree: a file of the search. If it exists, the search goes on from it; it is written every minute,
             when the time is up, and on Ctrl-C.
         kept: the proof tree of the call before with the same `Kept()`: what an edit of the network, or
             another threshold, leaves valid is not computed again. Not with `tree`.
+=======
+        tree: a file that keeps the search, every minute and at its end; if it exists, the search goes on.
+>>>>>>> w61
         arithmetic: what a proof speaks of: "real", the exact network on the weights as stored; or "float32",
             every float32 execution of the ONNX file, whatever the order of its sums. The latter takes
             linear bounds on boxes alone, so that more may stay unknown.
@@ -192,6 +197,7 @@ def repair(
 
     Args:
         network: a network or an ONNX or NNet file.
+<<<<<<< HEAD
         property: a property or a VNN-LIB file; it describes the violation. Several in a list must all hold
             in the end.
         method: how to repair; "delta" changes weights and biases as little as possible; "gate" leaves them,
@@ -201,18 +207,24 @@ def repair(
             layers (of the ONNX node, its output or its weights), several as a list or with commas; "auto"
             tries every layer for a moment and takes the one that changes other decisions least. Lower
             bounds are of a single layer.
+=======
+        property: a property or a VNN-LIB file; it describes the violation. Of several all must hold.
+        method: how to repair; "delta" changes weights and biases.
+        layers: the layers that may change: "last", "all", or names of layers (of the ONNX node, its output
+            or its weights), several as a list or with commas; "auto" tries every layer for a moment and
+            takes the one that changes other decisions least. Lower bounds are of a single layer.
+>>>>>>> w61
         parameters: which of their numbers: "weights", "biases" or "both".
         neurons: of one layer only these output neurons (filters of a convolution): indices or a mask.
         mask: only these entries, by the name of the stored tensor: a boolean array, or index tuples.
         norm: what is least: the number of changed entries (L0), or the L1, L2 or Linf norm of the change;
             a relative norm divides every change by the entry's size, at least a hundredth of the mean size
             in its tensor.
-        weights: further factors of the entries in the norm: one number for each entry (as a vector, or as
-            arrays by tensor name).
+        weights: factors of the entries in the norm: one for each entry, a vector or arrays by tensor name.
         max_change: by how much an entry may change: a number, one for each entry, or "10%" of its size.
             L0 and `minimise="behaviour"` need a limit, without one it is the largest weight of the layer.
-        minimise: "behaviour" instead of the norm: the mean change of the margins to the decision at the
-            points to keep, or else at samples of the property's regions; cost and lower bound are then of it.
+        minimise: "behaviour" instead of the norm: mean change of the margins to the decision at the points
+            to keep, or else at samples of the regions; cost and lower bound are then of it.
         gap: stop when cost - proved lower bound <= gap * cost.
         solver: name of the solver, see `available_solvers`.
         points: points that must get their label (or satisfy the property) after the repair.
@@ -242,16 +254,21 @@ def repair(
     _check_options(seed, limits)
     net = _network(network)
     props = _properties(property, net)
+<<<<<<< HEAD
     from repairsolver.repairing.guarantee import repair_with_guarantee
     from repairsolver.repairing.gate.wishes import Gating
+=======
+    from repairsolver.repairing.engine import repair_property as make
+>>>>>>> w61
     from repairsolver.repairing.several import united
 
-    fix = repair_with_guarantee(
+    if guarantee != "exact":
+        from repairsolver.repairing.guarantee import repair_with_guarantee
+
+        make = partial(repair_with_guarantee, guarantee=guarantee, epsilon=epsilon, eta=eta)
+    fix = make(
         net,
         united(props),
-        guarantee=guarantee,
-        epsilon=epsilon,
-        eta=eta,
         method=method,
         layers=layers,
         parameters=parameters,

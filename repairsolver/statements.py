@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,7 @@ def sample(
     sequential: bool = True,
     samples: int | None = None,
     alone: bool = False,
+    prove: float | None = None,
     limits: Limits | None = None,
     seed: int = 0,
     on_event: OnEvent | None = None,
@@ -55,7 +57,9 @@ def sample(
         sequential: stop as soon as one of the two answers is shown; else a fixed number, looked at once.
         samples: that number (by default the least that can show P <= epsilon), or the most to be drawn.
         alone: run every sample by itself instead of in batches; see `Statement.evaluation`.
-        limits: seconds.
+        prove: prove for so many seconds first, and sample only the boxes that stay open: the statement is
+            exact on the rest (`Statement.part`). For the uniform distribution.
+        limits: seconds of the sampling.
         seed: the same seed gives the same samples.
         device: "cpu", or a torch device that computes batches.
 
@@ -69,9 +73,11 @@ def sample(
     prop = as_property(property, net)
     check_device(device)
     from repairsolver.sampling.distributions import chosen_distribution
+    from repairsolver.sampling.proving import sample_after_proof
     from repairsolver.sampling.sampler import sample_property
 
-    return sample_property(
+    make = sample_property if prove is None else partial(sample_after_proof, seconds=prove)
+    return make(
         net,
         prop,
         epsilon=epsilon,

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 from onnx_models import model
+from random_networks import random_network
 from sampled_networks import at_least, corner, sum_network, unit
 from typer.testing import CliRunner
 
@@ -17,7 +18,7 @@ import repairsolver as rs
 from repairsolver.cli.main import app
 from repairsolver.errors import CertificateError, SamplingError, SoundnessError
 from repairsolver.network import load_network, replay
-from repairsolver.property import Property
+from repairsolver.property import Conjunction, Property, Region
 from repairsolver.sampling import evaluation
 from repairsolver.sampling.part import part_of
 from repairsolver.sampling.sampler import sample_property
@@ -77,6 +78,22 @@ def test_ways_of_evaluation_count_alike(batch, element):
     assert batches.alone < 100 < alone.alone == 3000
     assert "in batches" in batches.evaluation
     assert "every sample by itself" in alone.evaluation
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_random_networks_count_alike(seed):
+    """Every operator, thresholds in the middle: batches and single runs find the same violations."""
+    net = random_network(seed, softmax=seed % 4 == 3)
+    low, high = -np.ones(net.input_size), np.ones(net.input_size)
+    middle = np.median(replay(net, np.random.default_rng(seed).uniform(low, high, (200, len(low))))[:, 0])
+    row = np.zeros((1, net.output_size))
+    row[0, 0] = 1.0
+    unsafe = (Conjunction(row, np.zeros((1, net.input_size)), np.array([middle])),)
+    prop = Property((Region(low, high, unsafe),), net.input_size, net.output_size)
+    wishes = {"epsilon": 0.5, "eta": 0.01, "sequential": False, "samples": 500}
+    batches, alone = (rs.sample(net, prop, **wishes, alone=alone) for alone in (False, True))
+    assert batches.violations == alone.violations
+    assert 100 < alone.violations <= 500
 
 
 def test_a_file_that_takes_no_batches_is_computed_by_torch():
@@ -262,6 +279,30 @@ def test_boxes_of_a_part_stay_in_their_regions(tmp_path):
     found.save(tmp_path / "s.json")
     answer = rs.check(tmp_path / "s.json", network=TWO, property=CORNER)
     assert "does not lie in the property's regions" in answer.reason
+
+
+def test_what_a_proof_leaves_open_is_sampled(tmp_path):
+    """Few boxes are examined in a moment: some are proved, the rest is sampled."""
+    net = rs.load_network(NET)
+    low, high = [-1.0] * 4, [1.0] * 4
+    hard = rs.output_range(low, high, output=0, outputs=5, at_most=1.6)
+    found = rs.sample(net, hard, epsilon=0.01, eta=1e-3, prove=0.4)
+    assert found.status == "accepted"
+    assert found.part is None or 0 < found.part.share <= 1
+    easy = rs.output_range(low, high, output=0, outputs=5, at_most=1e4)
+    found = rs.sample(net, easy, epsilon=0.01, eta=1e-3, prove=10)
+    assert (found.test, found.samples, found.claim) == ("proof", 0, "P(violation) = 0, proved")
+    assert "nothing was sampled" in found.sentences()[0]
+    with pytest.raises(CertificateError, match="verify --certificate"):
+        found.save(tmp_path / "s.json")
+    wrong = rs.output_range(low, high, output=0, outputs=5, at_most=0.0)
+    found = rs.sample(net, wrong, epsilon=0.01, eta=1e-3, prove=10)
+    assert found.status == "rejected"
+    assert "An attack found an input" in found.sentences()[-1]
+    with pytest.raises(SamplingError, match="leave the distribution out"):
+        rs.sample(net, hard, epsilon=0.01, eta=1e-3, prove=1, distribution="truncated-normal")
+    with pytest.raises(SamplingError, match="prove: expected"):
+        rs.sample(net, hard, epsilon=0.01, eta=1e-3, prove=0)
 
 
 def test_statements_speak_for_themselves():

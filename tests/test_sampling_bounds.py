@@ -45,7 +45,7 @@ def test_zero_failures(epsilon, eta, size):
 @pytest.mark.parametrize("p", [0.01, 0.04, 0.05, 0.0500001, 0.06, 0.2, 0.9])
 def test_stopping_is_wrong_with_probability_at_most_eta(p):
     """The distribution of (n, k) under the stopping rule that looks after every sample, exactly."""
-    test = Sequential(0.05, 0.1, 900)
+    test = Sequential(0.05, 0.1, 600)
     alive, accepted, rejected, spent = np.ones(1), 0.0, 0.0, 0.0
     for n in range(1, test.samples + 1):
         alive = np.append(alive * (1 - p), 0) + np.append(0, alive * p)

@@ -18,6 +18,7 @@ COLUMNS = {
     "power": calibration.POWER,
     "rare": speed.RARE,
     "speed": speed.SPEED,
+    "batches": speed.BATCHES,
     "verdicts": acasxu.VERDICTS,
     "repairs": acasxu.REPAIRS,
 }
@@ -54,6 +55,7 @@ def _rows(name: str, seed: int) -> Iterator[dict[str, object]]:
     folder = data_folder("acasxu")
     with tempfile.TemporaryDirectory() as scratch:
         from_data: dict[str, Callable[[], Iterator[dict[str, object]]]] = {
+            "batches": partial(speed.batches, folder.parent, seed),
             "speed": partial(speed.speed, folder, seed),
             "verdicts": partial(acasxu.verdicts, folder, seed),
             "repairs": partial(acasxu.repairs, folder, seed, Path(scratch)),

@@ -15,7 +15,7 @@ from repairsolver.sampling.sequential import Sequential
 
 Row = dict[str, object]
 
-RUNS, EPSILON = 2000, 0.02
+RUNS, POWER_RUNS, EPSILON = 2000, 1000, 0.05
 RATIOS = (0.25, 0.8, 1.0, 1.001, 1.25, 2.0, 10.0)
 CALIBRATION = (
     "test", "ratio", "probability", "epsilon", "eta", "runs", "accepted", "rejected", "undecided", "wrong",
@@ -40,7 +40,7 @@ def _runs(test: str, ratio: float, eta: float, seed: int) -> Row:
     network = sum_network(2)
     prop, p = corner(2, depth_for(2, ratio * EPSILON))
     # twice the least size, so that a few violations are allowed
-    samples = 2 * zero_failure_size(EPSILON, eta) if test == "fixed" else int(40 * -np.log(eta) / EPSILON)
+    samples = 2 * zero_failure_size(EPSILON, eta) if test == "fixed" else int(20 * -np.log(eta) / EPSILON)
     started = time.perf_counter()
     found = [
         sample_property(
@@ -62,7 +62,7 @@ def _runs(test: str, ratio: float, eta: float, seed: int) -> Row:
 
 def power(seed: int) -> Iterator[Row]:
     """Samples until an answer, by p / epsilon, from simulated violations; looks as in `sequential.looks`."""
-    epsilon, eta, runs = 1e-3, 1e-3, 1000
+    epsilon, eta, runs = 1e-3, 1e-3, POWER_RUNS
     size = zero_failure_size(epsilon, eta)
     for ratio in (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0):
         rng, p = np.random.default_rng([seed, int(1000 * ratio)]), ratio * epsilon

@@ -7,8 +7,15 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 from benchmarks.acasxu_repair.instances import Pair, load_pair
 from benchmarks.sampling.corners import corner, depth_for, sum_network
+from repairsolver.network import load_network
+from repairsolver.property import Conjunction, Property, Region
+from repairsolver.sampling.distributions import Uniform
+from repairsolver.sampling.domain import domain_of
+from repairsolver.sampling.evaluation import Evaluator
 from repairsolver.sampling.sampler import sample_property
 from repairsolver.sampling.splitting import estimate_rare_event
 
@@ -34,7 +41,7 @@ def speed(folder: Path, seed: int) -> Iterator[Row]:
     """Fixed tests on one thread: in batches, and every sample by itself; three times each."""
     for name, prop in (("1_1", 1), ("3_3", 2), ("2_9", 8)):
         network, wanted = load_pair(folder, Pair(name, prop))
-        for mode, samples in (("batches", 5_000_000), ("alone", 500_000)):
+        for mode, samples in (("batches", 5_000_000), ("alone", 200_000)):
             for repeat in range(3):
                 load, started, cpu = os.getloadavg()[0], time.perf_counter(), time.process_time()
                 found = sample_property(
@@ -67,4 +74,36 @@ def rare(seed: int) -> Iterator[Row]:
                 "particles": found.particles, "repetitions": len(found.estimates),
                 "evaluations": found.evaluations, "plain_samples": exact * (1 - exact) / error**2,
                 "seconds": found.seconds,
+            }  # fmt: skip
+
+
+BATCHES = ("family", "network", "inputs", "samples", "tolerance", "largest_difference", "single_differ")
+FILES = {
+    "acasxu": "onnx/*_3_3_*.onnx",
+    "mnist": "**/*.onnx",
+    "mnist_fc_vnncomp": "onnx/*.onnx",
+    "mnist_conv_verivital": "onnx/*.onnx",
+    "cifar10_resnet": "onnx/*.onnx",
+    "collision_detection": "**/*.onnx",
+}
+
+
+def batches(root: Path, seed: int) -> Iterator[Row]:
+    """Outputs in batches and one by one, on uniform samples of the unit cube: what statements assume."""
+    for family, pattern in FILES.items():
+        for path in sorted((root / family).glob(pattern)):
+            network = load_network(path)
+            unsafe = Conjunction(
+                np.eye(1, network.output_size), np.zeros((1, network.input_size)), np.zeros(1)
+            )
+            cube = Region(np.zeros(network.input_size), np.ones(network.input_size), (unsafe,))
+            domain = domain_of(network, Property((cube,), network.input_size, network.output_size))
+            rng = np.random.default_rng(seed)
+            evaluator = Evaluator(network, domain, Uniform().draw(domain, rng, 64))
+            points = Uniform().draw(domain, rng, 5000 if network.input_size < 100 else 1000).points
+            apart = np.abs(evaluator.outputs(points) - evaluator.alone(points)).max(axis=1)
+            yield {
+                "family": family, "network": path.name, "inputs": network.input_size, "samples": len(points),
+                "tolerance": evaluator.tolerance, "largest_difference": float(apart.max()),
+                "single_differ": int((apart > 0).sum()),
             }  # fmt: skip

@@ -60,6 +60,14 @@ def sample(
     alone: Annotated[
         bool, typer.Option("--alone", help="Run every sample by itself instead of in batches.")
     ] = False,
+    prove: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            min=0.001,
+            help="Prove so long first; sample only what stays open. Uniform inputs.",
+        ),
+    ] = None,
     rare: Annotated[
         bool,
         typer.Option("--rare", help="Estimate a tiny probability by splitting, without guarantee."),
@@ -86,10 +94,10 @@ def sample(
     """
     if not rare and (epsilon is None or eta is None):
         raise typer.BadParameter("a statement needs --epsilon and --eta; an estimate needs --rare")
-    if rare and (epsilon is not None or eta is not None or certificate is not None or alone):
+    if rare and (epsilon is not None or eta is not None or certificate is not None or alone or prove):
         raise typer.BadParameter(
-            "--rare gives an estimate without guarantee: --epsilon, --eta, --certificate and --alone do not "
-            "apply"
+            "--rare gives an estimate without guarantee: --epsilon, --eta, --certificate, --alone and "
+            "--prove do not apply"
         )
     with running(quiet=quiet, debug=debug) as on_event:
         import repairsolver as rs
@@ -124,6 +132,7 @@ def sample(
             sequential=sequential,
             samples=samples,
             alone=alone,
+            prove=prove,
             limits=rs.Limits(seconds=timeout),
             seed=seed,
             on_event=on_event,

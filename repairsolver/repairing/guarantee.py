@@ -1,5 +1,4 @@
-"""What a repair is worth: an exact proof, a statement by samples, or as much of a proof as there is time "
-"for."""
+"""What a repair is worth: a statement by samples, or as much of a proof as there is time for."""
 
 from __future__ import annotations
 
@@ -26,7 +25,8 @@ from repairsolver.sampling.sampler import sample_property
 from repairsolver.sampling.statement import Statement
 from repairsolver.verification.engine import verify_property
 
-GUARANTEES = ("exact", "pac", "auto")
+GUARANTEES = ("pac", "auto")
+"""Besides `exact`, which is `engine.repair_property` by itself."""
 
 EXACT_SHARE, PROOF_SHARE = 0.6, 0.5
 """The share of the time for an exact repair; and of what is left then, for a proof of the final candidate."""
@@ -43,8 +43,7 @@ def repair_with_guarantee(
     limits: Limits,
     **wishes: Any,
 ) -> Repair:
-    """Repair so that the result is proved (`exact`), shown by samples (`pac`), or the one where the other
-    fails.
+    """Repair so that the result is shown by samples (`pac`), or proved as far as possible (`auto`).
 
     `auto` repairs exactly within its share of the time. If that ends without a proof, its best candidate is
     proved as far as time allows, and the boxes that stay open are sampled; if samples reject it, the change
@@ -61,9 +60,7 @@ def repair_with_guarantee(
     check_fits(prop, network)
     level = Level(check_level("epsilon", epsilon), check_level("eta", eta))
     if guarantee not in GUARANTEES:
-        raise EditError(f"unknown guarantee {guarantee!r}: choose one of {', '.join(GUARANTEES)}")
-    if guarantee == "exact":
-        return repair_property(network, prop, method=method, limits=limits, **wishes)
+        raise EditError(f"unknown guarantee {guarantee!r}: choose one of exact, {', '.join(GUARANTEES)}")
     if method not in METHODS:
         raise EditError(f"unknown method {method!r}: choose one of {', '.join(METHODS)}")
     if guarantee == "pac":

@@ -306,6 +306,7 @@ class Repair:
             f"{self.norm} norm": "-" if self.cost is None else f"{self.cost:.6g}",
             "lower bound": f"{self.lower_bound:.6g}",
             "entries changed": "-" if self.edit is None else str(self.edit.count),
+            **({} if self.statement is None else {"by samples": self.statement.claim}),
             "rounds": str(self.rounds),
             "seconds": f"{self.seconds:.1f}",
         }

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 
 from scipy.special import betaincinv
 
@@ -25,7 +26,7 @@ def check_level(name: str, value: float) -> float:
     Raises:
         SamplingError: it is none.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < value < 1:
         raise SamplingError(f"{name}: expected a number strictly between 0 and 1, got {value!r}")
     return float(value)
 

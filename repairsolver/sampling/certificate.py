@@ -71,6 +71,10 @@ def to_record(statement: Statement, purpose: str = "statement") -> dict[str, Any
             "could not "
             "draw the samples again; write the samples' distribution as uniform, truncated-normal or points"
         )
+    if statement.test == "proof":
+        raise CertificateError(
+            "the property is proved, nothing was sampled: verify --certificate writes the proof"
+        )
     if statement.status is SampleStatus.UNDECIDED:
         raise CertificateError(
             "no certificate is written: the sampling ended undecided, so nothing is stated"

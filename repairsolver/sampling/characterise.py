@@ -33,9 +33,9 @@ from repairsolver.sampling.binomial import check_level
 from repairsolver.sampling.distributions import Draw, Uniform
 from repairsolver.sampling.domain import domain_of
 from repairsolver.sampling.evaluation import Evaluator, Judged
+from repairsolver.sampling.sampler import source_of
 from repairsolver.sampling.scenario import PacModel, fit, fit_size, margins, scaled, scenario_size
-from repairsolver.sampling.streams import generator, key_of
-from repairsolver.verification.record import property_sha256
+from repairsolver.sampling.streams import generator
 
 EXAMPLES = 10
 """Violations that are kept of each box, the worst."""
@@ -218,8 +218,7 @@ def characterise_property(
     domain = domain_of(network, prop)
     if leaves < len(domain):
         raise SamplingError(f"leaves: expected at least {len(domain)}, one for each region, got {leaves}")
-    about = {"network": network.sha256, "property": property_sha256(prop), "seed": seed}
-    key = key_of(about | {"purpose": "model"})
+    key = source_of(network, prop, domain, Uniform(), seed, "model").key
     search = _Search(network, prop, epsilon, eta / (2 * leaves), key, domain.volumes)
     end = math.inf if limits is None or limits.seconds is None else started + limits.seconds
     boxes = [search.box(n, region.lower, region.upper) for n, region in enumerate(prop.regions)]

@@ -68,7 +68,7 @@ class Evaluator:
         self.rows = max(1, min(ROWS, BATCH_ENTRIES // widest(network)))
         self._single = runner(network.model, network.input_shape)
         points = trial.points[:TRIALS]
-        reference = self._alone(points)
+        reference = self.alone(points)
         run, name = (None, "") if alone else _batches(network, device, points, reference)
         self._run: Run | None = run
         self.tolerance = 0.0
@@ -84,7 +84,7 @@ class Evaluator:
 
     def outputs(self, points: Array) -> Array:
         """Outputs [b, m] in batches: good for estimates."""
-        return self._alone(points) if self._run is None else self._batched(points)
+        return self.alone(points) if self._run is None else self._batched(points)
 
     def margin(self, draw: Draw, outputs: Array, tolerance: float = 0.0) -> Array:
         """The violation of each sample if the outputs may be off by the tolerance, [b]; negative: none."""
@@ -103,7 +103,7 @@ class Evaluator:
             SoundnessError: a batch and a run alone differ by more than the tolerance.
         """
         if self._run is None:
-            outputs = self._alone(draw.points)
+            outputs = self.alone(draw.points)
             margin = self.margin(draw, outputs)
             return Judged(margin >= 0, margin, outputs, len(draw))
         outputs = self._batched(draw.points)
@@ -111,7 +111,7 @@ class Evaluator:
             near = self.margin(draw, outputs, self.tolerance) >= 0
         again = np.flatnonzero(near | ~np.isfinite(outputs).all(axis=1))
         if again.size:
-            single = self._alone(draw.points[again])
+            single = self.alone(draw.points[again])
             self._compare(outputs[again], single)
             outputs[again] = single
         margin = self.margin(draw, outputs)
@@ -133,7 +133,8 @@ class Evaluator:
         parts = [self._run(cast[at : at + self.rows]) for at in range(0, len(cast), self.rows)]
         return np.concatenate(parts) if parts else np.zeros((0, self.network.output_size))
 
-    def _alone(self, points: Array) -> Array:
+    def alone(self, points: Array) -> Array:
+        """Outputs [b, m] of every point by itself, on the network's own file; raises SamplingError."""
         cast = np.ascontiguousarray(points, dtype=self.network.element)
         parts = [self._single(cast[at : at + 1]) for at in range(len(cast))]
         outputs = np.concatenate(parts) if parts else np.zeros((0, self.network.output_size))

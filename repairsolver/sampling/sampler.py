@@ -14,9 +14,9 @@ from repairsolver.errors import SamplingError
 from repairsolver.network.graph import Network
 from repairsolver.property import check_fits
 from repairsolver.property.specification import Property
-from repairsolver.results import Array, Counterexample, Event, Limits, OnEvent
+from repairsolver.results import Counterexample, Event, Limits, OnEvent
 from repairsolver.sampling.binomial import Fixed, check_level, zero_failure_size
-from repairsolver.sampling.distributions import Distribution, Draw, Facts, Uniform
+from repairsolver.sampling.distributions import Distribution, Draw, Uniform
 from repairsolver.sampling.domain import Domain, domain_of
 from repairsolver.sampling.evaluation import Evaluator, Judged
 from repairsolver.sampling.part import property_of_part
@@ -24,6 +24,9 @@ from repairsolver.sampling.sequential import Sequential, looks
 from repairsolver.sampling.statement import SHOWN, Part, SampleStatus, Statement
 from repairsolver.sampling.streams import block_size, generator, key_of
 from repairsolver.verification.record import property_sha256
+
+FIRST_PIECE = 256
+"""Samples that a sequential test evaluates at first; then as many as it had, up to a block."""
 
 PATIENCE = 100.0
 """The most samples of a sequential test that is given no number: so many times ln(1/eta) / epsilon."""
@@ -96,28 +99,18 @@ def sample_property(
         shown: how many violations are kept, the worst ones.
 
     Raises:
-        SamplingError: epsilon or eta outside (0, 1); the domain has no volume to compare; the distribution
-        leaves it; the
-            network's outputs are not numbers.
+        SamplingError: epsilon or eta outside (0, 1); the regions have no volumes to compare; the distribution
+            leaves them; the network's outputs are not numbers.
         SoundnessError: batches and single runs differ by more than rounding.
     """
     started = time.perf_counter()
     check_fits(prop, network)
     check_level("eta", eta)
     test = make_test(epsilon, spent * eta, sequential, samples)
-    sampled = prop if part is None else property_of_part(prop, part)
-    domain = domain_of(network, sampled)
-    chosen: Distribution = Uniform() if distribution is None else distribution
-    facts = chosen.facts(domain)
-    about = {
-        "network": network.sha256,
-        "property": property_sha256(prop),
-        "distribution": facts,
-        "seed": seed,
-    }
-    source = Source(domain, chosen, key_of(about | {"purpose": purpose}), block_size(network.input_size))
-    trial = Source(domain, chosen, key_of(about | {"purpose": "trial"}), source.size).block(0)
-    evaluator = Evaluator(network, domain, trial, alone=alone, device=device)
+    domain = domain_of(network, prop if part is None else property_of_part(prop, part))
+    source = source_of(network, prop, domain, distribution or Uniform(), seed, purpose)
+    trial = source_of(network, prop, domain, distribution or Uniform(), seed, "trial")
+    evaluator = Evaluator(network, domain, trial.block(0), alone=alone, device=device)
     end = math.inf if limits is None or limits.seconds is None else started + limits.seconds
     tally = Tally(shown)
 
@@ -127,10 +120,7 @@ def sample_property(
             on_event(Event("sample", message, time.perf_counter() - started, numbers))
 
     decided = count(test, source, evaluator, tally, lambda: time.perf_counter() > end, say)
-    lower, upper = bounds_of(test, tally.n, tally.k)
-    status = status_of(test, tally, decided)
-    if status is SampleStatus.ACCEPTED:
-        upper = min(upper, test.epsilon)
+    status, lower, upper = outcome(test, tally, decided)
     late = not decided and tally.n < test.samples
     return Statement(
         status=status,
@@ -142,7 +132,7 @@ def sample_property(
         upper=upper,
         test=test.name,
         limit=test.samples,
-        distribution=facts,
+        distribution=source.distribution.facts(domain),
         seed=int(seed),
         network_sha256=network.sha256,
         property_sha256=property_sha256(prop),
@@ -157,11 +147,27 @@ def sample_property(
     )
 
 
+def source_of(
+    network: Network, prop: Property, domain: Domain, distribution: Distribution, seed: int, purpose: str
+) -> Source:
+    """The samples that follow from what is sampled, how, with which seed and why."""
+    about = {
+        "network": network.sha256,
+        "property": property_sha256(prop),
+        "distribution": distribution.facts(domain),
+        "seed": int(seed),
+        "purpose": purpose,
+    }
+    return Source(domain, distribution, key_of(about), block_size(network.input_size))
+
+
 def make_test(epsilon: float, eta: float, sequential: bool, samples: int | None) -> Fixed | Sequential:
     """The test, with its number of samples."""
     eps, level = check_level("epsilon", epsilon), check_level("eta", eta)
-    if samples is not None and (isinstance(samples, bool) or not isinstance(samples, int) or samples < 1):
-        raise SamplingError(f"samples: expected a whole number from 1, got {samples!r}")
+    if samples is not None:
+        if isinstance(samples, bool) or not isinstance(samples, int | np.integer) or samples < 1:
+            raise SamplingError(f"samples: expected a whole number from 1, got {samples!r}")
+        samples = int(samples)
     if sequential:
         return Sequential(eps, level, samples or math.ceil(PATIENCE * -math.log(level) / eps))
     return Fixed(eps, level, samples or zero_failure_size(eps, level))
@@ -178,16 +184,21 @@ def count(
     """Draw block after block; whether the test came to its end."""
     number = 0
     while tally.n < test.samples:
-        if late():
-            return False
-        draw = source.block(number)[: test.samples - tally.n]
-        judged = evaluator.judge(draw)
-        stop = None if isinstance(test, Fixed) else _stop(test, tally, judged.violated)
-        tally.add(draw, judged, len(draw) if stop is None else stop)
-        say(f"{tally.k} of {tally.n} samples violate")
-        if stop is not None:
-            return True
-        number += 1
+        block = source.block(number)[: test.samples - tally.n]
+        number, at = number + 1, 0
+        while at < len(block):
+            if late():
+                return False
+            # A sequential test may end with the first samples: no more than that is evaluated in vain.
+            size = len(block) if isinstance(test, Fixed) else max(FIRST_PIECE, tally.n)
+            piece = block[at : at + size]
+            judged = evaluator.judge(piece)
+            stop = None if isinstance(test, Fixed) else _stop(test, tally, judged.violated)
+            tally.add(piece, judged, len(piece) if stop is None else stop)
+            say(f"{tally.k} of {tally.n} samples violate")
+            if stop is not None:
+                return True
+            at += len(piece)
     return isinstance(test, Fixed)
 
 
@@ -206,22 +217,14 @@ def bounds_of(test: Fixed | Sequential, n: int, k: int) -> tuple[float, float]:
     return test.bounds(n, k)
 
 
-def status_of(test: Fixed | Sequential, tally: Tally, decided: bool) -> SampleStatus:
-    """The answer that the counts allow."""
-    if not decided:
-        return SampleStatus.UNDECIDED
-    lower, upper = test.bounds(tally.n, tally.k)
+def outcome(test: Fixed | Sequential, tally: Tally, decided: bool) -> tuple[SampleStatus, float, float]:
+    """The answer that the counts allow, with its lower and upper bound."""
+    lower, upper = bounds_of(test, tally.n, tally.k)
     if isinstance(test, Sequential):
-        return SampleStatus.ACCEPTED if test.accepts(tally.n, tally.k) else SampleStatus.REJECTED
-    if upper <= test.epsilon:
-        return SampleStatus.ACCEPTED
-    return SampleStatus.REJECTED if lower > test.epsilon else SampleStatus.UNDECIDED
-
-
-def drawn(source: Source, count: int) -> Array:
-    """The first samples, [count, n]."""
-    parts = [source.block(number).points for number in range(-(-count // source.size))]
-    return np.concatenate(parts)[:count]
-
-
-__all__ = ["Facts", "Source", "drawn", "make_test", "sample_property"]
+        below = decided and bool(test.accepts(tally.n, tally.k))
+        above = decided and not below
+    else:
+        below, above = decided and upper <= test.epsilon, decided and lower > test.epsilon
+    if below:
+        return SampleStatus.ACCEPTED, lower, min(upper, test.epsilon)
+    return SampleStatus.REJECTED if above else SampleStatus.UNDECIDED, lower, upper

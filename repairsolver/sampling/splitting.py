@@ -38,11 +38,14 @@ from repairsolver.results import Array, Counterexample, Event, Limits, OnEvent
 from repairsolver.sampling.distributions import Draw, Facts, TruncatedNormal, Uniform
 from repairsolver.sampling.domain import Domain, domain_of
 from repairsolver.sampling.evaluation import Evaluator
+from repairsolver.sampling.sampler import source_of
 from repairsolver.sampling.statement import SHOWN
-from repairsolver.sampling.streams import generator, key_of
-from repairsolver.verification.record import property_sha256
+from repairsolver.sampling.streams import generator
 
 PARTICLES, REPETITIONS, MOVES, SHARE, MOST_LEVELS = 2000, 20, 10, 0.2, 200
+PILOT_SHARE = 0.25
+"""Of the time; the repetitions take as long as the pilot run each, and there are at least two."""
+
 FIRST_STEP, LEAST_STEP, WANTED = 0.5, 0.01, 0.4
 """The chain's step at the first level; it follows the share of proposals accepted, in the pilot run alone."""
 
@@ -202,17 +205,12 @@ def estimate_rare_event(
     _check(chosen, particles, repetitions, moves)
     domain = domain_of(network, prop)
     facts = chosen.facts(domain)
-    about = {
-        "network": network.sha256,
-        "property": property_sha256(prop),
-        "distribution": facts,
-        "seed": seed,
-    }
-    key = key_of(about | {"purpose": "rare event"})
+    key = source_of(network, prop, domain, chosen, seed, "rare event").key
     trial = chosen.draw(domain, generator(key, 0), 64)
     space = Space(Evaluator(network, domain, trial), domain, chosen, [])
-    levels, steps = _pilot(space.start(generator(key, 1), particles), moves)
-    end = math.inf if limits is None or limits.seconds is None else started + limits.seconds
+    seconds = math.inf if limits is None or limits.seconds is None else limits.seconds
+    end = started + seconds
+    levels, steps = _pilot(space.start(generator(key, 1), particles), moves, started + PILOT_SHARE * seconds)
     estimates: list[float] = []
     for number in range(repetitions):
         if number >= 2 and time.perf_counter() > end:
@@ -246,12 +244,12 @@ def _check(distribution: object, particles: int, repetitions: int, moves: int) -
         )
 
 
-def _pilot(chain: Chain, moves: int) -> tuple[Array, Array]:
-    """The levels, and the chain's step at each, from one run of its own."""
+def _pilot(chain: Chain, moves: int, end: float) -> tuple[Array, Array]:
+    """The levels, and the chain's step at each, from one run of its own; no new level begins after `end`."""
     levels: list[float] = []
     steps: list[float] = []
     step = FIRST_STEP
-    while len(levels) < MOST_LEVELS:
+    while len(levels) < MOST_LEVELS and (not levels or time.perf_counter() < end):
         level = float(np.quantile(chain.margin, 1 - SHARE))
         if levels and level <= levels[-1]:
             # Where the network is constant, many particles have one margin: go on with what lies above it.

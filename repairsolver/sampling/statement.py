@@ -49,7 +49,7 @@ class Statement:
         samples, violations: n, and how many of them violate.
         epsilon, eta: what was asked: is P(violation) <= epsilon, with confidence 1 - eta?
         lower, upper: bounds on P(violation), each with confidence 1 - eta.
-        test: "fixed" or "sequential"; the bounds of the latter hold at any time of stopping.
+        test: "fixed" or "sequential"; the bounds of the latter hold at any time of stopping. Or "proof".
         limit: the most samples.
         distribution: what reproduces it; `text` is for people.
         seed: with the hashes and the distribution it gives the same samples.
@@ -114,6 +114,8 @@ class Statement:
     @property
     def claim(self) -> str:
         """The statement in short."""
+        if self.test == "proof":
+            return "P(violation) = 0, proved"
         where = "" if self.part is None else " on the open part"
         sure = f"with confidence {1 - self.eta:.6g}"
         match self.status:
@@ -130,6 +132,10 @@ class Statement:
 
     def sentences(self) -> tuple[str, ...]:
         """What is stated, by what test, for which inputs, and who computed."""
+        if self.test == "proof":
+            return (
+                f"No input of the property's regions violates: nothing was sampled, by {self.evaluation}",
+            )
         span = "whenever the sampling stops" if self.test == "sequential" else "for this number of samples"
         lines = [
             f"{self.claim[0].upper()}{self.claim[1:]}: {self.counts}; {self.test} test, whose bounds hold "
