@@ -123,6 +123,10 @@ class Range:
 
     __hash__ = None  # type: ignore[assignment]
 
+    def __repr__(self) -> str:
+        # Messages of rules are built for ranges too, and thrown away: the numbers would cost more than the rules.
+        return f"<{self.low.size} ranges>"
+
 
 def _least(corners: list[Numbers]) -> Numbers:
     return np.minimum.reduce(np.broadcast_arrays(*corners))

@@ -22,8 +22,8 @@ Limits: TypeAlias = Mapping[int, int]
 """Largest size with an entry of its own, by rank."""
 
 LIMITS: tuple[Limits, ...] = (
-    {1: 400, 2: 40, 3: 16, 4: 9, 5: 6},
-    {1: 1600, 2: 90, 3: 28, 4: 14, 5: 8},
+    {1: 400, 2: 40, 3: 16, 4: 9, 5: 6, 6: 4},
+    {1: 1600, 2: 90, 3: 28, 4: 14, 5: 8, 6: 5},
 )
 """Grids in the order in which they are tried: a finer one where the path leads through joined sizes."""
 

@@ -55,7 +55,7 @@ class TreeSweep:
         self.deadline = deadline
         self.limits = {rank: limits[rank] for rank in ranks}
         self.insertions = GridInsertions(model.framework, costs, self.limits)
-        self.boxes = Insertions(model.framework, costs, ranks)
+        self.boxes = Insertions(model.framework, costs, ranks, deadline)
         self.grids = {name: self._input(name, shape) for name, shape in model.inputs.items()}
         self.closed: dict[tuple[str, int], Grid] = {}
         self.alive = set(self.grids)

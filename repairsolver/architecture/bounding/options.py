@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import combinations, permutations, product
+from itertools import permutations, product
 from math import prod
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -87,6 +87,7 @@ class Options:
         head, shape = list(range(axes - rank)), states.axes(range(axes - rank, axes))
         spare = room - states.cost.min()
         for price, args in self._argued(shape, spare):
+            self.insertions.deadline.check()
             done = self._applied(states, shape, args)
             if done is not None:
                 out, may, refit = done
@@ -137,14 +138,12 @@ class Options:
 
     def _argued(self, shape: tuple[Range, ...], room: float) -> Iterator[tuple[int, Arguments]]:
         """All changes of arguments within the price; a changed number is any number, or what the input demands."""
-        numbers = [change for a in self.rule.arguments for change in self._free(a, shape)]
+        numbers = [list(self._free(a, shape)) for a in self.rule.arguments]
         for price, args in self.words():
-            for count in range(len(numbers) + 1):
-                for changes in combinations(numbers, count):
+            for changes in _chosen([choices for choices in numbers if choices], room - price):
+                if _bounded(changes):
                     total = price + sum(cost for cost, _, _ in changes)
-                    names = [name for _, name, _ in changes]
-                    if total <= room and len(set(names)) == len(names) and _bounded(changes):
-                        yield total, {**args, **{name: value for _, name, value in changes}}
+                    yield total, {**args, **{name: value for _, name, value in changes}}
 
     def _free(self, argument: Argument, shape: tuple[Range, ...]) -> Iterator[tuple[int, str, Any]]:
         """A number at the price of any number, or at that of one which given weights imply."""
@@ -231,7 +230,23 @@ class Options:
         return len(out), states.columns(range(start)).with_axes(out).rows(may)
 
 
-def _bounded(changes: Sequence[tuple[int, str, Any]]) -> bool:
+Change: TypeAlias = tuple[int, str, Any]
+
+
+def _chosen(lists: Sequence[Sequence[Change]], room: float) -> Iterator[tuple[Change, ...]]:
+    """At most one change of each list, within a price."""
+    if room < 0:
+        return
+    if not lists:
+        yield ()
+        return
+    yield from _chosen(lists[1:], room)
+    for change in lists[0]:
+        for rest in _chosen(lists[1:], room - change[0]):
+            yield (change, *rest)
+
+
+def _bounded(changes: Sequence[Change]) -> bool:
     """Arguments that others bound are any numbers only where one of those others is any number too."""
     names = {name for _, name, _ in changes}
     for _, name, value in changes:

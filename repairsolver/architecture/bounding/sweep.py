@@ -158,6 +158,7 @@ class Sweep:
         self, options: Options, args: object, table: Table, swapped: bool
     ) -> Iterator[tuple[tuple[int, ...], States]]:
         for ranks, states in table.items():
+            self.deadline.check()
             made = options.combined(states, (ranks[-2], ranks[-1]), args, swapped)
             if made is not None:
                 yield (*ranks[:-2], made[0]), made[1]
