@@ -115,14 +115,15 @@ def _torch(call: Call) -> Shape | None:
 
     try:
         with torch.no_grad():
-            out = _torch_out(call, [torch.zeros((2, *shape)) for shape in call.inputs])
+            out = torch_output(call, [torch.zeros((2, *shape)) for shape in call.inputs])
     except (RuntimeError, ValueError, AssertionError, IndexError, TypeError, ZeroDivisionError):
         return None
     shape = tuple(out.shape)
     return shape[1:] if shape[:1] == (2,) and 0 not in shape else None
 
 
-def _torch_out(call: Call, tensors: Sequence[Any]) -> Any:
+def torch_output(call: Call, tensors: Sequence[Any]) -> Any:
+    """The output tensor of a call; raises whatever torch does."""
     import torch
 
     args = dict(call.args)
@@ -153,17 +154,24 @@ def _torch_out(call: Call, tensors: Sequence[Any]) -> Any:
 def _keras(call: Call) -> Shape | None:
     import keras
 
-    args = _keras_arguments(call)
-    positional: list[Any] = [0.5] if "Dropout" in call.kind or "Noise" in call.kind else []
-    positional += ["relu"] if call.kind == "Activation" else []
     try:
-        layer = getattr(keras.layers, call.kind)(*positional, **args)
+        layer = keras_layer(call)
         tensors = [keras.ops.zeros((2, *shape)) for shape in call.inputs]
         out = layer(tensors if len(tensors) > 1 else tensors[0])
     except Exception:  # Keras raises whatever its backend does
         return None
     shape = tuple(out.shape)
     return shape[1:] if shape[:1] == (2,) and 0 not in shape else None
+
+
+def keras_layer(call: Call) -> Any:
+    """The Keras layer of a call; raises whatever Keras does."""
+    import keras
+
+    args = _keras_arguments(call)
+    positional: list[Any] = [0.5] if "Dropout" in call.kind or "Noise" in call.kind else []
+    positional += ["relu"] if call.kind == "Activation" else []
+    return getattr(keras.layers, call.kind)(*positional, **args)
 
 
 def _keras_arguments(call: Call) -> dict[str, Any]:
