@@ -14,6 +14,7 @@ from typing import Any
 
 from benchmarks.architecture.building import runs
 from benchmarks.architecture.matching import same_repair
+from benchmarks.architecture.onnx_calls import check_onnx
 from benchmarks.architecture.rules import COLUMNS as RULE_COLUMNS
 from benchmarks.architecture.rules import check_rules
 from benchmarks.record import Recorder, data_folder
@@ -59,7 +60,10 @@ def main() -> None:
     warnings.simplefilter("ignore")
     if arguments.set in ("torch", "keras", "onnx"):
         recorder = Recorder(RESULTS / f"rules_{arguments.set}.csv", RULE_COLUMNS, seed=arguments.seed)
-        wrong = check_rules(recorder, arguments.set, arguments.calls, arguments.seed)
+        if arguments.set == "onnx":
+            wrong = check_onnx(recorder, arguments.calls, arguments.seed)
+        else:
+            wrong = check_rules(recorder, arguments.set, arguments.calls, arguments.seed)
         total = sum(int(row["calls"]) for row in recorder.rows)
         print(f"{total} calls, {wrong} unexplained disagreements")
         return
@@ -181,7 +185,7 @@ def _arguments() -> argparse.Namespace:
         "--proof", type=float, default=5.0, help="seconds for each engine that proves; 0: no proof"
     )
     parser.add_argument("--step", type=int, default=1, help="take every so many of the models")
-    parser.add_argument("--calls", type=int, default=1000, help="calls for each layer type (torch, keras)")
+    parser.add_argument("--calls", type=int, default=1000, help="calls for each layer type (torch, keras), or in all (onnx)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--resume", action="store_true")
     return parser.parse_args()

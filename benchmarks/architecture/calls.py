@@ -12,20 +12,10 @@ from layerwise.shapes import RULES, Argument, RankMismatch
 Shape = tuple[int, ...]
 FUNCTIONS = ("Add", "Sub", "Mul", "MatMul", "Concat", "View", "Permute")
 LEFT_OUT = {
-    "keras": (
-        "LocallyConnected1D",
-        "LocallyConnected2D",
-        "Masking",
-        "InputLayer",
-        "ThresholdedReLU",
-        "Sigmoid",
-        "Activation",
-        "ActivityRegularization",
-        "Embedding",
-    ),
-    "torch": ("Embedding", "PixelShuffle", "Flatten", "Upsample"),
+    "keras": ("LocallyConnected1D", "LocallyConnected2D", "InputLayer", "ThresholdedReLU", "Sigmoid", "Opaque"),
+    "torch": ("Opaque",),
 }
-"""Not in Keras 3, or called with other inputs than these random ones."""
+"""Not in Keras 3, or no layers of the framework."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +41,9 @@ def draw(framework: str, kind: str, rng: random.Random) -> Call:
     first = tuple(rng.choice((1, 2, 3, 4, 6, 7)) for _ in range(rank))
     count = rule.inputs or 2
     inputs = [first]
-    for _ in range(count - 1):
+    if count > 1 and rank > 1 and rng.random() < 0.1:
+        inputs.append(first[1:])
+    for _ in range(count - len(inputs)):
         inputs.append(tuple(n if rng.random() < 0.85 else rng.randint(1, 4) for n in first))
     args = {a.name: _value(a, framework, first, rng) for a in rule.arguments}
     return Call(framework, kind, args, tuple(inputs))
@@ -62,6 +54,10 @@ def _value(argument: Argument, framework: str, shape: Shape, rng: random.Random)
         allowed = [c for c in argument.choices if c != "channels_first"]
         return rng.choice(allowed)
     name = argument.name
+    if name in ("start_dim", "end_dim"):
+        return rng.choice((1, 2, -1, -2))
+    if name == "same_rank":
+        return True
     if name in ("strict", "bidirectional", "reset_after"):
         return name == "reset_after" if name != "bidirectional" else rng.random() < 0.5
     if name in ("axis", "dim"):
@@ -145,6 +141,8 @@ def torch_output(call: Call, tensors: Sequence[Any]) -> Any:
         pairs = zip(args["stride"], args["kernel_size"], strict=True)
         args["stride"] = tuple(s or k for s, k in pairs)
     module = getattr(torch.nn, call.kind)(**args).eval()
+    if call.kind == "Embedding":
+        return module(tensors[0].long())
     if call.kind == "MultiheadAttention":
         return module(tensors[0], tensors[0], tensors[0])[0]
     out = module(tensors[0])
@@ -176,7 +174,7 @@ def keras_layer(call: Call) -> Any:
 
 def _keras_arguments(call: Call) -> dict[str, Any]:
     """What stands for None in the rules is left out; pairs and single numbers as Keras wants them."""
-    args = {k: v for k, v in call.args.items() if k != "strict" and v != "channels_last"}
+    args = {k: v for k, v in call.args.items() if k not in ("strict", "same_rank") and v != "channels_last"}
     if "strides" in args and 0 in args["strides"]:
         args["strides"] = tuple(s or p for s, p in zip(args["strides"], args["pool_size"], strict=True))
     for name in ("padding", "cropping"):
@@ -196,10 +194,14 @@ def explained(call: Call, rule: Shape | None, found: Shape | None) -> str:
     digits = [int(c) for c in call.kind if c in "123"]
     rank = len(call.inputs[0])
     if call.framework == "torch" and rule is None and found is not None:
+        if call.kind in FUNCTIONS and len({len(shape) for shape in call.inputs}) > 1:
+            return "torch broadcasts the batch axis with another axis"
         if call.kind == "MatMul" and rank == 1:
             return "torch multiplies over the batch axis"
         if call.kind.startswith("ZeroPad") and rank < digits[-1]:
             return "torch pads the batch axis too"
+        if call.kind == "PixelShuffle" and rank == 2:
+            return "torch reads the batch axis as channels or positions of one sample"
         unbatched = (rank == digits[-1]) if digits else call.kind in _UNBATCHED and rank == 1
         if unbatched:
             return "torch reads the batch axis as channels or positions of one sample"

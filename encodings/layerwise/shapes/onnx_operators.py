@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 from layerwise.shapes.features import on_axis
 from layerwise.shapes.rule import Argument, Arguments, Function, Outcome, RankMismatch, Rule, need_rank, require
-from layerwise.shapes.structure import broadcast, concatenate, filled, matmul, permute, same
-from layerwise.shapes.terms import Shape, divides, every, floor_div, product, same_shape
+from layerwise.shapes.structure import SAME_RANK, broadcast, concatenate, filled, matmul, merge, permute, same
+from layerwise.shapes.terms import Shape, divides, every, floor_div, product, some
 
 POINTWISE = (
     "Relu LeakyRelu Elu Selu Celu Sigmoid Tanh Softplus Softsign HardSigmoid HardSwish Gelu Mish Clip Erf Exp Log "
@@ -80,9 +80,8 @@ def _layer_norm(inputs: Sequence[Shape], a: Arguments) -> Outcome:
     start = a["axis"] + len(inputs[0]) if a["axis"] < 0 else a["axis"] - 1
     tail, wanted = inputs[0][start:], a["normalized_shape"]
     text = f"LayerNormalization: scale {wanted}, the normalised axes are {tail}"
-    return Outcome(
-        inputs[0], (require("normalized_shape", same_shape(tail, wanted), text),), {"Scale": wanted, "B": wanted}
-    )
+    fits = len(tail) == len(wanted) and every(some([t == w, w == 1]) for t, w in zip(tail, wanted, strict=True))
+    return Outcome(inputs[0], (require("normalized_shape", fits, text),), {"Scale": wanted, "B": wanted})
 
 
 def _recurrent(kind: str, gates: int) -> Function:
@@ -182,13 +181,6 @@ def _gather(inputs: Sequence[Shape], a: Arguments) -> Outcome:
     return Outcome((*inputs[0], a["columns"]), (), {"data": (a["rows"], a["columns"])})
 
 
-def _merge(kind: str) -> Function:
-    def function(inputs: Sequence[Shape], a: Arguments) -> Outcome:
-        return broadcast(inputs, kind, a["strict"])
-
-    return function
-
-
 def onnx() -> list[Rule]:
     """Rules of the operators without windows."""
     linear = (Argument("in_features", "derived"), Argument("out_features", "width"))
@@ -203,7 +195,7 @@ def onnx() -> list[Rule]:
     border = Argument("pads", "border", size=-1, low=-(10**6))
     return [
         *(Rule(kind, same) for kind in POINTWISE.split()),
-        *(Rule(kind, _merge(kind), (strict,), None, error=clash) for kind in BINARY.split()),
+        *(Rule(kind, merge(kind), (strict, SAME_RANK), None, error=clash) for kind in BINARY.split()),
         *(Rule(f"{kind}Constant", _constant(kind), (constant,), error=clash) for kind in BINARY.split()),
         *(Rule(kind, _reduce, (axes, keep)) for kind in REDUCTIONS.split()),
         *(Rule(k, _recurrent(k, g), rnn, error=clash) for k, g in {"RNN": 1, "GRU": 3, "LSTM": 4}.items()),

@@ -17,7 +17,7 @@ from layerwise.shapes.rule import (
     positive,
     require,
 )
-from layerwise.shapes.terms import Shape, Term, ceil_div, choose, divides, every, floor_div
+from layerwise.shapes.terms import Shape, Term, ceil_div, divides, every, floor_div
 
 AUTO = ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER")
 SIZES = "Incompatible dimensions, or an output size below 1"
@@ -82,8 +82,7 @@ def _transposed(kind: str, dims: int) -> Function:
             (n - 1) * s - pads[i] - pads[i + dims] + reach(k, d) + e for i, (n, k, s, d, e) in enumerate(rows)
         )
         whole = every(v >= 1 for v in (*a["kernel_shape"], *a["strides"], *a["dilations"]))
-        pairs = list(zip(a["output_padding"], a["strides"], a["dilations"], strict=True))
-        less = every(choose(s >= d, e < s, e < d) if isinstance(e, int) else (e < s) for e, s, d in pairs)
+        less = every(e < s for e, s in zip(a["output_padding"], a["strides"], strict=True))
         needs = [
             require("kernel_shape", whole, f"{kind}: kernel, strides and dilations must be positive"),
             require("output_padding", less, f"{kind}: output_padding {a['output_padding']} too large"),

@@ -21,7 +21,9 @@ def merged(rule: Rule, args: Mapping[str, Any], one: Axes, other: Axes) -> Merge
     A layer with more inputs merges them one after the other.
     """
     if "strict" in args:
-        return _met(one, other) if args["strict"] else _broadcast(one, other)
+        if args["strict"] or (args.get("same_rank") and len(one) != len(other)):
+            return _met(one, other)
+        return _broadcast(one, other)
     axis = args.get("axis", args.get("dim"))
     if rule.inputs is None and isinstance(axis, int):
         return _concatenated(one, other, axis)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import permutations
 from math import prod
@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from onnx import ModelProto, NodeProto, checker, helper, numpy_helper
 
-from repairsolver.architecture.edits import Edit
+from repairsolver.architecture.diagnosis import diagnose_model
+from repairsolver.architecture.edits import Edit, apply_edits
 from repairsolver.architecture.model import Model, Shape
 from repairsolver.architecture.onnx_graph.nodes import WEIGHTS
 from repairsolver.errors import ArchitectureError
@@ -89,9 +90,11 @@ def write_onnx(model: Model, edits: Iterable[Edit]) -> tuple[ModelProto, tuple[R
     computing = [node for node in proto.graph.node if node.op_type != "Constant"]
     names = {node.name or f"{node.op_type}_{i}": node for i, node in enumerate(computing, start=1)}
     draft = _Draft(proto, names)
+    edits = tuple(edits)
     for edit in edits:
         _APPLY[edit.operation](draft, model, edit)
     _drop_unused(draft)
+    _state_outputs(draft, apply_edits(model, edits))
     del proto.graph.value_info[:]
     checker.check_model(proto)
     return proto, tuple(draft.refits)
@@ -249,6 +252,16 @@ def _resize(entry: Any, shape: Shape) -> None:
         dims.add().dim_value = size
 
 
+def _state_outputs(draft: _Draft, repaired: Model) -> None:
+    """Shapes of outputs that declare none."""
+    shapes = diagnose_model(repaired).shapes
+    for entry, name in zip(draft.proto.graph.output, repaired.outputs, strict=True):
+        if not entry.type.tensor_type.HasField("shape"):
+            dims = entry.type.tensor_type.shape.dim
+            dims.add().dim_param = "batch"
+            _resize(entry, shapes[name])
+
+
 def _layout(draft: _Draft, model: Model, edit: Edit) -> None:
     raise ArchitectureError("ONNX has no data format to switch")
 
@@ -274,8 +287,3 @@ _APPLY = {
     "input": _input,
     "output": _output,
 }
-
-
-def edits_of(refits: Iterable[Refit]) -> Iterator[str]:
-    """The refits in words."""
-    yield from map(str, refits)
