@@ -200,6 +200,8 @@ def explained(call: Call, rule: Shape | None, found: Shape | None) -> str:
             return "torch multiplies over the batch axis"
         if call.kind.startswith("ZeroPad") and rank < digits[-1]:
             return "torch pads the batch axis too"
+        if call.kind == "Flatten" and -(rank + 1) in (call.args["start_dim"], call.args["end_dim"]):
+            return "torch counts the batch axis, and flattens nothing"
         if call.kind == "PixelShuffle" and rank == 2:
             return "torch reads the batch axis as channels or positions of one sample"
         unbatched = (rank == digits[-1]) if digits else call.kind in _UNBATCHED and rank == 1
