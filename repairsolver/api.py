@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from repairsolver.architecture.costs import Costs
     from repairsolver.architecture.diagnosis import Diagnosis
     from repairsolver.architecture.model import Model
+    from repairsolver.architecture.opaque import Opaque
     from repairsolver.architecture.repair import ArchitectureRepair
     from repairsolver.repairing.delta.objective import PerEntry
     from repairsolver.repairing.result import Repair
@@ -246,69 +247,82 @@ def repair(
 
 
 def diagnose(
-    model: Model | str | Path | Mapping[str, object],
+    model: object,
     *,
     input_shape: Sequence[int] | None = None,
     output_shape: Sequence[int] | None = None,
+    opaque: Opaque | None = None,
 ) -> Diagnosis:
     """Find all independent faults of a layer graph.
 
     Args:
-        model: a layer graph, a JSON file (Keras's own, a layer list, or ExAIS), or parsed JSON.
-        input_shape: shape of its one input instead of the stated one, without the batch axis.
-        output_shape: shape that its one output must have.
+        model: a layer graph; an ONNX or JSON file (Keras's own, a layer list, or ExAIS); parsed JSON; a
+            `torch.nn.Module`.
+        input_shape: shape of its one input instead of the stated one, without the batch axis; a torch module
+            needs it.
+        output_shape: shape that its one output must have, that of the labels say.
+        opaque: layers or layer types without a rule, with their output shape; None: that of their input.
 
     Raises:
-        ArchitectureError: malformed JSON, with its position; layer types without a rule, all listed.
+        ArchitectureError: malformed JSON, with its position; layer types without a rule, all listed; sizes
+            that are not known.
     """
     from repairsolver.architecture.diagnosis import diagnose_model
 
-    return diagnose_model(_architecture(model, input_shape, output_shape))
+    return diagnose_model(_architecture(model, input_shape, output_shape, opaque))
 
 
 def repair_architecture(
-    model: Model | str | Path | Mapping[str, object],
+    model: object,
     *,
     input_shape: Sequence[int] | None = None,
     output_shape: Sequence[int] | None = None,
+    opaque: Opaque | None = None,
     costs: Costs | None = None,
     prove: bool = True,
     seconds: float = 10.0,
 ) -> ArchitectureRepair:
     """Find the cheapest edits after which all layers of a layer graph fit together.
 
-    The edits come from a search over shapes. With `prove`, z3 decides whether cheaper ones exist: it refuses,
-    and the repair is proved to be the cheapest; or it finds them, and they are taken; or its time is up.
+    The edits come from a search over shapes. With `prove`, sweeps over sets of shapes bound the price of all
+    repairs from below, and z3 decides where they leave a gap: the repair is proved to be the cheapest, or
+    what is cheaper is taken, or the time is up and the lower bound is reported.
 
     Args:
-        model: a layer graph, a JSON file (Keras's own, a layer list, or ExAIS), or parsed JSON.
-        input_shape: shape of its one input instead of the stated one, without the batch axis.
-        output_shape: shape that its one output must have.
+        model: a layer graph; an ONNX or JSON file (Keras's own, a layer list, or ExAIS); parsed JSON; a
+            `torch.nn.Module`.
+        input_shape: shape of its one input instead of the stated one, without the batch axis; a torch module
+            needs it.
+        output_shape: shape that its one output must have, that of the labels say.
+        opaque: layers or layer types without a rule, with their output shape; None: that of their input.
         costs: prices of the edits.
-        prove: whether to ask z3.
-        seconds: time for each of z3's decisions.
+        prove: whether to prove that nothing is cheaper.
+        seconds: time for each engine that proves.
 
     Raises:
-        ArchitectureError: malformed JSON, with its position; layer types without a rule, all listed.
+        ArchitectureError: malformed JSON, with its position; layer types without a rule, all listed; sizes
+            that are not known.
         SoundnessError: the edited model still has a fault; please report it.
     """
     from repairsolver.architecture.repair import repair_model
 
-    graph = _architecture(model, input_shape, output_shape)
+    graph = _architecture(model, input_shape, output_shape, opaque)
     return repair_model(graph, costs, prove=prove, seconds=seconds)
 
 
 def _architecture(
-    model: Model | str | Path | Mapping[str, object],
+    model: object,
     input_shape: Sequence[int] | None,
     output_shape: Sequence[int] | None,
+    opaque: Opaque | None,
 ) -> Model:
     from repairsolver.architecture.model import Model, with_input, with_output
     from repairsolver.architecture.reading import load_architecture
 
-    graph = model if isinstance(model, Model) else load_architecture(model)
-    if input_shape is not None:
-        graph = with_input(graph, tuple(input_shape))
+    if isinstance(model, Model):
+        graph = model if input_shape is None else with_input(model, tuple(input_shape))
+    else:
+        graph = load_architecture(model, input_shape=input_shape, opaque=opaque)
     return graph if output_shape is None else with_output(graph, tuple(output_shape))
 
 

@@ -162,7 +162,8 @@ def _summary(rows: list[dict[str, str]]) -> str:
         f"built and run in torch or Keras: {run} of {tried} tried",
         f"valid after repair: {done} of {count}; proved cheapest: {share('proved')}",
         f"search: mean {mean('search_seconds'):.3f} s; proof: mean {mean('proof_seconds'):.2f} s",
-        f"price by the published weights: {mean('published_weights'):.1f}; kept arguments: {mean('kept_arguments'):.4f}; "
+        f"price by the published weights: {mean('published_weights'):.1f}",
+        f"kept arguments: {mean('kept_arguments'):.4f}; "
         f"widths kept: {share('kept_widths')}; slowest: {max(_seconds(row) for row in rows):.2f} s",
         f"inserted layers: {mean('inserted'):.2f}; removed: {mean('removed'):.2f}; price {mean('price'):.1f}",
     ]
@@ -185,7 +186,9 @@ def _arguments() -> argparse.Namespace:
         "--proof", type=float, default=5.0, help="seconds for each engine that proves; 0: no proof"
     )
     parser.add_argument("--step", type=int, default=1, help="take every so many of the models")
-    parser.add_argument("--calls", type=int, default=1000, help="calls for each layer type (torch, keras), or in all (onnx)")
+    parser.add_argument(
+        "--calls", type=int, default=1000, help="calls for each layer type (torch, keras), or in all (onnx)"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--resume", action="store_true")
     return parser.parse_args()

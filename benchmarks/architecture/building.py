@@ -1,4 +1,4 @@
-"""Repaired models built and run in their real framework: whole in Keras and torch, in onnxruntime, or layer by layer."""
+"""Repaired models built and run in their real framework: whole, or layer by layer."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ def runs(model: Model) -> str:
 
 def _compared(model: Model, found: dict[str, tuple[int, ...]]) -> str:
     shapes = diagnose_model(model).shapes
-    wrong = [f"{name}: {shape} instead of {shapes[name]}" for name, shape in found.items() if shape != shapes[name]]
+    wrong = [
+        f"{name}: {shape} instead of {shapes[name]}" for name, shape in found.items() if shape != shapes[name]
+    ]
     return "; ".join(wrong)
 
 

@@ -12,7 +12,14 @@ from layerwise.shapes import RULES, Argument, RankMismatch
 Shape = tuple[int, ...]
 FUNCTIONS = ("Add", "Sub", "Mul", "MatMul", "Concat", "View", "Permute")
 LEFT_OUT = {
-    "keras": ("LocallyConnected1D", "LocallyConnected2D", "InputLayer", "ThresholdedReLU", "Sigmoid", "Opaque"),
+    "keras": (
+        "LocallyConnected1D",
+        "LocallyConnected2D",
+        "InputLayer",
+        "ThresholdedReLU",
+        "Sigmoid",
+        "Opaque",
+    ),
     "torch": ("Opaque",),
 }
 """Not in Keras 3, or no layers of the framework."""

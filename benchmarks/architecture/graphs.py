@@ -27,7 +27,9 @@ def graph(
 ) -> ModelProto:
     """One node on tensors with these full shapes; a weight is a shape of zeros, or an array of its own."""
     tensors = [helper.make_tensor_value_info(f"x{i}", TensorProto.FLOAT, s) for i, s in enumerate(inputs)]
-    stored = {k: v if isinstance(v, np.ndarray) else np.zeros(tuple(v), np.float32) for k, v in weights.items()}
+    stored = {
+        k: v if isinstance(v, np.ndarray) else np.zeros(tuple(v), np.float32) for k, v in weights.items()
+    }
     names = list(order or [*(t.name for t in tensors), *stored])
     node = helper.make_node(op, names, list(outputs), name=op.lower(), **attributes)
     ends = [helper.make_tensor_value_info(outputs[0], TensorProto.FLOAT, output)]
@@ -48,10 +50,14 @@ INVALID: Mapping[str, Callable[[], ModelProto]] = {
     "LayerNormalization, scale": lambda: graph("LayerNormalization", [(2, 5, 8)], {"s": (6,), "b": (6,)}),
     "MaxPool, too large": lambda: graph("MaxPool", [(2, 3, 4, 4)], {}, kernel_shape=[5, 5]),
     "ConvTranspose, channels": lambda: graph("ConvTranspose", [(2, 3, 8, 8)], {"w": (4, 5, 3, 3)}),
-    "LSTM, input width": lambda: graph("LSTM", [(5, 2, 7)], {"w": (1, 16, 6), "r": (1, 16, 4)}, hidden_size=4),
+    "LSTM, input width": lambda: graph(
+        "LSTM", [(5, 2, 7)], {"w": (1, 16, 6), "r": (1, 16, 4)}, hidden_size=4
+    ),
     "Transpose, perm": lambda: graph("Transpose", [(2, 3, 4)], {}, perm=[0, 1]),
     "DepthToSpace": lambda: graph("DepthToSpace", [(2, 6, 4, 4)], {}, blocksize=2),
-    "GroupNormalization": lambda: graph("GroupNormalization", [(2, 6, 4)], {"s": (6,), "b": (6,)}, num_groups=4),
+    "GroupNormalization": lambda: graph(
+        "GroupNormalization", [(2, 6, 4)], {"s": (6,), "b": (6,)}, num_groups=4
+    ),
     "Pad, negative": lambda: graph("Pad", [(2, 3, 4)], {"p": _ints(0, 0, -3, 0, 0, -2)}),
     "Gemm": lambda: graph("Gemm", [(2, 8)], {"w": (6, 4)}),
     "MatMul": lambda: graph("MatMul", [(2, 5, 8)], {"w": (6, 4)}),
@@ -149,7 +155,9 @@ def _binary(rng: random.Random) -> ModelProto:
 
 
 def _norm(rng: random.Random) -> ModelProto:
-    op = rng.choice(("BatchNormalization", "InstanceNormalization", "GroupNormalization", "LayerNormalization"))
+    op = rng.choice(
+        ("BatchNormalization", "InstanceNormalization", "GroupNormalization", "LayerNormalization")
+    )
     shape = _shape(rng, rng.randint(2, 4))
     if op == "LayerNormalization":
         axis = rng.choice((-1, -2, len(shape) - 1))
@@ -170,7 +178,10 @@ def _recurrent(rng: random.Random) -> ModelProto:
 
 def _moving(rng: random.Random) -> ModelProto:
     """Operators that move or regroup entries."""
-    op, shape = rng.choice(("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Pad")), _shape(rng, rng.randint(1, 4))
+    op, shape = (
+        rng.choice(("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Pad")),
+        _shape(rng, rng.randint(1, 4)),
+    )
     rank = len(shape)
     if op == "Reshape":
         target = shape[:0:-1] if rng.random() < 0.6 else (_near(rng, shape[1]), -1)
@@ -181,7 +192,7 @@ def _moving(rng: random.Random) -> ModelProto:
     if op == "Pad":
         pads = [rng.choice((0, 0, 1, 2, -1)) for _ in range(2 * (rank - 1))]
         return graph(op, [shape], {"p": _ints(0, *pads[: rank - 1], 0, *pads[rank - 1 :])})
-    axes = _ints(rng.choice([i for i in range(1, rank + (op == "Unsqueeze"))]))
+    axes = _ints(rng.choice(list(range(1, rank + (op == "Unsqueeze")))))
     return graph(op, [shape], {"a": axes})
 
 

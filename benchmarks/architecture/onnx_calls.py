@@ -31,7 +31,10 @@ def real(proto: ModelProto) -> Shape | None:
     options.log_severity_level, options.intra_op_num_threads = 4, 1
     try:
         session = ort.InferenceSession(proto.SerializeToString(), options)
-        feed = {i.name: np.zeros([n if isinstance(n, int) else BATCH for n in i.shape], np.float32) for i in session.get_inputs()}
+        feed = {
+            i.name: np.zeros([n if isinstance(n, int) else BATCH for n in i.shape], np.float32)
+            for i in session.get_inputs()
+        }
         out = session.run(None, feed)[0]
     except Exception:  # onnxruntime raises several kinds of its own
         return None
@@ -68,7 +71,10 @@ def check_onnx(recorder: Any, calls: int, seed: int) -> int:
                 shapes = [[d.dim_value for d in i.type.tensor_type.shape.dim] for i in proto.graph.input]
                 stored = {t.name: tuple(t.dims) for t in proto.graph.initializer}
                 text = " ".join(str(node.attribute).split())
-                print(f"{node.op_type} {shapes} {stored} {text}: the rule says {rule}, onnxruntime {found}", flush=True)
+                print(
+                    f"{node.op_type} {shapes} {stored} {text}: the rule says {rule}, onnxruntime {found}",
+                    flush=True,
+                )
     for kind, count in counts.items():
         reasons = [key for key in count if key not in ("calls", "invalid", "unexplained")]
         recorder.add(

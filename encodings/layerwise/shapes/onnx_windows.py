@@ -51,7 +51,9 @@ def _count(rest: Term, stride: Term, ceil_mode: int) -> Term:
 def _groups(kind: str, channels: Term, a: Arguments) -> list[Requirement]:
     wide, deep, group = a["in_channels"], a["out_channels"], a["group"]
     return [
-        require("in_channels", channels == wide, f"{kind}: weights for {wide} channels, input has {channels}"),
+        require(
+            "in_channels", channels == wide, f"{kind}: weights for {wide} channels, input has {channels}"
+        ),
         require(
             "groups divide",
             every([divides(group, wide), divides(group, deep), deep >= 1]),
@@ -101,7 +103,9 @@ def _pool(kind: str, dims: int) -> Function:
         channels, *sizes = inputs[0]
         out, needs = _windows(tuple(sizes), a, kind)
         less = every(p < k for p, k in zip(a["pads"], (*a["kernel_shape"],) * 2, strict=True))
-        needs.append(require("pads", less, f"{kind}: pads {a['pads']} must be below kernel {a['kernel_shape']}"))
+        needs.append(
+            require("pads", less, f"{kind}: pads {a['pads']} must be below kernel {a['kernel_shape']}")
+        )
         return Outcome((channels, *out), (*needs, positive(out, kind)))
 
     return function
@@ -136,7 +140,11 @@ def onnx() -> list[Rule]:
     """Rules of the windowed operators; a digit in the kind is the number of spatial axes."""
     rules = []
     for d in (1, 2, 3):
-        pool: tuple[Any, ...] = (Argument("kernel_shape", "pool", size=d), *_steps(d), Argument("ceil_mode", "flag", 0))
+        pool: tuple[Any, ...] = (
+            Argument("kernel_shape", "pool", size=d),
+            *_steps(d),
+            Argument("ceil_mode", "flag", 0),
+        )
         rules += [
             Rule(f"Conv{d}d", _conv("Conv", d), _convolution(d, False), error=SIZES),
             Rule(f"ConvTranspose{d}d", _transposed("ConvTranspose", d), _convolution(d, True), error=SIZES),

@@ -107,19 +107,21 @@ def broadcast(inputs: Sequence[Shape], kind: str, strict: bool) -> Outcome:
 
 
 def merge(kind: str) -> Function:
-    """Elementwise operations on several inputs; of different ranks only where the framework keeps batches aligned."""
+    """Elementwise operations; of different ranks only where the framework keeps batches aligned."""
 
     def function(inputs: Sequence[Shape], a: Arguments) -> Outcome:
         if a.get("same_rank") and len({len(shape) for shape in inputs}) > 1:
             listed = ", ".join(map(str, inputs))
-            raise RankMismatch(f"{kind}: of different ranks the batch meets another axis: {listed} with batch")
+            raise RankMismatch(
+                f"{kind}: of different ranks the batch meets another axis: {listed} with batch"
+            )
         return broadcast(inputs, kind, a["strict"])
 
     return function
 
 
 SAME_RANK = Argument("same_rank", "flag", True)
-"""Of a framework that aligns shapes at their last axis, so that the batch of one meets another axis of the other."""
+"""Of frameworks that align shapes at their last axis, so that a batch may meet another axis."""
 
 
 def concatenate(kind: str, name: str) -> Function:
@@ -241,7 +243,10 @@ def torch() -> list[Rule]:
             error="number of dimensions in the ordering does not match",
         ),
         Rule("PixelShuffle", _shuffle, (Argument("upscale_factor", "pool"),), error="pixel_shuffle expects"),
-        *(Rule(kind, merge(kind), (strict, SAME_RANK), inputs, error=clash) for kind, inputs in _TORCH_MERGES.items()),
+        *(
+            Rule(kind, merge(kind), (strict, SAME_RANK), inputs, error=clash)
+            for kind, inputs in _TORCH_MERGES.items()
+        ),
         Rule("MatMul", matmul, (), 2, error="mat1 and mat2 shapes cannot be multiplied"),
         Rule(
             "Concat",

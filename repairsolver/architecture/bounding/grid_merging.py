@@ -79,7 +79,9 @@ def _summed(left: Array, right: Array) -> Array:
     for i, prices in enumerate(left):
         if np.isfinite(prices).any():
             reached = max(last - i - 1, 0)
-            np.minimum(out[i + 1 : i + 1 + reached], prices + right[:reached], out=out[i + 1 : i + 1 + reached])
+            np.minimum(
+                out[i + 1 : i + 1 + reached], prices + right[:reached], out=out[i + 1 : i + 1 + reached]
+            )
             np.minimum(out[last], prices + right[reached:].min(axis=0), out=out[last])
     return out
 

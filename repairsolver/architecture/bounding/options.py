@@ -48,7 +48,7 @@ class Options:
 
     @property
     def indifferent(self) -> bool:
-        """Whether every shape passes unchanged, so that insertions before the layer may wait until after it."""
+        """Whether every shape passes unchanged: then insertions before the layer may wait until after it."""
         if self.rule.arguments or self.rule.inputs != 1 or self.layer.weights:
             return False
         probes = [PROBE[:rank] for rank in self.ranks]
@@ -97,8 +97,10 @@ class Options:
             if argument.role == "target":
                 yield from self._targets(argument, states, rank)
 
-    def leading(self, states: States, rank: int, shape: Shape, price: float) -> Iterator[tuple[int, Arguments, int]]:
-        """Rows of inputs, the arguments with which they lead to a shape at that price, and what refits cost."""
+    def leading(
+        self, states: States, rank: int, shape: Shape, price: float
+    ) -> Iterator[tuple[int, Arguments, int]]:
+        """Rows of inputs, arguments that lead from there to a shape at that price, and the price of refits."""
         inputs = states.axes(range(rank))
         sizes = np.asarray(shape, dtype=np.float64)
         for extra, args in self._argued(inputs, price - states.cost.min()):
@@ -131,13 +133,20 @@ class Options:
     def word_edits(self, args: Arguments) -> list[Edit]:
         """Edits of the words that differ from those of the layer."""
         return [
-            Edit("set", self.layer.name, a.name, args[a.name], self.price_of(a, args[a.name]), before=said(self.layer, a))
+            Edit(
+                "set",
+                self.layer.name,
+                a.name,
+                args[a.name],
+                self.price_of(a, args[a.name]),
+                before=said(self.layer, a),
+            )
             for a in self.rule.arguments
             if args[a.name] != self.layer.args[a.name]
         ]
 
     def _argued(self, shape: tuple[Range, ...], room: float) -> Iterator[tuple[int, Arguments]]:
-        """All changes of arguments within the price; a changed number is any number, or what the input demands."""
+        """All changes of arguments within the price; a new number is any, or what the input demands."""
         numbers = [list(self._free(a, shape)) for a in self.rule.arguments]
         for price, args in self.words():
             for changes in _chosen([choices for choices in numbers if choices], room - price):
@@ -193,11 +202,12 @@ class Options:
     def _refit(self, weights: Mapping[str, Any], count: int) -> Prices:
         """The least price of given weights that do not fit: one for all of the layer."""
         fits, turned = np.ones(count, dtype=bool), np.ones(count, dtype=bool)
+        no = np.zeros(count, dtype=bool)
         for name, given in self.layer.weights.items():
             need = weights.get(name, given)
             fits &= _may_be(given, need)
             orders = set(permutations(given)) if len(given) == len(need) else set()
-            turned &= np.any([np.broadcast_to(_may_be(o, need), (count,)) for o in orders] or [False], axis=0)
+            turned &= np.any([np.broadcast_to(_may_be(o, need), (count,)) for o in orders] or [no], axis=0)
         price = np.where(turned, min(self.costs.transpose, self.costs.weights), self.costs.weights)
         return np.where(fits, 0, price).astype(np.int64)
 

@@ -35,7 +35,7 @@ class States:
     def __len__(self) -> int:
         return len(self.cost)
 
-    def rows(self, chosen: npt.NDArray[np.int64] | Flags) -> States:
+    def rows(self, chosen: npt.NDArray[np.int64] | Flags | np.bool) -> States:
         """Some of the rows."""
         return States(self.low[chosen], self.high[chosen], self.cost[chosen])
 

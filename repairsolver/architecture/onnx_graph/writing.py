@@ -56,7 +56,11 @@ class _Draft:
     def store(self, name: str, value: npt.NDArray[Any]) -> str:
         """Add an initialiser under a name that is not taken."""
         taken = {t.name for t in self.proto.graph.initializer}
-        free = name if name not in taken else next(f"{name}_{n}" for n in range(2, 10**6) if f"{name}_{n}" not in taken)
+        free = (
+            name
+            if name not in taken
+            else next(f"{name}_{n}" for n in range(2, 10**6) if f"{name}_{n}" not in taken)
+        )
         self.proto.graph.initializer.append(numpy_helper.from_array(value, free))
         return free
 
@@ -64,10 +68,10 @@ class _Draft:
         """The value of an initialiser or of a Constant node."""
         for tensor in self.proto.graph.initializer:
             if tensor.name == name:
-                return numpy_helper.to_array(tensor)
+                return np.asarray(numpy_helper.to_array(tensor))
         for node in self.proto.graph.node:
             if node.op_type == "Constant" and node.output[0] == name:
-                return numpy_helper.to_array(node.attribute[0].t)
+                return np.asarray(numpy_helper.to_array(node.attribute[0].t))
         raise ArchitectureError(f"{name} is not stored in the model")
 
 
@@ -84,7 +88,9 @@ def write_onnx(model: Model, edits: Iterable[Edit]) -> tuple[ModelProto, tuple[R
         ArchitectureError: the model was not read from ONNX, or an edit has no counterpart there.
     """
     if not isinstance(model.source, ModelProto):
-        raise ArchitectureError("only a model that was read from ONNX can be written as ONNX: write JSON instead")
+        raise ArchitectureError(
+            "only a model that was read from ONNX can be written as ONNX: write JSON instead"
+        )
     proto = ModelProto()
     proto.CopyFrom(model.source)
     computing = [node for node in proto.graph.node if node.op_type != "Constant"]
@@ -110,8 +116,8 @@ def _set(draft: _Draft, model: Model, edit: Edit) -> None:
         return
     kept = [a for a in node.attribute if a.name != edit.name]
     del node.attribute[:]
-    value = list(edit.value) if isinstance(edit.value, tuple) else edit.value
-    node.attribute.extend([*kept, helper.make_attribute(edit.name, value)])
+    new = list(edit.value) if isinstance(edit.value, tuple) else edit.value
+    node.attribute.extend([*kept, helper.make_attribute(edit.name, new)])
 
 
 def _with_batch(op: str, value: tuple[int, ...]) -> npt.NDArray[np.int64]:
@@ -179,7 +185,11 @@ def _places(draft: _Draft, node: NodeProto) -> list[int]:
 
 
 def _index(draft: _Draft, node: NodeProto) -> int:
-    return next(i for i, other in enumerate(draft.proto.graph.node) if other is node or other.name == node.name and other.output == node.output)
+    return next(
+        i
+        for i, other in enumerate(draft.proto.graph.node)
+        if other is node or (other.name == node.name and other.output == node.output)
+    )
 
 
 def _remove(draft: _Draft, model: Model, edit: Edit) -> None:

@@ -1,4 +1,4 @@
-"""The layer graph of a `torch.nn.Module`, by symbolic tracing: nothing is run, so invalid modules can be read."""
+"""The layer graph of a `torch.nn.Module`, by symbolic tracing: nothing is run, invalid or not."""
 
 from __future__ import annotations
 
@@ -66,7 +66,9 @@ def read_module(module: nn.Module, input_shape: Shapes, *, opaque: Opaque | None
             else:
                 made[node] = made.get(node.args[0], node.name) if node.args else node.name
     if problems:
-        raise ArchitectureError(f"calls without a rule: {', '.join(problems)}; declare them opaque, or split the module")
+        raise ArchitectureError(
+            f"calls without a rule: {', '.join(problems)}; declare them opaque, or split the module"
+        )
     stated = dict(inputs)
     layers = made_opaque(layers, stated, opaque or {})
     outputs = dict.fromkeys(made[node] for node in _ends(graph))
@@ -83,7 +85,7 @@ def _traced(module: nn.Module) -> fx.GraphModule:
         graph = _Tracer().trace(module)
     except Exception as error:  # tracing runs the user's forward
         raise ArchitectureError(
-            f"{type(module).__name__} cannot be traced by torch.fx ({error}); control flow on values is not read"
+            f"{type(module).__name__} cannot be traced by torch.fx ({error}): control flow on values"
         ) from error
     return fx.GraphModule(module, graph)
 
@@ -93,10 +95,14 @@ def _inputs(graph: fx.GraphModule, shape: Shapes) -> dict[str, Shape]:
     if isinstance(shape, Mapping):
         missing = [name for name in names if name not in shape]
         if missing:
-            raise ArchitectureError(f"input_shape lacks {', '.join(missing)}; the module takes {', '.join(names)}")
+            raise ArchitectureError(
+                f"input_shape lacks {', '.join(missing)}; the module takes {', '.join(names)}"
+            )
         return {name: tuple(shape[name]) for name in names}
     if len(names) != 1:
-        raise ArchitectureError(f"the module takes {', '.join(names)}: state input_shape as a mapping of names to shapes")
+        raise ArchitectureError(
+            f"the module takes {', '.join(names)}: state input_shape as a mapping of names to shapes"
+        )
     return {names[0]: tuple(shape)}
 
 
@@ -111,7 +117,9 @@ def _is_size(node: fx.Node) -> bool:
         return node.target == "size"
     if node.op == "call_function" and node.target is getattr:
         return node.args[1] == "shape"
-    return node.op == "call_function" and node.target is operator.getitem and _is_size(node.all_input_nodes[0])
+    return (
+        node.op == "call_function" and node.target is operator.getitem and _is_size(node.all_input_nodes[0])
+    )
 
 
 def _tensors(node: fx.Node) -> list[fx.Node]:
@@ -232,7 +240,10 @@ _CALLS: dict[str, tuple[str, Callable[[fx.Node], dict[str, Any]]]] = {
     **{name: (kind, _nothing) for name, kind in _POINTWISE.items()},
     "cat": ("Concat", lambda n: {"dim": _given(n, 1, "dim", 0)}),
     "concat": ("Concat", lambda n: {"dim": _given(n, 1, "dim", 0)}),
-    "flatten": ("Flatten", lambda n: {"start_dim": _given(n, 1, "start_dim", 0), "end_dim": _given(n, 2, "end_dim", -1)}),
+    "flatten": (
+        "Flatten",
+        lambda n: {"start_dim": _given(n, 1, "start_dim", 0), "end_dim": _given(n, 2, "end_dim", -1)},
+    ),
     "view": ("View", _target),
     "reshape": ("View", _target),
     "permute": ("Permute", lambda n: {"dims": list(_flat(n.args[1:]))}),
@@ -250,7 +261,10 @@ _CALLS: dict[str, tuple[str, Callable[[fx.Node], dict[str, Any]]]] = {
         for d in (1, 2, 3)
     },
     **{
-        f"adaptive_avg_pool{d}d": (f"AdaptiveAvgPool{d}d", lambda n: {"output_size": _given(n, 1, "output_size", None)})
+        f"adaptive_avg_pool{d}d": (
+            f"AdaptiveAvgPool{d}d",
+            lambda n: {"output_size": _given(n, 1, "output_size", None)},
+        )
         for d in (1, 2, 3)
     },
 }

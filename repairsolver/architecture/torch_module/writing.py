@@ -62,7 +62,9 @@ def write_module(model: Model, edits: Iterable[Edit]) -> RepairedModule:
         raise ArchitectureError("only a model that was read from a torch module can be written as one")
     source, edits = model.source, list(edits)
     graph = copy.deepcopy(source.graph)
-    changed, lines, weights = {}, [], []
+    changed: dict[str, nn.Module] = {}
+    lines: list[str] = []
+    weights: list[str] = []
     for name in dict.fromkeys(e.layer for e in edits if e.operation == "set"):
         if source.nodes[name] and not _is_module(graph, source.nodes[name]):
             _set_call(graph, source.nodes[name], [e for e in edits if e.layer == name], lines)
@@ -79,7 +81,11 @@ def write_module(model: Model, edits: Iterable[Edit]) -> RepairedModule:
         lines += _INSERTED[edit.operation](graph, source, edit)
     graph.graph.lint()
     graph.recompile()
-    whole = graph if structural or any(line.startswith("+forward") for line in lines) else _in_class(source, changed)
+    whole = (
+        graph
+        if structural or any(line.startswith("+forward") for line in lines)
+        else _in_class(source, changed)
+    )
     return RepairedModule(whole, tuple(weights), "\n".join(lines))
 
 
@@ -88,12 +94,17 @@ def _is_module(graph: fx.GraphModule, name: str) -> bool:
 
 
 def _node(graph: fx.GraphModule, name: str) -> fx.Node:
-    return next(node for node in graph.graph.nodes if node.name == name)
+    found: fx.Node = next(node for node in graph.graph.nodes if node.name == name)
+    return found
 
 
 def _rebuilt(old: nn.Module, changes: dict[str, Any]) -> nn.Module:
     args = {**arguments_of(old), **changes}
-    single = {k: v[0] for k, v in changes.items() if isinstance(v, tuple) and isinstance(getattr(old, k, None), int) and len(set(v)) == 1}
+    single = {
+        k: v[0]
+        for k, v in changes.items()
+        if isinstance(v, tuple) and isinstance(getattr(old, k, None), int) and len(set(v)) == 1
+    }
     return type(old)(**{**args, **single}).train(old.training)
 
 
@@ -112,7 +123,8 @@ def _copied(name: str, old: nn.Module, new: nn.Module) -> Iterator[str]:
             block = tuple(slice(0, min(a, b)) for a, b in zip(given.shape, value.shape, strict=True))
             value[block].copy_(given[block])
             kept = value[block].numel()
-            yield f"{name}.{key} {tuple(given.shape)} → {tuple(value.shape)}: {kept} of {given.numel()} values kept"
+            shapes = f"{tuple(given.shape)} → {tuple(value.shape)}"
+            yield f"{name}.{key} {shapes}: {kept} of {given.numel()} values kept"
 
 
 def _place(module: nn.Module, path: str, new: nn.Module) -> None:
@@ -133,7 +145,11 @@ def _set_call(graph: fx.GraphModule, name: str, edits: list[Edit], lines: list[s
     before = node.format_node()
     for edit in edits:
         if edit.name == "shape":
-            node.args = (node.args[0], *((node.args[1][0] if isinstance(node.args[1], list | tuple) else node.args[1],)), *edit.value[1:])
+            node.args = (
+                node.args[0],
+                *((node.args[1][0] if isinstance(node.args[1], list | tuple) else node.args[1],)),
+                *edit.value[1:],
+            )
         else:
             node.kwargs = {**node.kwargs, edit.name: edit.value}
             node.args = node.args[:1]
@@ -190,7 +206,7 @@ def _remove(graph: fx.GraphModule, source: TracedModule, edit: Edit) -> list[str
 def built(kind: str, args: dict[str, Any]) -> nn.Module:
     """A layer that a repair inserts."""
     if kind in ("View", "Permute"):
-        return Function(kind, tuple(args.get("shape", args.get("dims"))))
+        return Function(kind, tuple(args["shape"] if kind == "View" else args["dims"]))
     module: nn.Module = getattr(nn, kind)(**args)
     if kind == "Linear" or kind.startswith("Conv"):
         with torch.no_grad():
