@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from repairsolver.architecture.costs import Costs
     from repairsolver.architecture.diagnosis import Diagnosis
     from repairsolver.architecture.model import Model
+    from repairsolver.architecture.opaque import Opaque
     from repairsolver.architecture.repair import ArchitectureRepair
     from repairsolver.repairing.delta.objective import PerEntry
     from repairsolver.repairing.imitation.options import Imitation
@@ -61,14 +62,10 @@ def verify(
         on_event: called with progress reports.
         device: where bounds are computed: "cpu" or a torch device such as "cuda".
         certificate: keep the proof, as `verdict.certificate`; None where it rests on exact programs.
-<<<<<<< HEAD
         tree: a file of the search. If it exists, the search goes on from it; it is written every minute,
             when the time is up, and on Ctrl-C.
         kept: the proof tree of the call before with the same `Kept()`: what an edit of the network, or
             another threshold, leaves valid is not computed again. Not with `tree`.
-=======
-        tree: a file that keeps the search, every minute and at its end; if it exists, the search goes on.
->>>>>>> w61
         arithmetic: what a proof speaks of: "real", the exact network on the weights as stored; or "float32",
             every float32 execution of the ONNX file, whatever the order of its sums. The latter takes
             linear bounds on boxes alone, so that more may stay unknown.
@@ -197,9 +194,7 @@ def repair(
 
     Args:
         network: a network or an ONNX or NNet file.
-<<<<<<< HEAD
-        property: a property or a VNN-LIB file; it describes the violation. Several in a list must all hold
-            in the end.
+        property: a property or a VNN-LIB file; it describes the violation. Of several all must hold.
         method: how to repair; "delta" changes weights and biases as little as possible; "gate" leaves them,
             and overrides the network at run time, in boxes of inputs where it is wrong; "imitation" teaches
             inputs that violate the behaviour of inputs that do not, see `Imitation`.
@@ -207,13 +202,6 @@ def repair(
             layers (of the ONNX node, its output or its weights), several as a list or with commas; "auto"
             tries every layer for a moment and takes the one that changes other decisions least. Lower
             bounds are of a single layer.
-=======
-        property: a property or a VNN-LIB file; it describes the violation. Of several all must hold.
-        method: how to repair; "delta" changes weights and biases.
-        layers: the layers that may change: "last", "all", or names of layers (of the ONNX node, its output
-            or its weights), several as a list or with commas; "auto" tries every layer for a moment and
-            takes the one that changes other decisions least. Lower bounds are of a single layer.
->>>>>>> w61
         parameters: which of their numbers: "weights", "biases" or "both".
         neurons: of one layer only these output neurons (filters of a convolution): indices or a mask.
         mask: only these entries, by the name of the stored tensor: a boolean array, or index tuples.
@@ -254,12 +242,8 @@ def repair(
     _check_options(seed, limits)
     net = _network(network)
     props = _properties(property, net)
-<<<<<<< HEAD
-    from repairsolver.repairing.guarantee import repair_with_guarantee
-    from repairsolver.repairing.gate.wishes import Gating
-=======
     from repairsolver.repairing.engine import repair_property as make
->>>>>>> w61
+    from repairsolver.repairing.gate.wishes import Gating
     from repairsolver.repairing.several import united
 
     if guarantee != "exact":
@@ -340,69 +324,82 @@ def localise(
 
 
 def diagnose(
-    model: Model | str | Path | Mapping[str, object],
+    model: object,
     *,
     input_shape: Sequence[int] | None = None,
     output_shape: Sequence[int] | None = None,
+    opaque: Opaque | None = None,
 ) -> Diagnosis:
     """Find all independent faults of a layer graph.
 
     Args:
-        model: a layer graph, a JSON file (Keras's own, a layer list, or ExAIS), or parsed JSON.
-        input_shape: shape of its one input instead of the stated one, without the batch axis.
-        output_shape: shape that its one output must have.
+        model: a layer graph; an ONNX or JSON file (Keras's own, a layer list, or ExAIS); parsed JSON; a
+            `torch.nn.Module`.
+        input_shape: shape of its one input instead of the stated one, without the batch axis; a torch module
+            needs it.
+        output_shape: shape that its one output must have, that of the labels say.
+        opaque: layers or layer types without a rule, with their output shape; None: that of their input.
 
     Raises:
-        ArchitectureError: malformed JSON, with its position; layer types without a rule, all listed.
+        ArchitectureError: malformed JSON, with its position; layer types without a rule, all listed; sizes
+            that are not known.
     """
     from repairsolver.architecture.diagnosis import diagnose_model
 
-    return diagnose_model(_architecture(model, input_shape, output_shape))
+    return diagnose_model(_architecture(model, input_shape, output_shape, opaque))
 
 
 def repair_architecture(
-    model: Model | str | Path | Mapping[str, object],
+    model: object,
     *,
     input_shape: Sequence[int] | None = None,
     output_shape: Sequence[int] | None = None,
+    opaque: Opaque | None = None,
     costs: Costs | None = None,
     prove: bool = True,
     seconds: float = 10.0,
 ) -> ArchitectureRepair:
     """Find the cheapest edits after which all layers of a layer graph fit together.
 
-    The edits come from a search over shapes. With `prove`, z3 decides whether cheaper ones exist: it refuses,
-    and the repair is proved to be the cheapest; or it finds them, and they are taken; or its time is up.
+    The edits come from a search over shapes. With `prove`, sweeps over sets of shapes bound the price of all
+    repairs from below, and z3 decides where they leave a gap: the repair is proved to be the cheapest, or
+    what is cheaper is taken, or the time is up and the lower bound is reported.
 
     Args:
-        model: a layer graph, a JSON file (Keras's own, a layer list, or ExAIS), or parsed JSON.
-        input_shape: shape of its one input instead of the stated one, without the batch axis.
-        output_shape: shape that its one output must have.
+        model: a layer graph; an ONNX or JSON file (Keras's own, a layer list, or ExAIS); parsed JSON; a
+            `torch.nn.Module`.
+        input_shape: shape of its one input instead of the stated one, without the batch axis; a torch module
+            needs it.
+        output_shape: shape that its one output must have, that of the labels say.
+        opaque: layers or layer types without a rule, with their output shape; None: that of their input.
         costs: prices of the edits.
-        prove: whether to ask z3.
-        seconds: time for each of z3's decisions.
+        prove: whether to prove that nothing is cheaper.
+        seconds: time for each engine that proves.
 
     Raises:
-        ArchitectureError: malformed JSON, with its position; layer types without a rule, all listed.
+        ArchitectureError: malformed JSON, with its position; layer types without a rule, all listed; sizes
+            that are not known.
         SoundnessError: the edited model still has a fault; please report it.
     """
     from repairsolver.architecture.repair import repair_model
 
-    graph = _architecture(model, input_shape, output_shape)
+    graph = _architecture(model, input_shape, output_shape, opaque)
     return repair_model(graph, costs, prove=prove, seconds=seconds)
 
 
 def _architecture(
-    model: Model | str | Path | Mapping[str, object],
+    model: object,
     input_shape: Sequence[int] | None,
     output_shape: Sequence[int] | None,
+    opaque: Opaque | None,
 ) -> Model:
     from repairsolver.architecture.model import Model, with_input, with_output
     from repairsolver.architecture.reading import load_architecture
 
-    graph = model if isinstance(model, Model) else load_architecture(model)
-    if input_shape is not None:
-        graph = with_input(graph, tuple(input_shape))
+    if isinstance(model, Model):
+        graph = model if input_shape is None else with_input(model, tuple(input_shape))
+    else:
+        graph = load_architecture(model, input_shape=input_shape, opaque=opaque)
     return graph if output_shape is None else with_output(graph, tuple(output_shape))
 
 

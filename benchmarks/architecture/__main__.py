@@ -14,6 +14,7 @@ from typing import Any
 
 from benchmarks.architecture.building import runs
 from benchmarks.architecture.matching import same_repair
+from benchmarks.architecture.onnx_calls import check_onnx
 from benchmarks.architecture.rules import COLUMNS as RULE_COLUMNS
 from benchmarks.architecture.rules import check_rules
 from benchmarks.record import Recorder, data_folder
@@ -31,7 +32,11 @@ COLUMNS = (
     "inserted",
     "removed",
     "kept_arguments",
+    "kept_widths",
+    "published_weights",
+    "lower_bound",
     "proved",
+    "engine",
     "search_seconds",
     "proof_seconds",
     "first",
@@ -42,6 +47,8 @@ COLUMNS = (
     "runs",
     "text",
 )
+PUBLISHED = {"insert": 15, "remove": 10}
+"""The weights under which ExAIS counts changes: 15 an inserted layer, 10 a changed type, 1 an argument."""
 # The random models hold their inputs as literal tensors, which a repair should not touch.
 RANDOM = Costs(input_layout=10**6, layout=10**6)
 
@@ -51,9 +58,12 @@ def main() -> None:
     arguments = _arguments()
     os.environ.setdefault("KERAS_BACKEND", "torch")
     warnings.simplefilter("ignore")
-    if arguments.set in ("torch", "keras"):
+    if arguments.set in ("torch", "keras", "onnx"):
         recorder = Recorder(RESULTS / f"rules_{arguments.set}.csv", RULE_COLUMNS, seed=arguments.seed)
-        wrong = check_rules(recorder, arguments.set, arguments.calls, arguments.seed)
+        if arguments.set == "onnx":
+            wrong = check_onnx(recorder, arguments.calls, arguments.seed)
+        else:
+            wrong = check_rules(recorder, arguments.set, arguments.calls, arguments.seed)
         total = sum(int(row["calls"]) for row in recorder.rows)
         print(f"{total} calls, {wrong} unexplained disagreements")
         return
@@ -71,6 +81,9 @@ def _cases(name: str) -> Iterator[tuple[str, dict[str, Any]]]:
         for line in (data_folder("exais") / "random_models.jsonl").read_text().splitlines():
             case = json.loads(line)
             yield str(case["id"]), case
+    elif name == "real":
+        for case in json.loads((data_folder("exais") / "real_bugs.json").read_text()):
+            yield case["id"], case
     else:
         for case in json.loads((data_folder("arch_bugs") / "cases.json").read_text())["cases"]:
             yield case["id"], case
@@ -86,12 +99,28 @@ def _row(fix: ArchitectureRepair) -> dict[str, object]:
         "inserted": sum(edit.operation == "insert" for edit in fix.edits),
         "removed": sum(edit.operation == "remove" for edit in fix.edits),
         "kept_arguments": 1 - changed / max(numbers, 1),
+        "kept_widths": _widths_kept(fix),
+        "published_weights": sum(PUBLISHED.get(edit.operation, 1) for edit in fix.edits if edit.cost),
+        "lower_bound": fix.lower_bound,
         "proved": fix.proved,
+        "engine": fix.engine,
         "search_seconds": fix.seconds[0],
         "proof_seconds": fix.seconds[1],
         "runs": _runs(fix),
         "text": "; ".join(map(str, fix.edits)),
     }
+
+
+def _widths_kept(fix: ArchitectureRepair) -> bool:
+    """Whether no width of the user was changed (one that given weights imply is not the user's)."""
+    roles = {
+        (layer.name, argument.name): argument.role
+        for layer in fix.model.layers
+        for argument in fix.model.rule(layer).arguments
+    }
+    dear = Costs().roles["width"]
+    sets = [edit for edit in fix.edits if edit.operation == "set" and edit.cost >= dear]
+    return not any(roles.get((edit.layer, edit.name)) == "width" for edit in sets)
 
 
 def _runs(fix: ArchitectureRepair) -> str:
@@ -133,6 +162,9 @@ def _summary(rows: list[dict[str, str]]) -> str:
         f"built and run in torch or Keras: {run} of {tried} tried",
         f"valid after repair: {done} of {count}; proved cheapest: {share('proved')}",
         f"search: mean {mean('search_seconds'):.3f} s; proof: mean {mean('proof_seconds'):.2f} s",
+        f"price by the published weights: {mean('published_weights'):.1f}",
+        f"kept arguments: {mean('kept_arguments'):.4f}; "
+        f"widths kept: {share('kept_widths')}; slowest: {max(_seconds(row) for row in rows):.2f} s",
         f"inserted layers: {mean('inserted'):.2f}; removed: {mean('removed'):.2f}; price {mean('price'):.1f}",
     ]
     if rows[0]["first"]:
@@ -143,14 +175,20 @@ def _summary(rows: list[dict[str, str]]) -> str:
     return "\n".join(lines)
 
 
+def _seconds(row: dict[str, str]) -> float:
+    return float(row["search_seconds"]) + float(row["proof_seconds"])
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.architecture", description=__doc__)
-    parser.add_argument("set", choices=("random", "bugs", "torch", "keras"))
+    parser.add_argument("set", choices=("random", "bugs", "real", "torch", "keras", "onnx"))
     parser.add_argument(
-        "--proof", type=float, default=5.0, help="seconds for each decision of z3; 0: no proof"
+        "--proof", type=float, default=5.0, help="seconds for each engine that proves; 0: no proof"
     )
     parser.add_argument("--step", type=int, default=1, help="take every so many of the models")
-    parser.add_argument("--calls", type=int, default=1000, help="calls for each layer type (torch, keras)")
+    parser.add_argument(
+        "--calls", type=int, default=1000, help="calls for each layer type (torch, keras), or in all (onnx)"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--resume", action="store_true")
     return parser.parse_args()

@@ -15,17 +15,14 @@ LEFT_OUT = {
     "keras": (
         "LocallyConnected1D",
         "LocallyConnected2D",
-        "Masking",
         "InputLayer",
         "ThresholdedReLU",
         "Sigmoid",
-        "Activation",
-        "ActivityRegularization",
-        "Embedding",
+        "Opaque",
     ),
-    "torch": ("Embedding", "PixelShuffle", "Flatten", "Upsample"),
+    "torch": ("Opaque",),
 }
-"""Not in Keras 3, or called with other inputs than these random ones."""
+"""Not in Keras 3, or no layers of the framework."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +48,9 @@ def draw(framework: str, kind: str, rng: random.Random) -> Call:
     first = tuple(rng.choice((1, 2, 3, 4, 6, 7)) for _ in range(rank))
     count = rule.inputs or 2
     inputs = [first]
-    for _ in range(count - 1):
+    if count > 1 and rank > 1 and rng.random() < 0.1:
+        inputs.append(first[1:])
+    for _ in range(count - len(inputs)):
         inputs.append(tuple(n if rng.random() < 0.85 else rng.randint(1, 4) for n in first))
     args = {a.name: _value(a, framework, first, rng) for a in rule.arguments}
     return Call(framework, kind, args, tuple(inputs))
@@ -62,6 +61,10 @@ def _value(argument: Argument, framework: str, shape: Shape, rng: random.Random)
         allowed = [c for c in argument.choices if c != "channels_first"]
         return rng.choice(allowed)
     name = argument.name
+    if name in ("start_dim", "end_dim"):
+        return rng.choice((1, 2, -1, -2))
+    if name == "same_rank":
+        return True
     if name in ("strict", "bidirectional", "reset_after"):
         return name == "reset_after" if name != "bidirectional" else rng.random() < 0.5
     if name in ("axis", "dim"):
@@ -115,14 +118,15 @@ def _torch(call: Call) -> Shape | None:
 
     try:
         with torch.no_grad():
-            out = _torch_out(call, [torch.zeros((2, *shape)) for shape in call.inputs])
+            out = torch_output(call, [torch.zeros((2, *shape)) for shape in call.inputs])
     except (RuntimeError, ValueError, AssertionError, IndexError, TypeError, ZeroDivisionError):
         return None
     shape = tuple(out.shape)
     return shape[1:] if shape[:1] == (2,) and 0 not in shape else None
 
 
-def _torch_out(call: Call, tensors: Sequence[Any]) -> Any:
+def torch_output(call: Call, tensors: Sequence[Any]) -> Any:
+    """The output tensor of a call; raises whatever torch does."""
     import torch
 
     args = dict(call.args)
@@ -144,6 +148,8 @@ def _torch_out(call: Call, tensors: Sequence[Any]) -> Any:
         pairs = zip(args["stride"], args["kernel_size"], strict=True)
         args["stride"] = tuple(s or k for s, k in pairs)
     module = getattr(torch.nn, call.kind)(**args).eval()
+    if call.kind == "Embedding":
+        return module(tensors[0].long())
     if call.kind == "MultiheadAttention":
         return module(tensors[0], tensors[0], tensors[0])[0]
     out = module(tensors[0])
@@ -153,11 +159,8 @@ def _torch_out(call: Call, tensors: Sequence[Any]) -> Any:
 def _keras(call: Call) -> Shape | None:
     import keras
 
-    args = _keras_arguments(call)
-    positional: list[Any] = [0.5] if "Dropout" in call.kind or "Noise" in call.kind else []
-    positional += ["relu"] if call.kind == "Activation" else []
     try:
-        layer = getattr(keras.layers, call.kind)(*positional, **args)
+        layer = keras_layer(call)
         tensors = [keras.ops.zeros((2, *shape)) for shape in call.inputs]
         out = layer(tensors if len(tensors) > 1 else tensors[0])
     except Exception:  # Keras raises whatever its backend does
@@ -166,9 +169,19 @@ def _keras(call: Call) -> Shape | None:
     return shape[1:] if shape[:1] == (2,) and 0 not in shape else None
 
 
+def keras_layer(call: Call) -> Any:
+    """The Keras layer of a call; raises whatever Keras does."""
+    import keras
+
+    args = _keras_arguments(call)
+    positional: list[Any] = [0.5] if "Dropout" in call.kind or "Noise" in call.kind else []
+    positional += ["relu"] if call.kind == "Activation" else []
+    return getattr(keras.layers, call.kind)(*positional, **args)
+
+
 def _keras_arguments(call: Call) -> dict[str, Any]:
     """What stands for None in the rules is left out; pairs and single numbers as Keras wants them."""
-    args = {k: v for k, v in call.args.items() if k != "strict" and v != "channels_last"}
+    args = {k: v for k, v in call.args.items() if k not in ("strict", "same_rank") and v != "channels_last"}
     if "strides" in args and 0 in args["strides"]:
         args["strides"] = tuple(s or p for s, p in zip(args["strides"], args["pool_size"], strict=True))
     for name in ("padding", "cropping"):
@@ -188,10 +201,16 @@ def explained(call: Call, rule: Shape | None, found: Shape | None) -> str:
     digits = [int(c) for c in call.kind if c in "123"]
     rank = len(call.inputs[0])
     if call.framework == "torch" and rule is None and found is not None:
+        if call.kind in FUNCTIONS and len({len(shape) for shape in call.inputs}) > 1:
+            return "torch broadcasts the batch axis with another axis"
         if call.kind == "MatMul" and rank == 1:
             return "torch multiplies over the batch axis"
         if call.kind.startswith("ZeroPad") and rank < digits[-1]:
             return "torch pads the batch axis too"
+        if call.kind == "Flatten" and -(rank + 1) in (call.args["start_dim"], call.args["end_dim"]):
+            return "torch counts the batch axis, and flattens nothing"
+        if call.kind == "PixelShuffle" and rank == 2:
+            return "torch reads the batch axis as channels or positions of one sample"
         unbatched = (rank == digits[-1]) if digits else call.kind in _UNBATCHED and rank == 1
         if unbatched:
             return "torch reads the batch axis as channels or positions of one sample"

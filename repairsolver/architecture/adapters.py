@@ -75,7 +75,6 @@ class Adapters:
         if have == want:
             yield target, (self._project(wide, width, len(shape)),)
             return
-        middle = self._join(want, wide)
         for edit in self._spatial(have, want):
             yield target, (edit,) if wide == width else (edit, self._project(wide, width, len(shape)))
         if wide != width:

@@ -89,7 +89,7 @@ def _choices(argument: Argument, layer: Layer, shape: Shape) -> Iterator[Any]:
 
 
 def derived(argument: Argument, old: Any, shape: tuple[Any, ...]) -> Iterator[Any]:
-    """The one value with which an argument that follows from the input fits it; none where the rank is too low."""
+    """The value with which an argument that follows from the input fits it; none if the rank is too low."""
     if not shape:
         return
     if argument.name in _LAST:
@@ -150,7 +150,10 @@ def _onnx_pads(layer: Layer, shape: Shape) -> Iterator[Any]:
     yield (*((k - 1) // 2 for k in kernel), *(k // 2 for k in kernel))
     sizes = _sizes(layer, shape, dims)
     if sizes:
-        short = [max(0, k - n - pads[i] - pads[i + dims]) for i, (k, n) in enumerate(zip(kernel, sizes, strict=True))]
+        short = [
+            max(0, k - n - pads[i] - pads[i + dims])
+            for i, (k, n) in enumerate(zip(kernel, sizes, strict=True))
+        ]
         yield tuple(p + (s + (i >= dims)) // 2 for i, (p, s) in enumerate(zip(pads, short * 2, strict=True)))
 
 

@@ -19,6 +19,7 @@ from layerwise.shapes import Argument, RankMismatch
 from layerwise.shapes.terms import every
 from layerwise.shapes.terms import product as elements
 from repairsolver.architecture.adapters import Adapters
+from repairsolver.architecture.bounding.deadline import FOREVER, Deadline, TimeUpError
 from repairsolver.architecture.candidates import given_widths, said
 from repairsolver.architecture.costs import Costs
 from repairsolver.architecture.edits import Edit
@@ -49,9 +50,10 @@ class Budget:
         model: the layer graph.
         costs: prices of the edits.
         budget: what the edits may cost in all; dearer options are left out from the start.
+        deadline: raises `TimeUpError` while the constraints are written down.
     """
 
-    def __init__(self, model: Model, costs: Costs, budget: int) -> None:
+    def __init__(self, model: Model, costs: Costs, budget: int, deadline: Deadline = FOREVER) -> None:
         self.model, self.costs, self.budget = model, costs, budget
         self.solver = z3.Solver()
         self.prices: list[tuple[Any, int]] = []
@@ -63,6 +65,7 @@ class Budget:
         for name, shape in model.inputs.items():
             self._choose(name, self._inputs(name, shape))
         for layer in model.layers:
+            deadline.check()
             self._layer(layer)
         for name, wanted in model.outputs.items():
             if wanted is not None:
@@ -264,10 +267,13 @@ class Budget:
 
 def refuse(variants: Sequence[tuple[Model, Step]], costs: Costs, budget: int, seconds: float) -> Answer:
     """Decide a budget for a model and its variants, each with the price at which it starts."""
-    unknown = False
+    unknown, deadline = False, Deadline(seconds)
     for model, first in variants:
         if budget >= first.cost:
-            answer = Budget(model, costs, budget - first.cost).decide(seconds)
+            try:
+                answer = Budget(model, costs, budget - first.cost, deadline).decide(deadline.left)
+            except TimeUpError:
+                return Answer("unknown")
             if answer.status == "possible":
                 return Answer("possible", (*first.edits, *answer.edits))
             unknown = unknown or answer.status == "unknown"

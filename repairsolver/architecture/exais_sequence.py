@@ -1,4 +1,4 @@
-"""Layer graphs in the shorter JSON of ExAIS: one input `shape`, layers in a row or with the names of their inputs."""
+"""Layer graphs in the shorter JSON of ExAIS: one input `shape`, layers in a row or with named inputs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ INPUT = "input"
 
 
 def read_sequence(data: Mapping[str, Any]) -> Model:
-    """The model; the first entry of `shape` is the batch, unless only the whole shape has a rank for the first layer.
+    """The model.
+
+    The first entry of `shape` is the batch, unless only the whole shape has a rank for the first layer.
 
     Raises:
         ArchitectureError: malformed, or layer types without a rule (all are listed).

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 from repairsolver.architecture import exais
 from repairsolver.architecture.exais_sequence import read_sequence
-from repairsolver.architecture.model import Framework, Layer, Model, Shape, build
+from repairsolver.architecture.model import Framework, Layer, Model, Shape, build, with_input
+from repairsolver.architecture.opaque import Opaque, made_opaque
 from repairsolver.errors import ArchitectureError
 
 HELP = (
@@ -17,14 +19,57 @@ HELP = (
 )
 
 
-def load_architecture(source: str | Path | Mapping[str, Any]) -> Model:
-    """A layer graph from a JSON file or from a mapping of the same form.
+def load_architecture(
+    source: Any, *, input_shape: Sequence[int] | None = None, opaque: Opaque | None = None
+) -> Model:
+    """A layer graph from an ONNX or JSON file, from a mapping of the JSON's form, or from a torch module.
+
+    Args:
+        source: a path, a mapping, an `onnx.ModelProto` or a `torch.nn.Module`.
+        input_shape: shape of its one input; a torch module needs it (a mapping where it has several inputs).
+        opaque: layers, or layer types, that are taken to keep the shape (None) or to give a stated one.
 
     Raises:
-        ArchitectureError: malformed JSON (with its position), unknown layer types (all are listed).
+        ArchitectureError: malformed JSON (with its position), unknown layer types (all are listed), a module
+            that cannot be traced, sizes that are not known.
     """
     if isinstance(source, Mapping):
-        return read_model(source)
+        return _reshaped(read_model(source, opaque), input_shape)
+    if not isinstance(source, str | Path):
+        return _from_object(source, input_shape, opaque)
+    if str(source).endswith(".onnx"):
+        from repairsolver.architecture.onnx_graph.reading import read_onnx
+
+        return read_onnx(source, input_shape=input_shape, opaque=opaque)
+    return _reshaped(_from_json(source, opaque), input_shape)
+
+
+def _reshaped(model: Model, input_shape: Sequence[int] | None) -> Model:
+    return model if input_shape is None else with_input(model, tuple(input_shape))
+
+
+def _from_object(source: Any, input_shape: Any, opaque: Opaque | None) -> Model:
+    import onnx
+    import torch
+
+    if isinstance(source, onnx.ModelProto):
+        from repairsolver.architecture.onnx_graph.reading import read_onnx
+
+        return read_onnx(source, input_shape=input_shape, opaque=opaque)
+    if isinstance(source, torch.nn.Module):
+        from repairsolver.architecture.torch_module.reading import read_module
+
+        if input_shape is None:
+            raise ArchitectureError(
+                "a torch module states no input shape: give input_shape without the batch axis"
+            )
+        return read_module(source, input_shape, opaque=opaque)
+    raise ArchitectureError(
+        f"got a {type(source).__name__}: expected a path, parsed JSON, an ONNX model or a torch module"
+    )
+
+
+def _from_json(source: str | Path, opaque: Opaque | None) -> Model:
     try:
         text = Path(source).read_text(encoding="utf-8")
         data = json.loads(text)
@@ -33,22 +78,22 @@ def load_architecture(source: str | Path | Mapping[str, Any]) -> Model:
         raise ArchitectureError(f"{source}: {where}: {error.msg}; {HELP}") from error
     except (UnicodeDecodeError, RecursionError) as error:
         raise ArchitectureError(f"{source}: not JSON ({error}); {HELP}") from error
-    return read_model(data)
+    return read_model(data, opaque)
 
 
-def read_model(data: Any) -> Model:
-    """The model that parsed JSON describes."""
+def read_model(data: Any, opaque: Opaque | None = None) -> Model:
+    """The model that parsed JSON describes; `opaque` as in `load_architecture`."""
     if not isinstance(data, Mapping):
         raise ArchitectureError(f"got a {type(data).__name__}, {HELP}")
     if "class_name" in data:
-        return _keras(data)
+        return _keras(data, opaque or {})
     if isinstance(data.get("model"), Mapping):
         data = data["model"]
     layers = data.get("layers")
     if not isinstance(layers, list) or not all(isinstance(e, Mapping) and "type" in e for e in layers):
         raise ArchitectureError(f"no list of layers with types; {HELP}")
     if "input_shape" in data:
-        return _listed(data)
+        return _listed(data, opaque or {})
     if isinstance(data.get("shape"), str):
         return read_sequence(data)
     if all("name" in e and isinstance(e.get("inputs"), list) for e in layers):
@@ -56,7 +101,7 @@ def read_model(data: Any) -> Model:
     raise ArchitectureError(f"no input_shape; {HELP}")
 
 
-def _listed(data: Mapping[str, Any]) -> Model:
+def _listed(data: Mapping[str, Any], opaque: Opaque) -> Model:
     """A plain layer list; a layer without `inputs` reads the one before it."""
     framework = data.get("framework", "keras")
     if framework not in ("keras", "torch"):
@@ -77,7 +122,7 @@ def _listed(data: Mapping[str, Any]) -> Model:
         before = name
     wanted = data.get("output_shape")
     outputs = None if wanted is None else {before: tuple(wanted)}
-    return build(cast(Framework, framework), inputs, layers, outputs, declared)
+    return built(cast(Framework, framework), inputs, layers, outputs, declared, opaque)
 
 
 def _known(shape: list[int | None]) -> Shape:
@@ -85,7 +130,7 @@ def _known(shape: list[int | None]) -> Shape:
     return tuple(0 if i == 0 and size is None else size for i, size in enumerate(shape))  # type: ignore[misc]
 
 
-def _keras(data: Mapping[str, Any]) -> Model:
+def _keras(data: Mapping[str, Any], opaque: Opaque) -> Model:
     config = data.get("config")
     if data["class_name"] not in ("Sequential", "Functional", "Model") or not isinstance(config, Mapping):
         raise ArchitectureError(f"class_name {data['class_name']!r} with such a config; {HELP}")
@@ -109,7 +154,22 @@ def _keras(data: Mapping[str, Any]) -> Model:
     if not inputs:
         raise ArchitectureError("the model states no input shape: add an InputLayer with batch_shape")
     outputs = list(_sources([config["output_layers"]])) if config.get("output_layers") else None
-    return build("keras", inputs, layers, dict.fromkeys(outputs) if outputs else None)
+    return built("keras", inputs, layers, dict.fromkeys(outputs) if outputs else None, {}, opaque)
+
+
+def built(
+    framework: Framework,
+    inputs: dict[str, Shape],
+    layers: list[Layer],
+    outputs: Mapping[str, Shape | None] | None,
+    declared: Mapping[str, Shape],
+    opaque: Opaque,
+) -> Model:
+    """The model, with what the user declared opaque."""
+    stated = dict(inputs)
+    kept = made_opaque(layers, stated, opaque)
+    model = build(framework, stated, kept, outputs, declared)
+    return replace(model, opaque=frozenset(stated) - set(inputs))
 
 
 def _sources(node: Any) -> list[str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from repairsolver.architecture.costs import Costs, default_costs
 from repairsolver.architecture.diagnosis import Diagnosis, diagnose_model
@@ -15,6 +16,9 @@ from repairsolver.architecture.proving import Proof, prove_cheapest
 from repairsolver.architecture.search import search
 from repairsolver.architecture.transitions import Step
 from repairsolver.errors import SoundnessError
+
+if TYPE_CHECKING:
+    from repairsolver.architecture.torch_module.writing import RepairedModule
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ class ArchitectureRepair:
         alternatives: other repairs, cheapest first.
         diagnosis: what is wrong with the given model.
         seconds: what the search and the proof took.
+        given: the model before the edits.
     """
 
     status: Literal["valid", "repaired", "unknown"]
@@ -55,6 +60,29 @@ class ArchitectureRepair:
     reasons: tuple[Reason, ...] = ()
     alternatives: tuple[tuple[Edit, ...], ...] = ()
     seconds: tuple[float, float] = (0.0, 0.0)
+    given: Model | None = None
+
+    def save(self, path: str | Path) -> tuple[str, ...]:
+        """Write the repaired model, as ONNX if it was read from ONNX and else as a JSON layer list.
+
+        Returns: what became of given weights that did not fit, a line each.
+
+        Raises:
+            OSError: the path cannot be written to.
+        """
+        from repairsolver.architecture.saving import save_repair
+
+        return save_repair(self, path)
+
+    def module(self) -> RepairedModule:
+        """The repaired copy of a torch module, with the lines of source that change.
+
+        Raises:
+            ArchitectureError: the model was not read from a torch module.
+        """
+        from repairsolver.architecture.torch_module.writing import write_module
+
+        return write_module(self.given or self.model, self.edits)
 
     @property
     def proved(self) -> bool:
@@ -90,7 +118,7 @@ def repair_model(
     start = time.perf_counter()
     diagnosis = diagnose_model(model)
     if diagnosis.valid:
-        return ArchitectureRepair("valid", model, diagnosis)
+        return ArchitectureRepair("valid", model, diagnosis, given=model)
     steps = _irredundant(model, search(model, prices))
     searched = time.perf_counter()
     if not steps:
@@ -111,6 +139,7 @@ def repair_model(
         tuple(_reasons(model, best.edits)),
         others,
         (searched - start, done - searched),
+        model,
     )
 
 

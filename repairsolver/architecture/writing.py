@@ -68,6 +68,7 @@ def repair_record(fix: ArchitectureRepair, *, alternatives: bool) -> dict[str, A
         "price": fix.cost,
         "lower_bound": fix.lower_bound,
         "proved": fix.proved,
+        "engine": fix.engine,
         "edits": [{**_edit(reason.edit), "without_it": reason.fault} for reason in fix.reasons],
         "diagnosis": diagnosis_record(fix.diagnosis),
         **({"alternatives": [[_edit(e) for e in edits] for edits in fix.equals]} if alternatives else {}),
@@ -93,7 +94,9 @@ def repair_text(fix: ArchitectureRepair, *, alternatives: bool) -> str:
     for reason in fix.reasons:
         lines += [f"edit: {reason.edit}", f"  without it: {reason.fault}"]
     if fix.status == "repaired":
-        proof = "no cheaper edits exist (z3)" if fix.proved else "not proved to be the cheapest"
+        proof = f"no cheaper edits exist ({fix.engine})"
+        if not fix.proved:
+            proof = f"not proved to be the cheapest; no edits below {fix.lower_bound} suffice"
         lines.append(f"price {fix.cost}: {proof}")
     if alternatives:
         lines += [f"or: {'; '.join(map(str, edits))}" for edits in fix.equals]

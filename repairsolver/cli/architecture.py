@@ -14,10 +14,13 @@ from repairsolver.cli.running import running
 
 def architecture(
     model: Annotated[
-        Path, typer.Argument(metavar="MODEL", help="JSON: Keras's own, a layer list, or ExAIS.")
+        Path, typer.Argument(metavar="MODEL", help="An ONNX file, or JSON: Keras's own, a layer list, ExAIS.")
     ],
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", metavar="OUT", help="Write the repaired layer list here.")
+        Path | None,
+        typer.Option(
+            "-o", "--output", metavar="OUT", help="Write the repaired model here: ONNX for ONNX, else JSON."
+        ),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Show all repairs found of the same price.")] = False,
     input_shape: Annotated[
@@ -26,10 +29,16 @@ def architecture(
     output_shape: Annotated[
         str | None, typer.Option(metavar="N,N,...", help="Shape that the output must have.")
     ] = None,
+    opaque: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME[=N,N,...]", help="A layer (or type) without a rule: keeps or gives a shape."
+        ),
+    ] = None,
     prove: Annotated[
-        bool, typer.Option("--prove/--no-prove", help="Decide by z3 whether cheaper edits exist.")
+        bool, typer.Option("--prove/--no-prove", help="Prove that no cheaper edits exist.")
     ] = True,
-    timeout: Annotated[float, typer.Option(help="Seconds for each of z3's decisions.")] = 10.0,
+    timeout: Annotated[float, typer.Option(help="Seconds for each engine that proves.")] = 10.0,
     as_json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -40,7 +49,7 @@ def architecture(
     """
     with running(quiet=quiet, debug=debug):
         import repairsolver as rs
-        from repairsolver.architecture.writing import model_record, repair_record, repair_text
+        from repairsolver.architecture.writing import repair_record, repair_text
         from repairsolver.targets import file_target
 
         if output is not None:
@@ -49,15 +58,21 @@ def architecture(
             model,
             input_shape=_shape(input_shape),
             output_shape=_shape(output_shape),
+            opaque=dict(map(_opaque, opaque or [])),
             prove=prove,
             seconds=timeout,
         )
-        if output is not None and fix.status != "unknown":
-            output.write_text(json.dumps(model_record(fix.model), indent=2) + "\n", encoding="utf-8")
+        notes = fix.save(output) if output is not None and fix.status != "unknown" else ()
     if as_json:
-        typer.echo(json.dumps(repair_record(fix, alternatives=every), indent=2, ensure_ascii=False))
+        record = {**repair_record(fix, alternatives=every), "weights": list(notes)}
+        typer.echo(json.dumps(record, indent=2, ensure_ascii=False))
     else:
-        typer.echo(repair_text(fix, alternatives=every))
+        typer.echo("\n".join([repair_text(fix, alternatives=every), *(f"weights: {note}" for note in notes)]))
+
+
+def _opaque(text: str) -> tuple[str, tuple[int, ...] | None]:
+    name, _, shape = text.partition("=")
+    return name, _shape(shape or None)
 
 
 def _shape(text: str | None) -> tuple[int, ...] | None:

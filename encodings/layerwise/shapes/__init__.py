@@ -18,7 +18,8 @@ _OPAQUE = Rule("Opaque", structure.same, (Argument("kind", "flag", ""),))
 RULES: dict[str, dict[str, Rule]] = {
     "keras": {rule.kind: rule for family in _FAMILIES for rule in family.keras()} | {"Opaque": _OPAQUE},
     "torch": {rule.kind: rule for family in _FAMILIES for rule in family.torch()} | {"Opaque": _OPAQUE},
-    "onnx": {rule.kind: rule for family in (onnx_windows, onnx_operators) for rule in family.onnx()} | {"Opaque": _OPAQUE},
+    "onnx": {rule.kind: rule for family in (onnx_windows, onnx_operators) for rule in family.onnx()}
+    | {"Opaque": _OPAQUE},
 }
 """Framework, then layer type, to its rule."""
 

@@ -159,7 +159,9 @@ def _transposed(kind: str, dims: int) -> Callable[[Sequence[Shape], Arguments], 
         extra = a["output_padding"]
         told = some([every(e == -1 for e in extra), every(e >= 0 for e in extra)])
         needs = (
-            require("output_padding", told, f"{kind}: output_padding {extra} must be stated for all axes or none"),
+            require(
+                "output_padding", told, f"{kind}: output_padding {extra} must be stated for all axes or none"
+            ),
             _whole(a["kernel_size"], "kernel_size", kind),
             _whole(a["strides"], "strides", kind),
             require(

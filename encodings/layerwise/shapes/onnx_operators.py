@@ -8,13 +8,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from layerwise.shapes.features import on_axis
-from layerwise.shapes.rule import Argument, Arguments, Function, Outcome, RankMismatch, Rule, need_rank, require
-from layerwise.shapes.structure import broadcast, concatenate, filled, matmul, permute, same
-from layerwise.shapes.terms import Shape, divides, every, floor_div, product, same_shape
+from layerwise.shapes.rule import (
+    Argument,
+    Arguments,
+    Function,
+    Outcome,
+    RankMismatch,
+    Rule,
+    need_rank,
+    require,
+)
+from layerwise.shapes.structure import SAME_RANK, broadcast, concatenate, filled, matmul, merge, permute, same
+from layerwise.shapes.terms import Shape, divides, every, floor_div, product, some
 
 POINTWISE = (
-    "Relu LeakyRelu Elu Selu Celu Sigmoid Tanh Softplus Softsign HardSigmoid HardSwish Gelu Mish Clip Erf Exp Log "
-    "Abs Neg Sqrt Reciprocal Floor Ceil Round Sign Identity Dropout Cast ThresholdedRelu"
+    "Relu LeakyRelu Elu Selu Celu Sigmoid Tanh Softplus Softsign HardSigmoid HardSwish Gelu Mish Clip Erf "
+    "Exp Log Abs Neg Sqrt Reciprocal Floor Ceil Round Sign Identity Dropout Cast ThresholdedRelu"
 )
 BINARY = "Add Sub Mul Div Pow Max Min Mean Sum PRelu"
 REDUCTIONS = "ReduceMean ReduceSum ReduceMax ReduceMin ReduceProd ReduceL1 ReduceL2"
@@ -29,7 +38,11 @@ def _gemm(kind: str) -> Function:
         wide, deep, size = a["in_features"], a["out_features"], inputs[0][-1]
         text = f"{kind}: weights for {wide} features, input {inputs[0]} ends in {size}"
         weight = (deep, wide) if a.get("transB") else (wide, deep)
-        return Outcome((*inputs[0][:-1], deep), (require("in_features", size == wide, text),), {"B": weight, "C": (deep,)})
+        return Outcome(
+            (*inputs[0][:-1], deep),
+            (require("in_features", size == wide, text),),
+            {"B": weight, "C": (deep,)},
+        )
 
     return function
 
@@ -41,7 +54,9 @@ def _constant(kind: str) -> Function:
         shape = a["constant"]
         given = shape[1:] if len(shape) == len(inputs[0]) + 1 else shape
         if len(given) > len(inputs[0]):
-            raise RankMismatch(f"{kind}: constant {shape} has more axes than the input {inputs[0]} with its batch")
+            raise RankMismatch(
+                f"{kind}: constant {shape} has more axes than the input {inputs[0]} with its batch"
+            )
         met = broadcast([inputs[0], given], kind, strict=False)
         return Outcome(met.shape, met.requirements, {"constant": shape})
 
@@ -69,8 +84,12 @@ def _group_norm(inputs: Sequence[Shape], a: Arguments) -> Outcome:
     need_rank(inputs[0], 2, 3, 4, kind="GroupNormalization")
     size, wide, groups = inputs[0][0], a["num_channels"], a["num_groups"]
     needs = (
-        require("num_channels", size == wide, f"GroupNormalization: scale for {wide} channels, input has {size}"),
-        require("groups divide", divides(groups, wide), f"GroupNormalization: {groups} groups of {wide} channels"),
+        require(
+            "num_channels", size == wide, f"GroupNormalization: scale for {wide} channels, input has {size}"
+        ),
+        require(
+            "groups divide", divides(groups, wide), f"GroupNormalization: {groups} groups of {wide} channels"
+        ),
     )
     return Outcome(inputs[0], needs, {"scale": (wide,), "bias": (wide,)})
 
@@ -80,9 +99,10 @@ def _layer_norm(inputs: Sequence[Shape], a: Arguments) -> Outcome:
     start = a["axis"] + len(inputs[0]) if a["axis"] < 0 else a["axis"] - 1
     tail, wanted = inputs[0][start:], a["normalized_shape"]
     text = f"LayerNormalization: scale {wanted}, the normalised axes are {tail}"
-    return Outcome(
-        inputs[0], (require("normalized_shape", same_shape(tail, wanted), text),), {"Scale": wanted, "B": wanted}
+    fits = len(tail) == len(wanted) and every(
+        some([t == w, w == 1]) for t, w in zip(tail, wanted, strict=True)
     )
+    return Outcome(inputs[0], (require("normalized_shape", fits, text),), {"Scale": wanted, "B": wanted})
 
 
 def _recurrent(kind: str, gates: int) -> Function:
@@ -92,7 +112,9 @@ def _recurrent(kind: str, gates: int) -> Function:
         need_rank(inputs[0], 2, kind=kind)
         batch, size = inputs[0]
         wide, hidden, ways = a["input_size"], a["hidden_size"], a["directions"]
-        needs = (require("input_size", size == wide, f"{kind}: weights for {wide} features, input has {size}"),)
+        needs = (
+            require("input_size", size == wide, f"{kind}: weights for {wide} features, input has {size}"),
+        )
         weights = {"W": (ways, gates * hidden, wide), "R": (ways, gates * hidden, hidden)}
         return Outcome((ways, batch, hidden), needs, {**weights, "B": (ways, 2 * gates * hidden)})
 
@@ -102,7 +124,9 @@ def _recurrent(kind: str, gates: int) -> Function:
 def _depth_to_space(inputs: Sequence[Shape], a: Arguments) -> Outcome:
     need_rank(inputs[0], 3, kind="DepthToSpace")
     (channels, high, wide), b = inputs[0], a["blocksize"]
-    need = require("channels divide", divides(b * b, channels), f"DepthToSpace: {channels} channels, blocksize {b}")
+    need = require(
+        "channels divide", divides(b * b, channels), f"DepthToSpace: {channels} channels, blocksize {b}"
+    )
     return Outcome((floor_div(channels, b * b), high * b, wide * b), (need,))
 
 
@@ -182,18 +206,15 @@ def _gather(inputs: Sequence[Shape], a: Arguments) -> Outcome:
     return Outcome((*inputs[0], a["columns"]), (), {"data": (a["rows"], a["columns"])})
 
 
-def _merge(kind: str) -> Function:
-    def function(inputs: Sequence[Shape], a: Arguments) -> Outcome:
-        return broadcast(inputs, kind, a["strict"])
-
-    return function
-
-
 def onnx() -> list[Rule]:
     """Rules of the operators without windows."""
     linear = (Argument("in_features", "derived"), Argument("out_features", "width"))
     strict, axes = Argument("strict", "flag", False), Argument("axes", "flag")
-    rnn = (Argument("input_size", "derived"), Argument("hidden_size", "width"), Argument("directions", "flag", 1))
+    rnn = (
+        Argument("input_size", "derived"),
+        Argument("hidden_size", "width"),
+        Argument("directions", "flag", 1),
+    )
     channels, block = Argument("num_features", "derived"), Argument("blocksize", "pool")
     groups = (Argument("num_groups", "groups"), Argument("num_channels", "derived"))
     norm = (Argument("normalized_shape", "derived", size=-1), Argument("axis", "flag", -1))
@@ -203,7 +224,7 @@ def onnx() -> list[Rule]:
     border = Argument("pads", "border", size=-1, low=-(10**6))
     return [
         *(Rule(kind, same) for kind in POINTWISE.split()),
-        *(Rule(kind, _merge(kind), (strict,), None, error=clash) for kind in BINARY.split()),
+        *(Rule(kind, merge(kind), (strict, SAME_RANK), None, error=clash) for kind in BINARY.split()),
         *(Rule(f"{kind}Constant", _constant(kind), (constant,), error=clash) for kind in BINARY.split()),
         *(Rule(kind, _reduce, (axes, keep)) for kind in REDUCTIONS.split()),
         *(Rule(k, _recurrent(k, g), rnn, error=clash) for k, g in {"RNN": 1, "GRU": 3, "LSTM": 4}.items()),

@@ -17,7 +17,7 @@ from layerwise.shapes.rule import (
     positive,
     require,
 )
-from layerwise.shapes.terms import Shape, Term, ceil_div, choose, divides, every, floor_div
+from layerwise.shapes.terms import Shape, Term, ceil_div, divides, every, floor_div
 
 AUTO = ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER")
 SIZES = "Incompatible dimensions, or an output size below 1"
@@ -51,7 +51,9 @@ def _count(rest: Term, stride: Term, ceil_mode: int) -> Term:
 def _groups(kind: str, channels: Term, a: Arguments) -> list[Requirement]:
     wide, deep, group = a["in_channels"], a["out_channels"], a["group"]
     return [
-        require("in_channels", channels == wide, f"{kind}: weights for {wide} channels, input has {channels}"),
+        require(
+            "in_channels", channels == wide, f"{kind}: weights for {wide} channels, input has {channels}"
+        ),
         require(
             "groups divide",
             every([divides(group, wide), divides(group, deep), deep >= 1]),
@@ -82,8 +84,7 @@ def _transposed(kind: str, dims: int) -> Function:
             (n - 1) * s - pads[i] - pads[i + dims] + reach(k, d) + e for i, (n, k, s, d, e) in enumerate(rows)
         )
         whole = every(v >= 1 for v in (*a["kernel_shape"], *a["strides"], *a["dilations"]))
-        pairs = list(zip(a["output_padding"], a["strides"], a["dilations"], strict=True))
-        less = every(choose(s >= d, e < s, e < d) if isinstance(e, int) else (e < s) for e, s, d in pairs)
+        less = every(e < s for e, s in zip(a["output_padding"], a["strides"], strict=True))
         needs = [
             require("kernel_shape", whole, f"{kind}: kernel, strides and dilations must be positive"),
             require("output_padding", less, f"{kind}: output_padding {a['output_padding']} too large"),
@@ -102,7 +103,9 @@ def _pool(kind: str, dims: int) -> Function:
         channels, *sizes = inputs[0]
         out, needs = _windows(tuple(sizes), a, kind)
         less = every(p < k for p, k in zip(a["pads"], (*a["kernel_shape"],) * 2, strict=True))
-        needs.append(require("pads", less, f"{kind}: pads {a['pads']} must be below kernel {a['kernel_shape']}"))
+        needs.append(
+            require("pads", less, f"{kind}: pads {a['pads']} must be below kernel {a['kernel_shape']}")
+        )
         return Outcome((channels, *out), (*needs, positive(out, kind)))
 
     return function
@@ -137,7 +140,11 @@ def onnx() -> list[Rule]:
     """Rules of the windowed operators; a digit in the kind is the number of spatial axes."""
     rules = []
     for d in (1, 2, 3):
-        pool: tuple[Any, ...] = (Argument("kernel_shape", "pool", size=d), *_steps(d), Argument("ceil_mode", "flag", 0))
+        pool: tuple[Any, ...] = (
+            Argument("kernel_shape", "pool", size=d),
+            *_steps(d),
+            Argument("ceil_mode", "flag", 0),
+        )
         rules += [
             Rule(f"Conv{d}d", _conv("Conv", d), _convolution(d, False), error=SIZES),
             Rule(f"ConvTranspose{d}d", _transposed("ConvTranspose", d), _convolution(d, True), error=SIZES),

@@ -1,8 +1,8 @@
 """Sets of integers as arrays of intervals, on which the layer rules run as they do on numbers and z3 terms.
 
-An operation on ranges contains every value that the operation has on their members (interval arithmetic), and a
-comparison says of each entry whether it may hold and whether it must. So a rule on ranges is a relaxation: what
-it refuses fails for all members.
+An operation on ranges contains every value that the operation has on their members (interval arithmetic), and
+a comparison says of each entry whether it may hold and whether it must. So a rule on ranges is a relaxation:
+what it refuses fails for all members.
 
 Source: Cousot and Cousot, "Abstract interpretation", POPL 1977, for the interval domain.
 """
@@ -20,7 +20,7 @@ Numbers: TypeAlias = npt.NDArray[np.float64]
 Flags: TypeAlias = npt.NDArray[np.bool_]
 
 EXACT = 2.0**50
-"""Bounds beyond this are not held exactly by products of floats: upper ones become infinite, lower ones this."""
+"""Products beyond this are not exact: upper bounds there become infinite, lower ones this."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +67,7 @@ class Range:
     @property
     def exact(self) -> Flags:
         """Where there is one member."""
-        return self.low == self.high
+        return np.asarray(self.low == self.high)
 
     def __add__(self, other: Any) -> Range:
         o = Range.of(other)
@@ -111,10 +111,12 @@ class Range:
         return Possible(self.low < o.high, self.high < o.low)
 
     def __ge__(self, other: Any) -> Possible:
-        return (self < other).negated()
+        below: Possible = self < other
+        return below.negated()
 
     def __gt__(self, other: Any) -> Possible:
-        return (self <= other).negated()
+        below: Possible = self <= other
+        return below.negated()
 
     def __eq__(self, other: object) -> Possible:  # type: ignore[override]
         o = Range.of(other)
@@ -123,13 +125,17 @@ class Range:
 
     __hash__ = None  # type: ignore[assignment]
 
+    def __repr__(self) -> str:
+        # Messages of rules are built for ranges too, and thrown away: numbers would cost more than the rules.
+        return f"<{self.low.size} ranges>"
+
 
 def _least(corners: list[Numbers]) -> Numbers:
-    return np.minimum.reduce(np.broadcast_arrays(*corners))
+    return np.asarray(np.minimum.reduce(np.broadcast_arrays(*corners)))
 
 
 def _most(corners: list[Numbers]) -> Numbers:
-    return np.maximum.reduce(np.broadcast_arrays(*corners))
+    return np.asarray(np.maximum.reduce(np.broadcast_arrays(*corners)))
 
 
 def _quotient(a: Numbers, b: Numbers) -> Numbers:

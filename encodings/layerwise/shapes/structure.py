@@ -106,11 +106,22 @@ def broadcast(inputs: Sequence[Shape], kind: str, strict: bool) -> Outcome:
     return Outcome(tuple(out), (require("shapes broadcast", every(holds), text),))
 
 
-def _merge(kind: str) -> Function:
+def merge(kind: str) -> Function:
+    """Elementwise operations; of different ranks only where the framework keeps batches aligned."""
+
     def function(inputs: Sequence[Shape], a: Arguments) -> Outcome:
+        if a.get("same_rank") and len({len(shape) for shape in inputs}) > 1:
+            listed = ", ".join(map(str, inputs))
+            raise RankMismatch(
+                f"{kind}: of different ranks the batch meets another axis: {listed} with batch"
+            )
         return broadcast(inputs, kind, a["strict"])
 
     return function
+
+
+SAME_RANK = Argument("same_rank", "flag", True)
+"""Of frameworks that align shapes at their last axis, so that a batch may meet another axis."""
 
 
 def concatenate(kind: str, name: str) -> Function:
@@ -155,14 +166,14 @@ def matmul(inputs: Sequence[Shape], a: Arguments) -> Outcome:
 
 
 def _shuffle(inputs: Sequence[Shape], a: Arguments) -> Outcome:
-    if len(inputs[0]) != 3:
-        raise RankMismatch(f"PixelShuffle expects ndim=4, found ndim={len(inputs[0]) + 1}")
-    channels, high, wide = inputs[0]
+    if len(inputs[0]) < 3:
+        raise RankMismatch(f"PixelShuffle expects ndim=4 or more, found ndim={len(inputs[0]) + 1}")
+    *lead, channels, high, wide = inputs[0]
     r = a["upscale_factor"]
     need = require(
         "channels divide", divides(r * r, channels), f"PixelShuffle: {channels} channels, factor {r}"
     )
-    return Outcome((floor_div(channels, r * r), high * r, wide * r), (need,))
+    return Outcome((*lead, floor_div(channels, r * r), high * r, wide * r), (need,))
 
 
 def _torch_flatten(inputs: Sequence[Shape], a: Arguments) -> Outcome:
@@ -190,7 +201,7 @@ def keras() -> list[Rule]:
         *(
             Rule(
                 k,
-                _merge(k),
+                merge(k),
                 (strict,),
                 None if k != "Subtract" else 2,
                 error="Inputs have incompatible shapes",
@@ -232,7 +243,10 @@ def torch() -> list[Rule]:
             error="number of dimensions in the ordering does not match",
         ),
         Rule("PixelShuffle", _shuffle, (Argument("upscale_factor", "pool"),), error="pixel_shuffle expects"),
-        *(Rule(kind, _merge(kind), (strict,), inputs, error=clash) for kind, inputs in _TORCH_MERGES.items()),
+        *(
+            Rule(kind, merge(kind), (strict, SAME_RANK), inputs, error=clash)
+            for kind, inputs in _TORCH_MERGES.items()
+        ),
         Rule("MatMul", matmul, (), 2, error="mat1 and mat2 shapes cannot be multiplied"),
         Rule(
             "Concat",

@@ -17,6 +17,11 @@ class Deadline:
     seconds: float
     start: float = field(default_factory=time.perf_counter)
 
+    @property
+    def left(self) -> float:
+        """Seconds that are left; not below 0."""
+        return max(0.0, self.seconds - (time.perf_counter() - self.start))
+
     def check(self) -> None:
         """Raise `TimeUpError` once the time is up."""
         if time.perf_counter() - self.start > self.seconds:

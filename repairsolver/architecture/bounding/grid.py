@@ -1,4 +1,4 @@
-"""Prices of all shapes of one tensor at once: one array for each rank, one entry for each size along each axis.
+"""Prices of all shapes of one tensor at once: an array for each rank, an entry for each size along each axis.
 
 Sizes from 1 to a limit have entries of their own; the last entry of an axis stands for all larger sizes.
 """
@@ -22,8 +22,8 @@ Limits: TypeAlias = Mapping[int, int]
 """Largest size with an entry of its own, by rank."""
 
 LIMITS: tuple[Limits, ...] = (
-    {1: 400, 2: 40, 3: 16, 4: 9, 5: 6},
-    {1: 1600, 2: 90, 3: 28, 4: 14, 5: 8},
+    {1: 400, 2: 40, 3: 16, 4: 9, 5: 6, 6: 4},
+    {1: 1600, 2: 90, 3: 28, 4: 14, 5: 8, 6: 5},
 )
 """Grids in the order in which they are tried: a finer one where the path leads through joined sizes."""
 
@@ -35,7 +35,7 @@ def empty(ranks: Sequence[int], limits: Limits) -> Grid:
 
 def limit_of(array: Array) -> int:
     """The largest size with an entry of its own; the array has one axis at least."""
-    return array.shape[0] - 1
+    return int(array.shape[0]) - 1
 
 
 def price_at(grid: Grid, shape: Sequence[int]) -> float:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import permutations
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,9 @@ from repairsolver.architecture.bounding.grid import (
 )
 from repairsolver.architecture.costs import Costs
 from repairsolver.architecture.model import Framework
+
+Sources: TypeAlias = tuple[npt.NDArray[np.int64], ...]
+"""For each entry of an axis, entries that lead to it."""
 
 
 class GridInsertions:
@@ -72,8 +76,8 @@ class GridInsertions:
                     moved = moved.copy()
                     moved[tuple(0 if axis in axes else slice(None) for axis in range(rank))] = np.inf
                 yield moved + self.price[name], rank
-        for name, move in (("Pad", _padded), ("Crop", _cropped)):
-            yield self._within_four(array, axes, move) + self.price[name], rank
+        for name, within in (("Pad", _padded), ("Crop", _cropped)):
+            yield self._within_four(array, axes, within) + self.price[name], rank
         strided = array
         for axis in axes:
             strided = _along(strided, axis, _strides(limit_of(array)))
@@ -81,13 +85,13 @@ class GridInsertions:
         if self.keras:
             yield relimited(array.min(axis=tuple(axes)), self.limits[1]) + self.price["GlobalPool"], 1
 
-    def _within_four(self, array: Array, axes: list[int], move: object) -> Array:
+    def _within_four(self, array: Array, axes: list[int], move: Callable[[Array], Array]) -> Array:
         """Small amounts count as small while no axis is beyond 4."""
         inside = np.full_like(array, np.inf)
         part = tuple(slice(0, 4) if axis in axes else slice(None) for axis in range(array.ndim))
         moved = array[part]
         for axis in axes:
-            moved = np.moveaxis(move(np.moveaxis(moved, axis, 0)), 0, axis)  # type: ignore[operator]
+            moved = np.moveaxis(move(np.moveaxis(moved, axis, 0)), 0, axis)
         inside[part] = moved
         return inside
 
@@ -117,7 +121,7 @@ def reshaped(flat: dict[int, Array], limits: Limits) -> dict[int, dict[int, Arra
         for rank, limit in limits.items():
             target = _counts(rank, limit)
             out = by_total[np.minimum(target.total, top)]
-            at_least = [by_total[least::known].min(initial=np.inf) for known, least in target.multiples]
+            at_least = [by_total[first::known].min(initial=np.inf) for known, first in target.multiples]
             out[target.joined] = np.minimum(np.asarray(at_least)[target.inverse], anything)
             found[rank][source] = out.reshape((limit + 1,) * rank)
     return found
@@ -130,9 +134,9 @@ def _by_total(prices: Array, counts: _Counts, top: int) -> Array:
     np.minimum.at(by_total, counts.total[exact], prices[exact])
     lowest = np.full(len(counts.multiples), np.inf)
     np.minimum.at(lowest, counts.inverse, prices[counts.joined])
-    for (known, least), price in zip(counts.multiples, lowest, strict=True):
+    for (known, first), price in zip(counts.multiples, lowest, strict=True):
         if np.isfinite(price):
-            np.minimum(by_total[least::known], price, out=by_total[least::known])
+            np.minimum(by_total[first::known], price, out=by_total[first::known])
     return by_total
 
 
@@ -161,14 +165,14 @@ def _counts(rank: int, limit: int) -> _Counts:
     known = np.where(sizes > limit, 1, sizes).prod(axis=0)
     pairs = np.column_stack([known[joined], total[joined]])
     unique, inverse = np.unique(pairs, axis=0, return_inverse=True)
-    return _Counts(total, joined, tuple(map(tuple, unique.tolist())), inverse.ravel())
+    return _Counts(total, np.asarray(joined), tuple(map(tuple, unique.tolist())), inverse.ravel())
 
 
 def _any(array: Array, axis: int) -> Array:
     return np.broadcast_to(array.min(axis=axis, keepdims=True), array.shape)
 
 
-def _along(array: Array, axis: int, sources: tuple[np.ndarray, ...]) -> Array:  # type: ignore[type-arg]
+def _along(array: Array, axis: int, sources: Sources) -> Array:
     """Entry m becomes the least of the entries that lead to m."""
     moved = np.moveaxis(array, axis, 0)
     out = np.stack([moved[s].min(axis=0) if len(s) else np.full_like(moved[0], np.inf) for s in sources])
@@ -176,12 +180,14 @@ def _along(array: Array, axis: int, sources: tuple[np.ndarray, ...]) -> Array:  
 
 
 @lru_cache(maxsize=64)
-def _sources(limit: int, name: str) -> tuple[np.ndarray, ...]:  # type: ignore[type-arg]
-    """For each entry of an axis the entries that a change of that kind leads from; larger sizes are one entry."""
+def _sources(limit: int, name: str) -> Sources:
+    """For each entry of an axis those from which a change of that kind leads to it."""
     test = _TESTS[name]
     lists = []
     for m in range(1, limit + 2):
-        lists.append(np.asarray([n - 1 for n in range(1, limit + 2) if test(n, m, limit + 1)], dtype=np.int64))
+        lists.append(
+            np.asarray([n - 1 for n in range(1, limit + 2) if test(n, m, limit + 1)], dtype=np.int64)
+        )
     return tuple(lists)
 
 
@@ -207,7 +213,7 @@ _TESTS = {
 }
 
 
-def _mover(name: str):  # type: ignore[no-untyped-def]
+def _mover(name: str) -> Callable[[int], Sources]:
     return lambda limit: _sources(limit, name)
 
 

@@ -23,7 +23,9 @@ def known(rule: Rule, args: Mapping[str, Any]) -> bool:
 def merged(rule: Rule, args: Mapping[str, Any], one: Grid, other: Grid) -> Found:
     """Prices by rank of what two inputs give; for layers that are `known`."""
     if "strict" in args:
-        return _met(one, other) if args["strict"] else _broadcast(one, other)
+        if args["strict"]:
+            return _met(one, other)
+        return _broadcast(one, other, same_rank=bool(args.get("same_rank")))
     axis = args.get("axis", args.get("dim"))
     if rule.inputs is None and isinstance(axis, int):
         return _concatenated(one, other, axis)
@@ -35,11 +37,11 @@ def _met(one: Grid, other: Grid) -> Found:
         yield rank, array + other[rank]
 
 
-def _broadcast(one: Grid, other: Grid) -> Found:
+def _broadcast(one: Grid, other: Grid, *, same_rank: bool) -> Found:
     """Per axis: equal sizes, or a 1 on one side; missing axes in front are 1."""
     for left, a in one.items():
         for right, b in other.items():
-            if np.isfinite(a).any() and np.isfinite(b).any():
+            if (left == right or not same_rank) and np.isfinite(a).any() and np.isfinite(b).any():
                 rank = max(left, right)
                 limit = limit_of(one[rank])
                 yield rank, _spread(_ranked(a, rank, limit), _ranked(b, rank, limit))
@@ -77,7 +79,9 @@ def _summed(left: Array, right: Array) -> Array:
     for i, prices in enumerate(left):
         if np.isfinite(prices).any():
             reached = max(last - i - 1, 0)
-            np.minimum(out[i + 1 : i + 1 + reached], prices + right[:reached], out=out[i + 1 : i + 1 + reached])
+            np.minimum(
+                out[i + 1 : i + 1 + reached], prices + right[:reached], out=out[i + 1 : i + 1 + reached]
+            )
             np.minimum(out[last], prices + right[reached:].min(axis=0), out=out[last])
     return out
 

@@ -1,8 +1,8 @@
 """A lower bound on the price of any repair of a tree of layers, over all shapes of every tensor.
 
-In a tree every tensor is read once, so the prices of the shapes of one tensor say all that matters of the layers
-behind it: dynamic programming over the tree is exact but for sizes beyond the limits of the grid, which are taken
-together, and for arguments whose new values reach a range of sizes.
+In a tree every tensor is read once, so the prices of the shapes of one tensor say all that matters of the
+layers behind it: dynamic programming over the tree is exact but for sizes beyond the limits of the grid, which
+are taken together, and for arguments whose new values reach a range of sizes.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class TreeSweep:
         self.deadline = deadline
         self.limits = {rank: limits[rank] for rank in ranks}
         self.insertions = GridInsertions(model.framework, costs, self.limits)
-        self.boxes = Insertions(model.framework, costs, ranks)
+        self.boxes = Insertions(model.framework, costs, ranks, deadline)
         self.grids = {name: self._input(name, shape) for name, shape in model.inputs.items()}
         self.closed: dict[tuple[str, int], Grid] = {}
         self.alive = set(self.grids)

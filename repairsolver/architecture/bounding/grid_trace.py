@@ -96,7 +96,9 @@ class Trace:
         closed = [self.sweep.closed[layer.name, slot] for slot in range(len(layer.inputs))]
         for extra, args in options.words():
             whole = [self.sweep.folded(options, args, closed[: n + 1]) for n in range(len(closed))]
-            shapes = self._split(options, args, [g for g in whole if g is not None], closed, shape, price - extra)
+            shapes = self._split(
+                options, args, [g for g in whole if g is not None], closed, shape, price - extra
+            )
             if shapes is not None:
                 found = [
                     edit
@@ -107,7 +109,13 @@ class Trace:
         raise UnrealisedError
 
     def _split(
-        self, options: Options, args: Arguments, whole: list[Grid], closed: list[Grid], shape: Shape, price: float
+        self,
+        options: Options,
+        args: Arguments,
+        whole: list[Grid],
+        closed: list[Grid],
+        shape: Shape,
+        price: float,
     ) -> list[Shape] | None:
         """Shapes of the inputs that merge to the shape at the price, the last input first."""
         if len(closed) == 1:
@@ -134,7 +142,7 @@ class Trace:
 
 def _cheapest(grid: Grid) -> tuple[Shape, float]:
     price = grids.least(grid)
-    for rank, array in grid.items():
+    for array in grid.values():
         for index in np.argwhere(array == price):
             if (index < limit_of(array)).all():
                 return tuple(int(i) + 1 for i in index), price
@@ -156,7 +164,7 @@ def _step(adapters: Adapters, closed: Grid, shape: Shape) -> tuple[Shape, Edit]:
 
 
 def _reachable(adapters: Adapters, cells: States, rank: int, shape: Shape, price: float) -> Any:
-    """Rows from which a single insertion may lead to the shape at that price: a quick test before the real one."""
+    """Rows from which one insertion may lead to the shape at that price: a quick test before the real one."""
     prices = set(adapters.costs.adapters.values())
     fits = np.isin(price - cells.cost, list(prices))
     if rank == len(shape):
@@ -193,9 +201,7 @@ def _broadcasts(shape: Shape) -> Iterator[tuple[Shape, Shape]]:
                 yield left, right[cut:]
 
 
-def _contractions(
-    axes: tuple[int, int], shape: Shape, limits: Limits
-) -> Iterator[tuple[Shape, Shape]]:
+def _contractions(axes: tuple[int, int], shape: Shape, limits: Limits) -> Iterator[tuple[Shape, Shape]]:
     """The axis that both had in common goes back into either part of the shape."""
     parts = [(shape[:cut], shape[cut:]) for cut in range(len(shape) + 1)]
     if shape == (1,):

@@ -29,7 +29,9 @@ class Insertions:
         deadline: raises `TimeUpError`.
     """
 
-    def __init__(self, framework: Framework, costs: Costs, ranks: tuple[int, ...], deadline: Deadline = FOREVER) -> None:
+    def __init__(
+        self, framework: Framework, costs: Costs, ranks: tuple[int, ...], deadline: Deadline = FOREVER
+    ) -> None:
         self.keras = framework == "keras"
         self.prices = dict(costs.adapters)
         self.ranks, self.deadline = ranks, deadline
@@ -130,7 +132,9 @@ class Insertions:
         return _replaced(states, at, one, one * np.inf)
 
 
-def _replaced(states: States, at: np.ndarray[tuple[int], np.dtype[np.int64]], low: Numbers, high: Numbers) -> States:
+def _replaced(
+    states: States, at: np.ndarray[tuple[int], np.dtype[np.int64]], low: Numbers, high: Numbers
+) -> States:
     below, above = states.low.copy(), states.high.copy()
     below[:, at], above[:, at] = low, high
     return States(below, above, states.cost)

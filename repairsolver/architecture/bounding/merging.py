@@ -21,7 +21,9 @@ def merged(rule: Rule, args: Mapping[str, Any], one: Axes, other: Axes) -> Merge
     A layer with more inputs merges them one after the other.
     """
     if "strict" in args:
-        return _met(one, other) if args["strict"] else _broadcast(one, other)
+        if args["strict"] or (args.get("same_rank") and len(one) != len(other)):
+            return _met(one, other)
+        return _broadcast(one, other)
     axis = args.get("axis", args.get("dim"))
     if rule.inputs is None and isinstance(axis, int):
         return _concatenated(one, other, axis)
@@ -58,7 +60,9 @@ def _broadcast(one: Axes, other: Axes) -> Merged:
     out, holds = [], []
     for a, b in zip(*ones, strict=True):
         ways = [_shared(a, b), _only(b, a.low <= 1), _only(a, b.low <= 1)]
-        low = np.minimum.reduce(np.broadcast_arrays(*(np.where(w.low <= w.high, w.low, np.inf) for w in ways)))
+        low = np.minimum.reduce(
+            np.broadcast_arrays(*(np.where(w.low <= w.high, w.low, np.inf) for w in ways))
+        )
         high = np.maximum.reduce(np.broadcast_arrays(*(np.where(w.low <= w.high, w.high, 0) for w in ways)))
         out.append(Range(low, high))
         holds.append(Possible(low <= high, np.zeros(np.shape(low), dtype=bool)))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import combinations, permutations, product
+from itertools import permutations, product
 from math import prod
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -48,7 +48,7 @@ class Options:
 
     @property
     def indifferent(self) -> bool:
-        """Whether every shape passes unchanged, so that insertions before the layer may wait until after it."""
+        """Whether every shape passes unchanged: then insertions before the layer may wait until after it."""
         if self.rule.arguments or self.rule.inputs != 1 or self.layer.weights:
             return False
         probes = [PROBE[:rank] for rank in self.ranks]
@@ -87,6 +87,7 @@ class Options:
         head, shape = list(range(axes - rank)), states.axes(range(axes - rank, axes))
         spare = room - states.cost.min()
         for price, args in self._argued(shape, spare):
+            self.insertions.deadline.check()
             done = self._applied(states, shape, args)
             if done is not None:
                 out, may, refit = done
@@ -96,8 +97,10 @@ class Options:
             if argument.role == "target":
                 yield from self._targets(argument, states, rank)
 
-    def leading(self, states: States, rank: int, shape: Shape, price: float) -> Iterator[tuple[int, Arguments, int]]:
-        """Rows of inputs, the arguments with which they lead to a shape at that price, and what refits cost."""
+    def leading(
+        self, states: States, rank: int, shape: Shape, price: float
+    ) -> Iterator[tuple[int, Arguments, int]]:
+        """Rows of inputs, arguments that lead from there to a shape at that price, and the price of refits."""
         inputs = states.axes(range(rank))
         sizes = np.asarray(shape, dtype=np.float64)
         for extra, args in self._argued(inputs, price - states.cost.min()):
@@ -130,21 +133,26 @@ class Options:
     def word_edits(self, args: Arguments) -> list[Edit]:
         """Edits of the words that differ from those of the layer."""
         return [
-            Edit("set", self.layer.name, a.name, args[a.name], self.price_of(a, args[a.name]), before=said(self.layer, a))
+            Edit(
+                "set",
+                self.layer.name,
+                a.name,
+                args[a.name],
+                self.price_of(a, args[a.name]),
+                before=said(self.layer, a),
+            )
             for a in self.rule.arguments
             if args[a.name] != self.layer.args[a.name]
         ]
 
     def _argued(self, shape: tuple[Range, ...], room: float) -> Iterator[tuple[int, Arguments]]:
-        """All changes of arguments within the price; a changed number is any number, or what the input demands."""
-        numbers = [change for a in self.rule.arguments for change in self._free(a, shape)]
+        """All changes of arguments within the price; a new number is any, or what the input demands."""
+        numbers = [list(self._free(a, shape)) for a in self.rule.arguments]
         for price, args in self.words():
-            for count in range(len(numbers) + 1):
-                for changes in combinations(numbers, count):
+            for changes in _chosen([choices for choices in numbers if choices], room - price):
+                if _bounded(changes):
                     total = price + sum(cost for cost, _, _ in changes)
-                    names = [name for _, name, _ in changes]
-                    if total <= room and len(set(names)) == len(names) and _bounded(changes):
-                        yield total, {**args, **{name: value for _, name, value in changes}}
+                    yield total, {**args, **{name: value for _, name, value in changes}}
 
     def _free(self, argument: Argument, shape: tuple[Range, ...]) -> Iterator[tuple[int, str, Any]]:
         """A number at the price of any number, or at that of one which given weights imply."""
@@ -194,11 +202,12 @@ class Options:
     def _refit(self, weights: Mapping[str, Any], count: int) -> Prices:
         """The least price of given weights that do not fit: one for all of the layer."""
         fits, turned = np.ones(count, dtype=bool), np.ones(count, dtype=bool)
+        no = np.zeros(count, dtype=bool)
         for name, given in self.layer.weights.items():
             need = weights.get(name, given)
             fits &= _may_be(given, need)
             orders = set(permutations(given)) if len(given) == len(need) else set()
-            turned &= np.any([np.broadcast_to(_may_be(o, need), (count,)) for o in orders] or [False], axis=0)
+            turned &= np.any([np.broadcast_to(_may_be(o, need), (count,)) for o in orders] or [no], axis=0)
         price = np.where(turned, min(self.costs.transpose, self.costs.weights), self.costs.weights)
         return np.where(fits, 0, price).astype(np.int64)
 
@@ -231,7 +240,23 @@ class Options:
         return len(out), states.columns(range(start)).with_axes(out).rows(may)
 
 
-def _bounded(changes: Sequence[tuple[int, str, Any]]) -> bool:
+Change: TypeAlias = tuple[int, str, Any]
+
+
+def _chosen(lists: Sequence[Sequence[Change]], room: float) -> Iterator[tuple[Change, ...]]:
+    """At most one change of each list, within a price."""
+    if room < 0:
+        return
+    if not lists:
+        yield ()
+        return
+    yield from _chosen(lists[1:], room)
+    for change in lists[0]:
+        for rest in _chosen(lists[1:], room - change[0]):
+            yield (change, *rest)
+
+
+def _bounded(changes: Sequence[Change]) -> bool:
     """Arguments that others bound are any numbers only where one of those others is any number too."""
     names = {name for _, name, _ in changes}
     for _, name, value in changes:

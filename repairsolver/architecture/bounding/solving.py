@@ -41,7 +41,15 @@ def argument_changes(
         if new != old:
             price = options.price_of(argument, new)
             edits.append(
-                Edit("set", layer.name, argument.name, new, price, change(old, new), before=said(layer, argument))
+                Edit(
+                    "set",
+                    layer.name,
+                    argument.name,
+                    new,
+                    price,
+                    change(old, new),
+                    before=said(layer, argument),
+                )
             )
     return edits
 

@@ -10,9 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from layerwise.shapes.ranges import Flags, Numbers, Range
+from repairsolver.architecture.bounding.deadline import TimeUpError
 
 Prices: TypeAlias = npt.NDArray[np.int64]
 CHUNK = 128
+MOST = 100_000
+"""More states of one kind than these are not compared with each other in reasonable time."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class States:
     def __len__(self) -> int:
         return len(self.cost)
 
-    def rows(self, chosen: npt.NDArray[np.int64] | Flags) -> States:
+    def rows(self, chosen: npt.NDArray[np.int64] | Flags | np.bool) -> States:
         """Some of the rows."""
         return States(self.low[chosen], self.high[chosen], self.cost[chosen])
 
@@ -80,12 +83,18 @@ def stacked(parts: Sequence[States]) -> States:
 
 
 def pruned(states: States, room: float) -> States:
-    """Without what is empty, dearer than `room`, or within a box that is not dearer."""
+    """Without what is empty, dearer than `room`, or within a box that is not dearer.
+
+    Raises:
+        TimeUpError: too many are left.
+    """
     low = np.maximum(states.low, 1)
     good = (states.cost <= room) & (low <= states.high).all(axis=1)
     states = States(low, states.high, states.cost).rows(good)
     if len(states) < 2:
         return states
+    if len(states) > MOST:
+        raise TimeUpError
     table = np.column_stack([states.cost, states.low, states.high])
     table = np.unique(table, axis=0)
     axes = states.low.shape[1]

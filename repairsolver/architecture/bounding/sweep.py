@@ -1,21 +1,22 @@
 """A lower bound on the price of any repair: one pass through the graph over boxes of shapes.
 
-Every edit of the vocabulary, with every value, has its image among the boxes, at its price or below. The least
-price at the end is therefore not above the price of any repair: an admissible bound, which proves a repair of
-that price to be the cheapest.
+Every edit of the vocabulary, with every value, has its image among the boxes, at its price or below. The
+least price at the end is therefore not above the price of any repair: an admissible bound, which proves a
+repair of that price to be the cheapest.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import permutations
+from itertools import pairwise, permutations
+from typing import TypeAlias
 
 import numpy as np
 
 from repairsolver.architecture.bounding.deadline import FOREVER, Deadline
 from repairsolver.architecture.bounding.insertions import Insertions
-from repairsolver.architecture.bounding.options import Options
+from repairsolver.architecture.bounding.options import Arguments, Options
 from repairsolver.architecture.bounding.states import (
     States,
     Table,
@@ -27,6 +28,9 @@ from repairsolver.architecture.bounding.states import (
 from repairsolver.architecture.costs import Costs
 from repairsolver.architecture.diagnosis import diagnose_model
 from repairsolver.architecture.model import Layer, Model, Shape
+
+Side: TypeAlias = tuple[tuple[str, ...], int, Table]
+"""Tensors that stay alive, how many the layer reads, and the states."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +138,9 @@ class Sweep:
         ]
         return tuple(name for names, _, _ in sides for name in names), collected(found, room)
 
-    def _folded(self, options: Options, args: object, sides: list, swapped: bool, room: float) -> Table:
+    def _folded(
+        self, options: Options, args: Arguments, sides: list[Side], swapped: bool, room: float
+    ) -> Table:
         """All inputs of all sides, two at a time; the tensors that stay alive come first."""
         whole: Table = {}
         for number, (_, slots, table) in enumerate(sides):
@@ -155,9 +161,10 @@ class Sweep:
         return whole
 
     def _joined_last(
-        self, options: Options, args: object, table: Table, swapped: bool
+        self, options: Options, args: Arguments, table: Table, swapped: bool
     ) -> Iterator[tuple[tuple[int, ...], States]]:
         for ranks, states in table.items():
+            self.deadline.check()
             made = options.combined(states, (ranks[-2], ranks[-1]), args, swapped)
             if made is not None:
                 yield (*ranks[:-2], made[0]), made[1]
@@ -193,7 +200,7 @@ def ranks_of(*models: Model) -> tuple[int, ...]:
 
 def _spans(ranks: tuple[int, ...]) -> list[range]:
     starts = np.cumsum([0, *ranks]).tolist()
-    return [range(a, b) for a, b in zip(starts, starts[1:], strict=False)]
+    return [range(a, b) for a, b in pairwise(starts)]
 
 
 def _arranged(table: Table, order: list[int]) -> Iterator[tuple[tuple[int, ...], States]]:
@@ -220,7 +227,12 @@ def _crossed(one: Table, other: Table, room: float) -> Iterator[tuple[tuple[int,
             if len(a):
                 joined = States(np.hstack([a.low, b.low]), np.hstack([a.high, b.high]), a.cost)
                 count = len(ranks)
-                order = [*range(count - 1), *range(count, count + len(more) - 1), count - 1, count + len(more) - 1]
+                order = [
+                    *range(count - 1),
+                    *range(count, count + len(more) - 1),
+                    count - 1,
+                    count + len(more) - 1,
+                ]
                 yield from _arranged({(*ranks, *more): joined}, order)
 
 

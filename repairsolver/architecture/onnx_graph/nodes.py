@@ -120,7 +120,11 @@ def _gemm(node: Node) -> Layer:
     wide, deep = weight.shape[::-1] if turned else weight.shape
     layer = node.layer("Gemm", {"in_features": wide, "out_features": deep, "transB": turned})
     # A bias of another form broadcasts, and says nothing of the width.
-    kept = {name: shape for name, shape in layer.weights.items() if name == "B" or (len(shape) == 1 and shape != (1,))}
+    kept = {
+        name: shape
+        for name, shape in layer.weights.items()
+        if name == "B" or (len(shape) == 1 and shape != (1,))
+    }
     return Layer(layer.name, layer.kind, layer.args, layer.inputs, kept, layer.stated)
 
 
@@ -139,12 +143,16 @@ def _binary(node: Node) -> Layer:
     op, inputs = node.proto.op_type, node.proto.input
     fixed = [place for place in range(len(inputs)) if node.constant(place) is not None]
     if not fixed:
-        return node.layer(op, {}, tuple(range(len(inputs)))) if len(inputs) > 1 else node.layer("Identity", {})
+        return (
+            node.layer(op, {}, tuple(range(len(inputs)))) if len(inputs) > 1 else node.layer("Identity", {})
+        )
     if len(inputs) != 2 or len(fixed) != 1:
         raise UntranslatableError("several constants")
     shape = tuple(node.needed(fixed[0], "the constant").shape)
     layer = node.layer(f"{op}Constant", {"constant": shape}, (1 - fixed[0],))
-    return Layer(layer.name, layer.kind, layer.args, layer.inputs, {"constant": shape} if shape else {}, layer.stated)
+    return Layer(
+        layer.name, layer.kind, layer.args, layer.inputs, {"constant": shape} if shape else {}, layer.stated
+    )
 
 
 def _channels(node: Node) -> Layer:
@@ -155,13 +163,18 @@ def _channels(node: Node) -> Layer:
 def _group_norm(node: Node) -> Layer:
     if node.opset < 21:
         raise UntranslatableError("before opset 21 its scale is per group: convert the model")
-    args = {"num_groups": node.attributes.get("num_groups", 1), "num_channels": int(node.needed(1, "the scale").size)}
+    args = {
+        "num_groups": node.attributes.get("num_groups", 1),
+        "num_channels": int(node.needed(1, "the scale").size),
+    }
     return node.layer("GroupNormalization", args)
 
 
 def _layer_norm(node: Node) -> Layer:
     scale = tuple(node.needed(1, "the scale").shape)
-    return node.layer("LayerNormalization", {"axis": node.attributes.get("axis", -1), "normalized_shape": scale})
+    return node.layer(
+        "LayerNormalization", {"axis": node.attributes.get("axis", -1), "normalized_shape": scale}
+    )
 
 
 def _recurrent(node: Node) -> Layer:
@@ -206,7 +219,9 @@ def _listed(node: Node) -> tuple[int, ...]:
 def _axes(node: Node) -> Layer:
     args = {"axes": _listed(node), "keepdims": node.attributes.get("keepdims", 1)}
     kind = node.proto.op_type
-    return node.layer(kind, {name: value for name, value in args.items() if name in RULES["onnx"][kind].names})
+    return node.layer(
+        kind, {name: value for name, value in args.items() if name in RULES["onnx"][kind].names}
+    )
 
 
 def _pad(node: Node) -> Layer:
@@ -279,7 +294,9 @@ _TRANSLATE: dict[str, Callable[[Node], Layer]] = {
 }
 
 
-def stored_constants(nodes: list[NodeProto], stored: Mapping[str, npt.NDArray[Any]]) -> Iterator[tuple[str, Any]]:
+def stored_constants(
+    nodes: list[NodeProto], stored: Mapping[str, npt.NDArray[Any]]
+) -> Iterator[tuple[str, Any]]:
     """Initialisers and the values of Constant nodes."""
     from onnx import numpy_helper
 

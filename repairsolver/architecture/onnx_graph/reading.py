@@ -13,7 +13,7 @@ from onnx import ModelProto, NodeProto, ValueInfoProto, numpy_helper
 
 from repairsolver.architecture.model import Layer, Model, Shape, build
 from repairsolver.architecture.onnx_graph.nodes import Node, UntranslatableError, layer_of, stored_constants
-from repairsolver.architecture.opaque import OPAQUE, Opaque, is_opaque
+from repairsolver.architecture.opaque import OPAQUE, Opaque, is_opaque, made_opaque
 from repairsolver.errors import ArchitectureError
 
 
@@ -27,7 +27,7 @@ def read_onnx(
     Args:
         source: a file, or the parsed model.
         input_shape: sizes of its one input where the file leaves some open, without the batch axis.
-        opaque: nodes or operators that are taken to have a stated output shape, or that of their input (None).
+        opaque: nodes or operators that are taken to have a stated output shape; None: that of their input.
 
     Raises:
         ArchitectureError: nodes without a rule, all listed; sizes that are not known.
@@ -37,7 +37,8 @@ def read_onnx(
     constants = dict(stored_constants(list(proto.graph.node), stored))
     inputs = dict(_inputs(proto, stored, input_shape))
     opset = next((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), 1)
-    layers, made, problems = [], dict.fromkeys(inputs, ""), []
+    layers: list[Layer] = []
+    problems: list[str] = []
     made = {name: name for name in inputs}
     for number, node in enumerate(_computing(proto), start=1):
         name = node.name or f"{node.op_type}_{number}"
@@ -50,8 +51,10 @@ def read_onnx(
         raise ArchitectureError(
             f"nodes without a rule: {', '.join(problems)}; simplify the model, or declare them opaque"
         )
-    model = build("onnx", inputs, layers, dict(_outputs(proto, made)))
-    return replace(model, redeclare=True, source=proto)
+    stated = dict(inputs)
+    layers = made_opaque(layers, stated, opaque or {})
+    model = build("onnx", stated, layers, dict(_outputs(proto, made)))
+    return replace(model, redeclare=True, source=proto, opaque=frozenset(stated) - set(inputs))
 
 
 def _load(path: Path) -> ModelProto:
@@ -82,7 +85,9 @@ def _inputs(
 ) -> Iterator[tuple[str, Shape]]:
     entries = [entry for entry in proto.graph.input if entry.name not in stored]
     if wanted is not None and len(entries) != 1:
-        raise ArchitectureError(f"input_shape needs one input, the model has {', '.join(e.name for e in entries)}")
+        raise ArchitectureError(
+            f"input_shape needs one input, the model has {', '.join(e.name for e in entries)}"
+        )
     for entry in entries:
         if wanted is not None:
             yield entry.name, tuple(wanted)
@@ -90,10 +95,14 @@ def _inputs(
         sizes = _sizes(entry)
         if not sizes:
             raise ArchitectureError(f"input {entry.name} has no axis for the batch; state input_shape")
-        open_ = [f"axis {i} ({size or 'unknown'})" for i, size in enumerate(sizes[1:], 1) if not isinstance(size, int)]
+        open_ = [
+            f"axis {i} ({size or 'unknown'})"
+            for i, size in enumerate(sizes[1:], 1)
+            if not isinstance(size, int)
+        ]
         if open_:
             raise ArchitectureError(
-                f"input {entry.name}: sizes are not known: {', '.join(open_)}; state input_shape without the batch"
+                f"input {entry.name}: unknown sizes: {', '.join(open_)}; state input_shape without the batch"
             )
         yield entry.name, tuple(int(size) for size in sizes[1:])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import permutations
 from math import prod
@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from onnx import ModelProto, NodeProto, checker, helper, numpy_helper
 
-from repairsolver.architecture.edits import Edit
+from repairsolver.architecture.diagnosis import diagnose_model
+from repairsolver.architecture.edits import Edit, apply_edits
 from repairsolver.architecture.model import Model, Shape
 from repairsolver.architecture.onnx_graph.nodes import WEIGHTS
 from repairsolver.errors import ArchitectureError
@@ -55,7 +56,11 @@ class _Draft:
     def store(self, name: str, value: npt.NDArray[Any]) -> str:
         """Add an initialiser under a name that is not taken."""
         taken = {t.name for t in self.proto.graph.initializer}
-        free = name if name not in taken else next(f"{name}_{n}" for n in range(2, 10**6) if f"{name}_{n}" not in taken)
+        free = (
+            name
+            if name not in taken
+            else next(f"{name}_{n}" for n in range(2, 10**6) if f"{name}_{n}" not in taken)
+        )
         self.proto.graph.initializer.append(numpy_helper.from_array(value, free))
         return free
 
@@ -63,10 +68,10 @@ class _Draft:
         """The value of an initialiser or of a Constant node."""
         for tensor in self.proto.graph.initializer:
             if tensor.name == name:
-                return numpy_helper.to_array(tensor)
+                return np.asarray(numpy_helper.to_array(tensor))
         for node in self.proto.graph.node:
             if node.op_type == "Constant" and node.output[0] == name:
-                return numpy_helper.to_array(node.attribute[0].t)
+                return np.asarray(numpy_helper.to_array(node.attribute[0].t))
         raise ArchitectureError(f"{name} is not stored in the model")
 
 
@@ -83,15 +88,19 @@ def write_onnx(model: Model, edits: Iterable[Edit]) -> tuple[ModelProto, tuple[R
         ArchitectureError: the model was not read from ONNX, or an edit has no counterpart there.
     """
     if not isinstance(model.source, ModelProto):
-        raise ArchitectureError("only a model that was read from ONNX can be written as ONNX: write JSON instead")
+        raise ArchitectureError(
+            "only a model that was read from ONNX can be written as ONNX: write JSON instead"
+        )
     proto = ModelProto()
     proto.CopyFrom(model.source)
     computing = [node for node in proto.graph.node if node.op_type != "Constant"]
     names = {node.name or f"{node.op_type}_{i}": node for i, node in enumerate(computing, start=1)}
     draft = _Draft(proto, names)
+    edits = tuple(edits)
     for edit in edits:
         _APPLY[edit.operation](draft, model, edit)
     _drop_unused(draft)
+    _state_outputs(draft, apply_edits(model, edits))
     del proto.graph.value_info[:]
     checker.check_model(proto)
     return proto, tuple(draft.refits)
@@ -107,8 +116,8 @@ def _set(draft: _Draft, model: Model, edit: Edit) -> None:
         return
     kept = [a for a in node.attribute if a.name != edit.name]
     del node.attribute[:]
-    value = list(edit.value) if isinstance(edit.value, tuple) else edit.value
-    node.attribute.extend([*kept, helper.make_attribute(edit.name, value)])
+    new = list(edit.value) if isinstance(edit.value, tuple) else edit.value
+    node.attribute.extend([*kept, helper.make_attribute(edit.name, new)])
 
 
 def _with_batch(op: str, value: tuple[int, ...]) -> npt.NDArray[np.int64]:
@@ -176,7 +185,11 @@ def _places(draft: _Draft, node: NodeProto) -> list[int]:
 
 
 def _index(draft: _Draft, node: NodeProto) -> int:
-    return next(i for i, other in enumerate(draft.proto.graph.node) if other is node or other.name == node.name and other.output == node.output)
+    return next(
+        i
+        for i, other in enumerate(draft.proto.graph.node)
+        if other is node or (other.name == node.name and other.output == node.output)
+    )
 
 
 def _remove(draft: _Draft, model: Model, edit: Edit) -> None:
@@ -249,6 +262,16 @@ def _resize(entry: Any, shape: Shape) -> None:
         dims.add().dim_value = size
 
 
+def _state_outputs(draft: _Draft, repaired: Model) -> None:
+    """Shapes of outputs that declare none."""
+    shapes = diagnose_model(repaired).shapes
+    for entry, name in zip(draft.proto.graph.output, repaired.outputs, strict=True):
+        if not entry.type.tensor_type.HasField("shape"):
+            dims = entry.type.tensor_type.shape.dim
+            dims.add().dim_param = "batch"
+            _resize(entry, shapes[name])
+
+
 def _layout(draft: _Draft, model: Model, edit: Edit) -> None:
     raise ArchitectureError("ONNX has no data format to switch")
 
@@ -274,8 +297,3 @@ _APPLY = {
     "input": _input,
     "output": _output,
 }
-
-
-def edits_of(refits: Iterable[Refit]) -> Iterator[str]:
-    """The refits in words."""
-    yield from map(str, refits)

@@ -1,0 +1,36 @@
+"""Repaired models as files: ONNX for what was ONNX, a JSON layer list for the rest."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from repairsolver.architecture.writing import model_record
+from repairsolver.targets import file_target
+
+if TYPE_CHECKING:
+    from repairsolver.architecture.repair import ArchitectureRepair
+
+
+def save_repair(fix: ArchitectureRepair, path: str | Path) -> tuple[str, ...]:
+    """Write the repaired model; the file appears complete or not at all. Returns what became of weights."""
+    target, notes = file_target(path), tuple[str, ...]()
+    if fix.model.framework == "onnx":
+        from repairsolver.architecture.onnx_graph.writing import write_onnx
+
+        proto, refits = write_onnx(fix.given or fix.model, fix.edits)
+        data, notes = proto.SerializeToString(), tuple(map(str, refits))
+    else:
+        data = (json.dumps(model_record(fix.model), indent=2) + "\n").encode()
+    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, target)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+    return notes
