@@ -85,6 +85,7 @@ class Session:
         closest: of many regions, the candidate with most of them proved.
         doubtful: of many regions, those that were not proved of the newest candidate verified.
         paused: proofs that ran out of time; a margin tried again gives the same candidate.
+        margin: the only one to try; None: the search's choice.
     """
 
     network: Network
@@ -106,6 +107,7 @@ class Session:
     doubtful: list[int] = field(default_factory=list)
     closest: Candidate | None = None
     paused: Paused = field(default_factory=Paused)
+    margin: float | None = None
 
     @property
     def seconds(self) -> float:
@@ -172,6 +174,26 @@ class Outcome(StrEnum):
     PROVED = "proved"
     UNPROVED = "not proved in time"
     UNREACHABLE = "out of reach, or not worth a proof"
+
+
+def one_margin(session: Session) -> bool:
+    """Try the caller's margin, or that of imitated behaviour at points alone; whether that ends the search.
+
+    At points no proof needs a smaller margin, and the imitation's own one is what unseen points gain by.
+    """
+    measure = session.objective.imitation
+    margin = session.margin
+    if margin is None and measure is not None and not session.prop.regions:
+        margin = measure.margin
+    if margin is None or margin <= 0:
+        return False
+    for shared in (True, False):
+        outcome = try_margin(session, margin, session.remaining, shared=shared)
+        session.emit("margin", f"margin {margin:.3g}: {outcome}", margin=margin)
+        plain = all(group.plain for group in session.requirements.groups.values())
+        if session.best is not None or plain or session.finished:
+            break
+    return session.best is not None or session.margin is not None
 
 
 def search_margins(session: Session, start: float, *, shared: bool) -> None:

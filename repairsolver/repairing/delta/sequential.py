@@ -27,6 +27,7 @@ from repairsolver.network import operators as ops
 from repairsolver.repairing.delta.branching import Optimum, optimise
 from repairsolver.repairing.delta.exact import least_exactly
 from repairsolver.repairing.delta.hidden import HiddenLayers
+from repairsolver.repairing.delta.least_behaviour import imitated, imitated_bound
 from repairsolver.repairing.delta.program import TOLERANCE, Key, LeastChange
 from repairsolver.repairing.delta.requirements import Requirements
 from repairsolver.results import Array
@@ -74,6 +75,8 @@ def least(problem: LeastChange, *, shared: bool, known: float = np.inf) -> Optim
         found, which proves nothing.
     """
     layer = problem.requirements.layer
+    if problem.objective.imitation is not None:
+        return imitated(problem, shared=shared, known=known)
     if not isinstance(layer, HiddenLayers):
         return optimise(problem, shared=shared, known=known)
     found = _Descent(problem, layer, shared, known).run()
@@ -102,6 +105,8 @@ def least_bound(problem: LeastChange, *, gap: float, known: float) -> Optimum:
         gap, known: see `branching.optimise`.
     """
     layer = problem.requirements.layer
+    if problem.objective.imitation is not None:
+        return imitated_bound(problem, gap=gap, known=known)
     if not isinstance(layer, HiddenLayers):
         return optimise(problem, shared=False, gap=gap, known=known)
     return least_exactly(problem, layer, known, gap=gap)
