@@ -1,8 +1,7 @@
 r"""The least change of behaviour of layers anywhere in a network: damped Gauss-Newton steps with a penalty.
 
-Minimised is \(\tfrac12 B(\delta)^2 + \tfrac\rho2 \sum_k s_k^2\), where \(s_k\) is what row k falls short by
-at \(\delta\); soft points have their squared price in place of \(\rho\). With the curvature M and the
-gradient g of the first term and the rows' gradients \(g_k\), a step d of the affine model is
+The sum of `merit` is lowered. With the curvature M and the gradient g of its first term, what rows fall
+short by and the rows' gradients \(g_k\), a step d of the affine model is
 
 $$ \min \tfrac12 d^\top M d + g^\top d + \tfrac\rho2 \sum_k (short_k - g_k^\top d)_+^2, \qquad
    d = M^{-1} \Bigl( \sum_k \lambda_k g_k - g \Bigr), $$
@@ -11,7 +10,7 @@ where the multipliers solve
 \(\min_{\lambda \ge 0} \tfrac12 \lambda^\top (K + \tfrac1\rho I) \lambda - b^\top \lambda\) with
 \(K_{ij} = g_i^\top M^{-1} g_j\): a small non-negative least-squares problem, whatever the number of
 unknowns. A step is taken if it really lowers the sum; else M is damped more. The penalty grows until every
-row has its sign. The margin is a wish of the penalty alone: points that cannot have it are right without.
+row has its sign. Where that is not reached, the steps of `momentum` go first.
 
 Sources: Nocedal and Wright, Numerical Optimization, 2006, sections 10.3 (Levenberg-Marquardt) and 17.1
 (quadratic penalty); Lawson and Hanson, Solving Least Squares Problems, 1974, chapter 23.
@@ -26,18 +25,21 @@ import numpy as np
 from scipy.linalg import solve_triangular
 from scipy.optimize import nnls
 
-from repairsolver.network.forward import activations
 from repairsolver.repairing.delta.branching import Optimum
-from repairsolver.repairing.delta.curvature import Curvature, Pulled, Rows, centred, curvature, derivatives
+from repairsolver.repairing.delta.curvature import Curvature, Pulled, Rows, curvature, derivatives
 from repairsolver.repairing.delta.hidden import HiddenLayers
 from repairsolver.repairing.delta.imitation import Imitation
+from repairsolver.repairing.delta.merit import KEPT, Merit, State
+from repairsolver.repairing.delta.momentum import descended
 from repairsolver.repairing.delta.program import LeastChange, Row
-from repairsolver.repairing.delta.requirements import Group
 from repairsolver.results import Array
 from repairsolver.solvers import SolutionStatus
 
-STEPS = 120
-"""Models in one search, at most."""
+STEPS, FEW = 60, 20
+"""Models from no change, and from where gradient steps led."""
+
+TRIED, CLOSE = 12, 2e-3
+"""After so many models without success, the share of the squares at first that may be left to go on."""
 
 MOST_ROWS = 1500
 """Rows in one model, the worst ones."""
@@ -57,9 +59,6 @@ PATIENCE = 3
 WINDOW = 2.0
 """Rows that are met by less than so many margins are part of a model, too."""
 
-KEPT = 0.25
-"""The margin of points to keep, as a share of that of points to repair; no more than they had."""
-
 SETTLED = 1e-2
 """The share of the sum that a step saves, below which nothing is left to save."""
 
@@ -72,22 +71,7 @@ def least_moved(problem: LeastChange, layer: HiddenLayers, *, shared: bool) -> O
     """
     measure = problem.objective.imitation
     assert isinstance(measure, Imitation)
-    return _Descent(problem, layer, measure, shared).run()
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _State:
-    """A change, what rows fall short by there, [b, r] by group, and the residual [N, m]."""
-
-    delta: Array
-    short: dict[str, Array]
-    residual: Array
-    behaviour: float
-    lack: float
-    missing: float
-
-    def total(self, weight: float) -> float:
-        return self.behaviour + weight * self.lack
+    return _Descent(Merit(problem, layer, measure, shared)).run()
 
 
 @dataclass(slots=True, eq=False)
@@ -103,39 +87,51 @@ class _Model:
 
 @dataclass(slots=True, eq=False)
 class _Descent:
-    problem: LeastChange
-    layer: HiddenLayers
-    imitation: Imitation
-    shared: bool
+    merit: Merit
     damping: float = DAMPING
     steps: int = 0
-    best: _State | None = None
+    best: State | None = None
     inner: dict[str, tuple[Array, Array]] = field(default_factory=dict)
-    inputs: Array = field(init=False)
-    before: Array = field(init=False)
 
-    def __post_init__(self) -> None:
-        """One forward pass a state: over the samples and, behind them, the points of all groups."""
-        groups = self.problem.requirements.groups.values()
-        self.inputs = np.concatenate([self.imitation.inputs, *(group.inputs for group in groups)])
-        self.before = activations(self.layer.network, self.inputs)[self.layer.scores]
+    @property
+    def problem(self) -> LeastChange:
+        return self.merit.problem
+
+    @property
+    def layer(self) -> HiddenLayers:
+        return self.merit.layer
 
     def run(self) -> Optimum:
-        state = self._state(np.zeros(self.layer.size))
-        weight, since = self._first_weight(), 0
-        while self.steps < STEPS and not self._late():
+        weight = 1.0 / max(len(self.merit.repaired), 1)
+        self._descend(np.zeros(self.layer.size), weight, STEPS)
+        if self.best is None and not self._late():
+            reached = descended(self.merit, weight, self.problem.seed)
+            for state in (reached.best, reached.last):
+                if state is not None:
+                    self._accept(state)
+            start = reached.best or reached.last
+            self._descend(start.delta, reached.weight, FEW)
+        return self._optimum()
+
+    def _descend(self, start: Array, weight: float, steps: int) -> None:
+        """Steps while they save something; the penalty grows as long as rows lack their sign."""
+        state, since, self.damping = self.merit.state(start), 0, DAMPING
+        self._accept(state)
+        first = max(state.lack, self.merit.state(np.zeros(self.layer.size)).lack)
+        for number in range(steps):
+            slow = number >= TRIED and self.best is None and state.lack > CLOSE * first
+            if slow or self._late():
+                return
             self.steps += 1
             moved = self._step(state, weight)
             saved = 0.0 if moved is None else 1 - moved.total(weight) / max(state.total(weight), 1e-300)
             state, since = moved or state, since + 1
             done = self._accept(state)
-            if moved is None or saved < SETTLED or since >= PATIENCE:
-                if done and saved < SETTLED:
-                    break
-                if not done:
-                    weight, since = weight * (4.0 if moved is None else 2.0), 0
-                    self.damping = min(self.damping, DAMPING)
-        return self._optimum()
+            if done and saved < SETTLED:
+                return
+            if not done and (saved < SETTLED or since >= PATIENCE):
+                weight, since = weight * (4.0 if moved is None else 2.0), 0
+                self.damping = min(self.damping, DAMPING)
 
     def _optimum(self) -> Optimum:
         if self.best is None:
@@ -147,11 +143,7 @@ class _Descent:
     def _late(self) -> bool:
         return self.problem.deadline is not None and time.perf_counter() > self.problem.deadline
 
-    def _first_weight(self) -> float:
-        count = sum(len(group.slack) for group in self.problem.requirements.groups.values() if group.strict)
-        return 1.0 / max(count, 1)
-
-    def _accept(self, state: _State) -> bool:
+    def _accept(self, state: State) -> bool:
         """Keep a state in which every row has its sign; whether it is one."""
         if state.missing > 0:
             return False
@@ -159,51 +151,15 @@ class _Descent:
             self.best = state
         return True
 
-    def _state(self, delta: Array) -> _State:
-        groups = self.problem.requirements.groups
-        moved = activations(self.layer.edited(delta), self.inputs)[self.layer.scores] - self.before
-        sizes = [len(self.imitation.inputs), *(len(group.slack) for group in groups.values())]
-        mine, *parts = np.split(moved, np.cumsum(sizes)[:-1])
-        short: dict[str, Array] = {}
-        lack = missing = paid = 0.0
-        for (name, group), part in zip(groups.items(), parts, strict=True):
-            values = group.slack + part @ group.readout.T
-            short[name] = self._wished(group)[:, None] - values
-            squares = float((np.maximum(self._deciding(group, short[name]), 0.0) ** 2).sum())
-            if np.isfinite(group.penalty):
-                paid += group.penalty**2 * squares
-                continue
-            lack += 0.5 * squares
-            floor = self._deciding(group, group.floor[:, None] - values)
-            missing = max(missing, float(floor.max(initial=0.0)))
-        residual = centred(mine)
-        behaviour = (residual**2).sum() / len(residual) + self.imitation.ridge @ delta**2 + paid
-        return _State(delta, short, residual, 0.5 * float(behaviour), lack, missing)
-
-    def _wished(self, group: Group) -> Array:
-        """What rows should reach, [b]: a penalty alone would leave kept points just below their border."""
-        if group.strict:
-            return np.asarray(group.need(self.problem.margin))
-        spare = np.maximum(group.reached(group.slack) - group.floor, 0.0)
-        return np.asarray(group.floor + np.minimum(KEPT * self.problem.margin, spare))
-
-    def _deciding(self, group: Group, short: Array) -> Array:
-        """The amounts that count: of all rows where all are needed, else of the one that lacks least."""
-        if group.every:
-            return short
-        if self.shared and len(short):
-            return np.asarray(short[:, [int(np.maximum(short, 0.0).sum(axis=0).argmin())]])
-        return np.asarray(short.min(axis=1, keepdims=True))
-
-    def _step(self, state: _State, weight: float) -> _State | None:
+    def _step(self, state: State, weight: float) -> State | None:
         """The state after the first step that lowers the sum; None if none does."""
-        inputs = self.imitation.inputs
+        inputs = self.merit.imitation.inputs
         shapes, gradient = curvature(self.layer, state.delta, inputs, state.residual, self.inner)
-        model = _Model(shapes, gradient + self.imitation.ridge * state.delta)
+        model = _Model(shapes, gradient + self.merit.imitation.ridge * state.delta)
         self._add_rows(model, state)
         while self.damping <= MOST_DAMPING and not self._late():
             step, promised = self._solved(model, weight)
-            new = self._state(self._within(state.delta + step))
+            new = self.merit.state(self.merit.within(state.delta + step))
             gained = state.total(weight) - new.total(weight)
             if gained > 1e-6 * state.total(weight):
                 ratio = gained / max(promised, 1e-300)
@@ -212,10 +168,6 @@ class _Descent:
                 return new
             self.damping *= 4.0
         return None
-
-    def _within(self, delta: Array) -> Array:
-        reach = np.asarray(self.problem.objective.roundable)
-        return np.asarray(np.clip(delta, -reach, reach))
 
     def _solved(self, model: _Model, weight: float) -> tuple[Array, float]:
         """The step of the model, and by how much it lowers the model's sum."""
@@ -240,7 +192,7 @@ class _Descent:
         dual = float(wanted @ multipliers - 0.5 * multipliers @ kernel @ multipliers)
         return whole, before - dual - 0.5 * float(model.gradient @ np.concatenate(step))
 
-    def _add_rows(self, model: _Model, state: _State) -> None:
+    def _add_rows(self, model: _Model, state: State) -> None:
         """The rows that may matter, with their gradients."""
         chosen = self._rows(state)
         if not chosen:
@@ -273,14 +225,15 @@ class _Descent:
             for shape, h, p in zip(shapes, hidden, pulled, strict=True)
         ]
 
-    def _rows(self, state: _State) -> list[Row]:
+    def _rows(self, state: State) -> list[Row]:
         """The worst rows of every point that falls short, or could after a step; the worst first."""
         found: list[tuple[float, Row]] = []
         for name, group in self.problem.requirements.groups.items():
             short = state.short[name]
             window = WINDOW * (1.0 if group.strict else KEPT) * self.problem.margin
             count = min(RIVALS, short.shape[1]) if group.every else 1
-            order = np.argsort(-short, axis=1, kind="stable")[:, :count] if group.every else self._one(short)
+            ranked = np.where(self.merit.chosen(group, short), short, -np.inf)
+            order = np.argsort(-ranked, axis=1, kind="stable")[:, :count]
             for rank in range(order.shape[1]):
                 worst = short[np.arange(len(short)), order[:, rank]]
                 for point in np.flatnonzero(worst > -window):
@@ -288,10 +241,3 @@ class _Descent:
         found.sort(key=lambda item: -item[0])
         chosen = [row for _, row in found[:MOST_ROWS]]
         return sorted(chosen)
-
-    def _one(self, short: Array) -> Array:
-        """The row that lacks least, of each point or (shared) of all of them, [b, 1]."""
-        if self.shared and len(short):
-            column = int(np.maximum(short, 0.0).sum(axis=0).argmin())
-            return np.full((len(short), 1), column)
-        return np.asarray(short.argmin(axis=1))[:, None]
