@@ -19,6 +19,7 @@ Sources: Nocedal and Wright, Numerical Optimization, 2006, sections 10.3 (Levenb
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -63,15 +64,18 @@ SETTLED = 1e-2
 """The share of the sum that a step saves, below which nothing is left to save."""
 
 
-def least_moved(problem: LeastChange, layer: HiddenLayers, *, shared: bool) -> Optimum:
+def least_moved(
+    problem: LeastChange, layer: HiddenLayers, *, shared: bool, start: Callable[[], Array | None]
+) -> Optimum:
     """A change that meets every requirement and moves behaviour as little as can be found; bound 0.
 
     Args:
         shared: one row for all points of a group in which one row is enough.
+        start: finds some change that meets every requirement, where steps from no change do not.
     """
     measure = problem.objective.imitation
     assert isinstance(measure, Imitation)
-    return _Descent(Merit(problem, layer, measure, shared)).run()
+    return _Descent(Merit(problem, layer, measure, shared), start).run()
 
 
 @dataclass(slots=True, eq=False)
@@ -88,6 +92,7 @@ class _Model:
 @dataclass(slots=True, eq=False)
 class _Descent:
     merit: Merit
+    start: Callable[[], Array | None]
     damping: float = DAMPING
     steps: int = 0
     best: State | None = None
@@ -102,16 +107,22 @@ class _Descent:
         return self.merit.layer
 
     def run(self) -> Optimum:
+        """Models from no change; if they fail, many small steps; if these fail, from what meets rows."""
         weight = 1.0 / max(len(self.merit.repaired), 1)
         self._descend(np.zeros(self.layer.size), weight, STEPS)
         if self.best is None and not self._late():
-            reached = descended(self.merit, weight, self.problem.seed)
-            for state in (reached.best, reached.last):
-                if state is not None:
-                    self._accept(state)
-            start = reached.best or reached.last
-            self._descend(start.delta, reached.weight, FEW)
+            weight = self._small_steps(weight)
+        if self.best is None and not self._late() and (found := self.start()) is not None:
+            self._descend(found, weight, STEPS)
         return self._optimum()
+
+    def _small_steps(self, weight: float) -> float:
+        reached = descended(self.merit, weight, self.problem.seed)
+        for state in (reached.best, reached.last):
+            if state is not None:
+                self._accept(state)
+        self._descend((reached.best or reached.last).delta, reached.weight, FEW)
+        return reached.weight
 
     def _descend(self, start: Array, weight: float, steps: int) -> None:
         """Steps while they save something; the penalty grows as long as rows lack their sign."""

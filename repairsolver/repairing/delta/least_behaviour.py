@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -15,14 +16,18 @@ from repairsolver.repairing.delta.objective import Objective
 from repairsolver.repairing.delta.program import LeastChange
 from repairsolver.repairing.delta.requirements import Requirements
 from repairsolver.repairing.delta.whitened import Coordinates, Turned
+from repairsolver.results import Array
 from repairsolver.solvers import SolutionStatus
 
 
-def imitated(problem: LeastChange, *, shared: bool, known: float) -> Optimum:
+def imitated(
+    problem: LeastChange, *, shared: bool, known: float, start: Callable[[], Array | None]
+) -> Optimum:
     """The change that meets all requirements and moves behaviour least.
 
     Args:
         shared, known: see `branching.optimise`.
+        start: finds some change that meets all requirements, where steps from no change do not.
 
     Returns:
         The optimum and its bound for a layer with a linear tail without limits of single entries; for others
@@ -32,7 +37,7 @@ def imitated(problem: LeastChange, *, shared: bool, known: float) -> Optimum:
     if coordinates is None:
         layer = problem.requirements.layer
         bare = HiddenLayers(problem.requirements.network, layer.blocks, layer.scores)
-        return least_moved(problem, bare, shared=shared)
+        return least_moved(problem, bare, shared=shared, start=start)
     found = optimise(_turned(problem, coordinates), shared=shared, known=known)
     return found if found.delta is None else replace(found, delta=coordinates.back(found.delta))
 
