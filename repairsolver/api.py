@@ -169,6 +169,7 @@ def repair(
     weights: PerEntry | None = None,
     max_change: PerEntry | str | None = None,
     minimise: Literal["weights", "behaviour"] = "weights",
+    margin: float | None = None,
     gap: float = 0.01,
     solver: str = "highs",
     points: PointSet | str | Path | None = None,
@@ -211,8 +212,13 @@ def repair(
         weights: factors of the entries in the norm: one for each entry, a vector or arrays by tensor name.
         max_change: by how much an entry may change: a number, one for each entry, or "10%" of its size.
             L0 and `minimise="behaviour"` need a limit, without one it is the largest weight of the layer.
-        minimise: "behaviour" instead of the norm: mean change of the margins to the decision at the points
-            to keep, or else at samples of the regions; cost and lower bound are then of it.
+        minimise: "behaviour" instead of the norm: the mean change of the margins to the decision at the
+            points to keep, or else at samples of the property's regions; cost and lower bound are then of it.
+            With norm "l2" the root mean square of the scores' changes: for any layer, and what keeps most
+            decisions at points that are not given.
+        margin: what points to repair must exceed the border by, in units of the outputs, None: as little as
+            rounding allows, or (behaviour with norm "l2") a tenth of the median lead of kept decisions. With
+            regions: instead of the search for a margin that is proved.
         gap: stop when cost - proved lower bound <= gap * cost.
         solver: name of the solver, see `available_solvers`.
         points: points that must get their label (or satisfy the property) after the repair.
@@ -262,6 +268,7 @@ def repair(
         weights=weights,
         max_change=max_change,
         minimise=minimise,
+        margin=margin,
         gap=gap,
         solver=solver,
         points=_points(points, net),

@@ -182,10 +182,6 @@ REFUSED = {
     "text": ({"max_change": "much"}, "'much' is neither a number nor a share"),
     "l0 unbounded": ({"norm": "l0", "max_change": np.inf}, "needs a finite max_change"),
     "norm": ({"norm": "relative-l0"}, "unknown norm 'relative-l0': choose one of l0"),
-    "soft l2": (
-        {"norm": "l2", "keep_penalty": 1.0},
-        "choose one of l0, l1, linf, relative-l1, relative-linf",
-    ),
     "penalty": ({"keep_penalty": 0.0}, "must be positive"),
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from benchmarks.mnist_points.images import attacked, decided, fog, load_images
 from benchmarks.record import Recorder, data_folder
 from repairsolver.results import Array
 
-NETWORKS = ("mnist_relu_3_100", "mnist_relu_9_100", "mnist_relu_9_200")
+NETWORKS = ("mnist_relu_3_100", "mnist_relu_9_100")
 CORRUPTIONS = ("fog", "attack")
 POOL = 9000
 """The first image that is kept, not measured."""
@@ -21,7 +22,9 @@ COLUMNS = (
     "network",
     "corruption",
     "layer",
+    "minimise",
     "norm",
+    "keep_soft",
     "points",
     "kept_points",
     "status",
@@ -34,8 +37,10 @@ COLUMNS = (
     "corrupted_after",
     "cost",
     "lower_bound",
+    "l2_change",
     "entries",
     "seconds",
+    "cpu_seconds",
     "timeout",
 )
 
@@ -45,11 +50,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.mnist_points", description=__doc__)
     parser.add_argument("--networks", default=",".join(NETWORKS), help="with commas between them")
     parser.add_argument("--corruptions", default=",".join(CORRUPTIONS), help="fog, attack")
-    parser.add_argument("--layers", default="", help="numbers from 0, with commas; all layers without it")
+    parser.add_argument(
+        "--layers", default="", help="numbers from 0, or all, with commas; each in turn without it"
+    )
+    parser.add_argument("--minimise", default="behaviour", choices=("behaviour", "weights"))
     parser.add_argument("--norm", default="l2", choices=("l1", "l2", "linf"))
     parser.add_argument("--points", type=int, default=100, help="wrong corrupted images to repair")
-    parser.add_argument("--keep", type=int, default=200, help="clean images whose decision is kept")
-    parser.add_argument("--timeout", type=float, default=60.0, help="seconds for one repair")
+    parser.add_argument("--keep", type=int, default=1000, help="clean images whose behaviour is kept")
+    parser.add_argument(
+        "--keep-soft", type=float, default=0.1, help="price of losing one; 0: none may be lost"
+    )
+    parser.add_argument("--timeout", type=float, default=120.0, help="seconds for one repair")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--resume", action="store_true", help="keep the rows of an earlier run")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "points.csv")
@@ -65,14 +76,18 @@ def main() -> None:
             else:
                 corrupted = attacked(network, images, labels)
             task = Task(network, name, corruption, images, labels, corrupted)
-            wanted = range(len(network.affine_layers))
-            chosen = [int(k) for k in arguments.layers.split(",")] if arguments.layers else wanted
-            for index in chosen:
-                layer = network.affine_layers[index].layer
-                if not recorder.has(network=name, corruption=corruption, layer=layer, norm=arguments.norm):
+            for layer in chosen_layers(network, arguments.layers):
+                key = {"network": name, "corruption": corruption, "layer": layer}
+                if not recorder.has(**key, norm=arguments.norm, minimise=arguments.minimise):
                     row = task.run(layer, arguments)
                     recorder.add(row)
                     print({key: row[key] for key in COLUMNS if row[key] is not None}, flush=True)
+
+
+def chosen_layers(network: rs.Network, text: str) -> list[str]:
+    """Names of layers; "all" for all of them at once."""
+    names = [affine.layer for affine in network.affine_layers]
+    return [item if item == "all" else names[int(item)] for item in text.split(",")] if text else names
 
 
 class Task:
@@ -96,13 +111,16 @@ class Task:
         chosen = self.wrong[: arguments.points]
         kept = self.images[POOL : POOL + arguments.keep]
         nowhere = rs.Property((), self.network.input_size, self.network.output_size, name="no region")
+        started = time.process_time()
         fix = rs.repair(
             self.network,
             nowhere,
             layers=layer,
+            minimise=arguments.minimise,
             norm=arguments.norm,
             points=rs.PointSet(self.corrupted[chosen], self.labels[chosen], name=self.corruption),
             keep=rs.PointSet(kept, name="clean images") if arguments.keep else None,
+            keep_soft=arguments.keep_soft or None,
             limits=rs.Limits(seconds=arguments.timeout),
             seed=arguments.seed,
         )
@@ -110,15 +128,19 @@ class Task:
             "network": self.name,
             "corruption": self.corruption,
             "layer": layer,
+            "minimise": arguments.minimise,
             "norm": arguments.norm,
+            "keep_soft": arguments.keep_soft,
             "points": len(chosen),
             "kept_points": arguments.keep,
             "status": fix.status,
             **self.measured(fix.network, chosen),
             "cost": fix.cost,
             "lower_bound": fix.lower_bound,
+            "l2_change": None if fix.edit is None else fix.edit.norm("l2"),
             "entries": None if fix.edit is None else fix.edit.count,
             "seconds": fix.seconds,
+            "cpu_seconds": time.process_time() - started,
             "timeout": arguments.timeout,
         }
 

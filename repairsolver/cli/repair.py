@@ -143,6 +143,10 @@ def repair(
             help="*behaviour*: instead of weights, change margins least, at --keep or in the regions."
         ),
     ] = Minimise.WEIGHTS,
+    margin: Annotated[
+        float | None,
+        typer.Option(metavar="M", help="What points must exceed the border by, in units of the outputs."),
+    ] = None,
     gap: Annotated[float, typer.Option(min=0.0, help="Relative distance to the optimum to stop at.")] = 0.01,
     solver: Annotated[str, typer.Option(help="See *repairsolver solvers*.")] = "highs",
     points: Annotated[Path | None, typer.Option(help="Points to repair: .npz or .csv.")] = None,
@@ -227,6 +231,7 @@ def repair(
                 norm=norm.value,
                 max_change=_change(max_change),
                 minimise=minimise.value,
+                margin=margin,
                 gap=gap,
                 solver=solver,
                 points=points,

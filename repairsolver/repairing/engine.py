@@ -74,6 +74,7 @@ def repair_property(
     max_change: PerEntry | str | None = None,
     keep_soft: float | None = None,
     minimise: str = "weights",
+    margin: float | None = None,
     gap: float = 0.01,
     solver: str = "highs",
     points: PointSet | None = None,
@@ -100,6 +101,8 @@ def repair_property(
         keep_soft: what it costs to lose a point of `keep` by one unit of output; None: none may be lost.
         minimise: "weights" for the norm; "behaviour" for the mean change of the margins to the decision,
             on the points to keep, or else on samples of the regions. Cost and lower bound are of this.
+            With norm l2 its root mean square, which takes any layer.
+        margin: what points to repair must exceed the border by; None: chosen by the search.
         solver: by name; for l2, "highs" stands for "projection", which is what the result then says.
         gap: relative gap between cost and lower bound at which to stop looking for a smaller change.
         points: inputs that the repaired network must decide by their labels; without labels, at which
@@ -119,7 +122,7 @@ def repair_property(
         SoundnessError: a replay contradicts a result.
     """
     check_fits(prop, network)
-    aim = Aim(norm, weights, max_change, np.inf if keep_soft is None else keep_soft, minimise)
+    aim = Aim(norm, weights, max_change, np.inf if keep_soft is None else keep_soft, minimise, margin)
     choices = (("method", method, METHODS), ("decision", decision, DECISIONS))
     for what, got, known in choices:
         if got not in known:

@@ -180,10 +180,12 @@ def _change(repair: Repair) -> str:
 
 def _measure(repair: Repair) -> str:
     """What the cost is of; with the norm beside it where that is not what was minimised."""
-    if repair.norm != "behaviour":
+    if not repair.norm.startswith("behaviour"):
         return f"the {repair.norm} norm of the change"
-    l1 = 0.0 if repair.edit is None or isinstance(repair.edit, Gates) else repair.edit.norm("l1")
-    return f"the l1 norm of the change is {l1:.6g}, the mean change of margins to the decision"
+    norm = "l2" if repair.norm.endswith("l2") else "l1"
+    size = 0.0 if repair.edit is None or isinstance(repair.edit, Gates) else repair.edit.norm(norm)
+    what = "root mean square change of scores" if norm == "l2" else "mean change of margins to the decision"
+    return f"the {norm} norm of the change is {size:.6g}, the {what}"
 
 
 def fidelity_lines(kept: Fidelity) -> Iterator[str]:

@@ -51,9 +51,9 @@ def behavioural(
     if not layer.affine:
         raise EditError(
             f"minimise='behaviour' needs scores that are affine in the change, which {layer.name!r} does not "
-            "give: choose layers='last', or minimise='weights'"
+            "give: choose norm='l2', which takes any layer, or layers='last'"
         )
-    inputs = _inputs(network.element, prop, keep, np.random.default_rng([seed, 2]))
+    inputs = behaviour_inputs(network.element, prop, keep, np.random.default_rng([seed, 2]), SAMPLES)
     if not len(inputs):
         raise EditError("minimise='behaviour' has nothing to measure on: give keep, or regions")
     hidden, scores = layer.points(network, inputs)
@@ -70,16 +70,20 @@ def behavioural(
     return replace(objective, norm="l1", moves=moves, weights=1.0, name="behaviour")
 
 
-def _inputs(
-    element: np.dtype[np.floating], prop: Property, keep: PointSet | None, rng: np.random.Generator
+def behaviour_inputs(
+    element: np.dtype[np.floating],
+    prop: Property,
+    keep: PointSet | None,
+    rng: np.random.Generator,
+    most: int,
 ) -> Array:
-    """At most `SAMPLES` points to keep, or as many samples of the regions in equal shares, [N, n]."""
+    """At most so many points to keep, or as many samples of the regions in equal shares, [N, n]."""
     if keep is not None:
-        rows = rng.permutation(len(keep.inputs))[:SAMPLES]
+        rows = rng.permutation(len(keep.inputs))[:most]
         return keep.inputs[np.sort(rows)].astype(element).astype(np.float64)
     blocks = [np.zeros((0, prop.input_size))]
-    for region in prop.regions[:SAMPLES]:
-        count = max(1, SAMPLES // len(prop.regions))
+    for region in prop.regions[:most]:
+        count = max(1, most // len(prop.regions))
         points = rng.uniform(region.lower, region.upper, size=(count, prop.input_size))
         blocks.append(into_box(points, region, element))
     return np.concatenate(blocks)

@@ -53,12 +53,13 @@ def pull(
 
     Args:
         values: every tensor at the points, [b, size] each.
-        readout: the functionals, [r, size of the source].
+        readout: the functionals, [r, size of the source], or [b, r, size of the source].
         source: the tensor that they are about.
         targets: the tensors to differentiate by; those that the source does not depend on are left out.
     """
     batch = len(values[source])
-    found: dict[str, Array] = {source: np.broadcast_to(readout[None], (batch, *readout.shape))}
+    shape = (batch, *readout.shape[-2:])
+    found: dict[str, Array] = {source: np.broadcast_to(readout, shape)}
     shapes = {network.input_name: network.input_shape} | {n.name: n.shape for n in network.nodes}
     place = {network.input_name: -1} | {node.name: i for i, node in enumerate(network.nodes)}
     first = min(place[name] for name in targets)

@@ -17,12 +17,14 @@ from repairsolver.repairing.delta.attempts import attempt
 from repairsolver.repairing.delta.behaviour import behavioural
 from repairsolver.repairing.delta.candidate import Candidate, edit_of
 from repairsolver.repairing.delta.core import find_core
+from repairsolver.repairing.delta.imitation import imitating
 from repairsolver.repairing.delta.layer import find_layers
 from repairsolver.repairing.delta.localise import AUTO, choose_layer
 from repairsolver.repairing.delta.loop import (
     BOUND_SECONDS,
     Session,
     learn,
+    one_margin,
     search,
     search_margins,
     update_bound,
@@ -128,9 +130,11 @@ def begin_session(
     used = QUADRATIC if (objective.norm, solver) == ("l2", "highs") else solver
     check_solver(used, objective)
     if aim.minimise == "behaviour":
-        objective = behavioural(objective, requirements, prop, keep, decision, seed)
+        measured = imitating if aim.norm == "l2" else behavioural
+        objective = measured(objective, requirements, prop, keep, decision, seed)
     session = Session(network, prop, layer, requirements, objective, gap, used, limits, seed, on_event)
     session.started = started
+    session.margin = aim.margin
     add_points(requirements, prop, points, keep, decision, aim.keep_penalty)
     return session
 
@@ -152,12 +156,15 @@ def _repaired(session: Session, points: PointSet | None, keep: PointSet | None, 
         return end
     if attempt(session):
         return _result(session, decision, points, keep)
-    share = TIE_SHARE * session.gap
-    session.weights = tie_weights(requirements, session.prop, decision, share, session.seed)
+    if session.objective.imitation is None:
+        share = TIE_SHARE * session.gap
+        session.weights = tie_weights(requirements, session.prop, decision, share, session.seed)
     start = (START if session.prop.regions else POINTS_START) * session.problem(0.0, np.inf).scale()
-    search_margins(session, start, shared=True)
-    if not session.finished and not all(group.plain for group in requirements.groups.values()):
-        search_margins(session, start, shared=False)
+    plain = all(group.plain for group in requirements.groups.values())
+    if not one_margin(session):
+        search_margins(session, start, shared=True)
+        if not session.finished and not plain:
+            search_margins(session, start, shared=False)
     if session.best is None and (end := _contradiction(session, points, keep)) is not None:
         return end
     update_bound(session)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -50,8 +51,10 @@ class Aim:
         max_change: the largest change of an entry, in its own units; a text such as "10%" means
             this share of the entry's size as stored. None: any.
         keep_penalty: what it costs, in units of the norm, to lose a point to keep by one unit of
-            output; infinite: none may be lost.
+            output; infinite: none may be lost. With an L2 norm squares are added up.
         minimise: "weights", or "behaviour" instead of the norm of the change.
+        margin: what points to repair, and counterexamples, must exceed the border by, in units of the
+            outputs; None: a small one for points, for regions the smallest that is proved.
     """
 
     norm: str = "l1"
@@ -59,24 +62,35 @@ class Aim:
     max_change: PerEntry | str | None = None
     keep_penalty: float = np.inf
     minimise: str = "weights"
+    margin: float | None = None
 
     def __post_init__(self) -> None:
         if self.minimise not in MINIMISE:
             raise EditError(f"unknown minimise {self.minimise!r}: choose one of {', '.join(MINIMISE)}")
-        if self.minimise == "behaviour" and (self.norm != "l1" or self.weights is not None):
+        if self.minimise == "behaviour" and (self.norm not in ("l1", "l2") or self.weights is not None):
             raise EditError(
-                "minimise='behaviour' measures outputs: leave norm at 'l1' and give no weights (bound single "
-                "entries by max_change)"
+                "minimise='behaviour' measures outputs: leave norm at 'l1', or take 'l2', and give no "
+                "weights (bound single entries by max_change)"
             )
+        if self.margin is not None and not 0 < self.margin < np.inf:
+            raise EditError(f"the margin must be positive and finite, got {self.margin}")
         if not self.keep_penalty > 0:
             raise EditError(f"the penalty of soft points must be positive, got {self.keep_penalty}")
-        if self.norm.endswith("l2") and np.isfinite(self.keep_penalty):
-            raise EditError(
-                f"norm {self.norm!r} with soft points is no least-squares program: choose one of "
-                + ", ".join(name for name in AIM_NORMS if not name.endswith("l2"))
-            )
         if self.norm not in AIM_NORMS:
             raise EditError(f"unknown norm {self.norm!r}: choose one of {', '.join(AIM_NORMS)}")
+
+
+class Measure(Protocol):
+    """The change of behaviour as a function of the change; see `imitation`."""
+
+    @property
+    def margin(self) -> float:
+        """What points to repair should exceed a border by, unless the caller says otherwise."""
+        ...
+
+    def value(self, delta: Array) -> float:
+        """The root of the mean square."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,6 +104,7 @@ class Objective:
         name: what people call it, such as "relative-l1".
         rounding: by how much writing an unknown into the file may move it, a number or [unknowns].
         moves: A, [k, unknowns], where the L1 norm of A delta is to be least instead; see `behaviour`.
+        imitation: what is to be least instead, in squares.
     """
 
     norm: str = "l1"
@@ -98,6 +113,7 @@ class Objective:
     name: str = "l1"
     rounding: Array | float = 0.0
     moves: sparse.csr_array | None = None
+    imitation: Measure | None = None
 
     @property
     def roundable(self) -> Array:
@@ -106,6 +122,8 @@ class Objective:
 
     def value(self, delta: Array, ties: Array | float = 1.0) -> float:
         """The norm of a change [unknowns], with further weights on top."""
+        if self.imitation is not None:
+            return self.imitation.value(delta)
         if self.moves is not None:
             return float(np.abs(self.moves @ delta).sum())
         return NORMS[self.norm].value(delta, self.weights * ties)
@@ -118,7 +136,7 @@ class Objective:
     @property
     def bounds_entries(self) -> bool:
         """Whether w |delta_u| is at most the objective, for every unknown."""
-        return self.norm != "l0" and self.moves is None
+        return self.norm != "l0" and self.moves is None and self.imitation is None
 
 
 def objective_for(layer: Layer, aim: Aim) -> Objective:
@@ -140,7 +158,7 @@ def objective_for(layer: Layer, aim: Aim) -> Objective:
     if aim.norm.startswith(RELATIVE):
         weights = weights / _sizes(layer)
     reach = _reach(layer, aim.max_change)
-    if aim.max_change is None and (norm == "l0" or aim.minimise == "behaviour"):
+    if aim.max_change is None and (norm == "l0" or (aim.minimise == "behaviour" and norm == "l1")):
         reach = np.full(layer.size, float(np.abs(_stored(layer)).max(initial=0.0)) or 1.0)
     if norm == "l0" and not np.isfinite(reach).all():
         raise EditError("norm 'l0' needs a finite max_change for every entry: its binaries rest on it")

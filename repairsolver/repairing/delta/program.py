@@ -91,18 +91,20 @@ class LeastChange:
         return max(max(worst), 1e-12)
 
     def cost(self, delta: Array) -> float:
-        """The objective at a change [unknowns]: its (weighted) norm, and what soft points lack."""
-        return self.objective.value(delta, self.weights) + self._penalties(delta)
+        """The objective at a change [unknowns]: its (weighted) norm, and what soft points lack.
 
-    def _penalties(self, delta: Array) -> float:
-        """What soft points lack, each its worst row, times the penalty."""
-        total = 0.0
-        for group in self.requirements.groups.values():
-            if np.isfinite(group.penalty):
-                total += group.penalty * float(
-                    np.maximum(self.shortfall(group, delta).max(axis=1), 0.0).sum()
-                )
-        return total
+        With the L2 norm the root of the sum of squares of both.
+        """
+        norm, penalties = self.objective.value(delta, self.weights), self._penalties(delta)
+        if self.objective.norm == "l2":
+            return float(np.sqrt(norm**2 + penalties @ penalties))
+        return norm + float(penalties.sum())
+
+    def _penalties(self, delta: Array) -> Array:
+        """What soft points lack, each its worst row, times the penalty, [points]."""
+        soft = [group for group in self.requirements.groups.values() if np.isfinite(group.penalty)]
+        lacks = [g.penalty * np.maximum(self.shortfall(g, delta).max(axis=1), 0.0) for g in soft]
+        return np.concatenate([np.zeros(0), *lacks])
 
     def solve(self, choices: Mapping[Key, int], shared: bool) -> Relaxed:
         """The least change with the chosen rows, adding the most violated ones until none is violated."""

@@ -8,8 +8,9 @@ $$ \min \lVert w \odot \delta' \rVert + \sum_i \frac{\pi_i \sigma}{u} s_i \quad\
    \frac{u}{\sigma} g_k \delta' + s_{i(k)} \ge \frac{missing_k}{\sigma},\quad s \ge 0,\quad
    |\delta'_j| \le R_j / u, $$
 
-where rows of points that must be kept have no s. After an L0 program, the entries that it chose get
-the least L1 norm, because binaries say nothing about sizes.
+where rows of points that must be kept have no s; with the L2 norm the squares of both are added up
+instead. After an L0 program, the entries that it chose get the least L1 norm, because binaries say nothing
+about sizes.
 """
 
 from __future__ import annotations
@@ -123,7 +124,10 @@ def _solve(
         at = np.flatnonzero(rows.owner >= 0)
         shape = (len(rows.owner), soft)
         left = left + sparse.csr_array((np.ones(len(at)), (at, rows.owner[at])), shape=shape) @ slack
-        program.add_cost((rows.penalty * price)[None] @ slack)
+        if norm.quadratic:
+            program.minimise_squares(slack, (rows.penalty * price) ** 2)
+        else:
+            program.add_cost((rows.penalty * price)[None] @ slack)
     program.rows(left, lower=rows.missing)
     if options is None and solver == "highs" and norm.name == "l1" and len(rows.missing) > MANY:
         options = CROSSED

@@ -27,6 +27,7 @@ from repairsolver.network import operators as ops
 from repairsolver.repairing.delta.branching import Optimum, optimise
 from repairsolver.repairing.delta.exact import least_exactly
 from repairsolver.repairing.delta.hidden import HiddenLayers
+from repairsolver.repairing.delta.least_behaviour import imitated, imitated_bound
 from repairsolver.repairing.delta.program import TOLERANCE, Key, LeastChange
 from repairsolver.repairing.delta.requirements import Requirements
 from repairsolver.results import Array
@@ -74,6 +75,8 @@ def least(problem: LeastChange, *, shared: bool, known: float = np.inf) -> Optim
         found, which proves nothing.
     """
     layer = problem.requirements.layer
+    if problem.objective.imitation is not None:
+        return imitated(problem, shared=shared, known=known, start=lambda: _any_change(problem, shared))
     if not isinstance(layer, HiddenLayers):
         return optimise(problem, shared=shared, known=known)
     found = _Descent(problem, layer, shared, known).run()
@@ -85,6 +88,21 @@ def least(problem: LeastChange, *, shared: bool, known: float = np.inf) -> Optim
     within = replace(problem, deadline=time.perf_counter() + min(EXACT_SECONDS, EXACT_SHARE * left))
     better = least_exactly(within, layer, found.cost, gap=GAIN)
     return found if better.delta is None else better
+
+
+def _any_change(problem: LeastChange, shared: bool) -> Array | None:
+    """A change that meets all requirements, by its weights: where a search by behaviour may begin."""
+    required = problem.requirements
+    bare = HiddenLayers(required.network, required.layer.blocks, required.layer.scores)
+    plain = replace(problem.objective, imitation=None)
+    weights = replace(
+        problem,
+        objective=plain,
+        requirements=Requirements(required.network, bare, required.groups),
+        _rows={},
+        _active={},
+    )
+    return _Descent(weights, bare, shared, np.inf).run().delta
 
 
 def _units(requirements: Requirements, layer: HiddenLayers) -> int:
@@ -102,6 +120,8 @@ def least_bound(problem: LeastChange, *, gap: float, known: float) -> Optimum:
         gap, known: see `branching.optimise`.
     """
     layer = problem.requirements.layer
+    if problem.objective.imitation is not None:
+        return imitated_bound(problem, gap=gap, known=known)
     if not isinstance(layer, HiddenLayers):
         return optimise(problem, shared=False, gap=gap, known=known)
     return least_exactly(problem, layer, known, gap=gap)

@@ -1,0 +1,71 @@
+"""The least change of behaviour in squares: exactly where it is a least norm, else by Gauss-Newton steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from repairsolver.repairing.delta.branching import Optimum, optimise
+from repairsolver.repairing.delta.gauss_newton import least_moved
+from repairsolver.repairing.delta.hidden import HiddenLayers
+from repairsolver.repairing.delta.imitation import Imitation
+from repairsolver.repairing.delta.layer import EditableLayer
+from repairsolver.repairing.delta.objective import Objective
+from repairsolver.repairing.delta.program import LeastChange
+from repairsolver.repairing.delta.requirements import Requirements
+from repairsolver.repairing.delta.whitened import Coordinates, Turned
+from repairsolver.results import Array
+from repairsolver.solvers import SolutionStatus
+
+
+def imitated(
+    problem: LeastChange, *, shared: bool, known: float, start: Callable[[], Array | None]
+) -> Optimum:
+    """The change that meets all requirements and moves behaviour least.
+
+    Args:
+        shared, known: see `branching.optimise`.
+        start: finds some change that meets all requirements, where steps from no change do not.
+
+    Returns:
+        The optimum and its bound for a layer with a linear tail without limits of single entries; for others
+        the best change found, with bound 0.
+    """
+    coordinates = _coordinates(problem)
+    if coordinates is None:
+        layer = problem.requirements.layer
+        bare = HiddenLayers(problem.requirements.network, layer.blocks, layer.scores)
+        return least_moved(problem, bare, shared=shared, start=start)
+    found = optimise(_turned(problem, coordinates), shared=shared, known=known)
+    return found if found.delta is None else replace(found, delta=coordinates.back(found.delta))
+
+
+def imitated_bound(problem: LeastChange, *, gap: float, known: float) -> Optimum:
+    """A lower bound on the change of behaviour of every correct repair; 0 where none can be computed."""
+    coordinates = _coordinates(problem)
+    if coordinates is None:
+        return Optimum(SolutionStatus.TIMEOUT, None, np.inf, 0.0, {}, 0)
+    return optimise(_turned(problem, coordinates), shared=False, gap=gap, known=known)
+
+
+def _coordinates(problem: LeastChange) -> Coordinates | None:
+    measure = problem.objective.imitation
+    assert isinstance(measure, Imitation)
+    return None if np.isfinite(problem.objective.reach).any() else measure.coordinates
+
+
+def _turned(problem: LeastChange, coordinates: Coordinates) -> LeastChange:
+    """The same rows, with the coordinates in place of the unknowns and their L2 norm to be least."""
+    required = problem.requirements
+    assert isinstance(required.layer, EditableLayer)
+    layer = Turned(required.layer.block, required.layer.scores, required.layer.tail, coordinates=coordinates)
+    return replace(
+        problem,
+        requirements=Requirements(required.network, layer, required.groups),
+        objective=Objective("l2", name=problem.objective.name),
+        weights=1.0,
+        _rows={},
+        _active=dict(problem._active),
+    )

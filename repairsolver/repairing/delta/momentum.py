@@ -1,0 +1,114 @@
+r"""Many cheap steps where models of second order do not reach: stochastic gradients with momentum.
+
+In deep layers the rectifiers behind a change switch after tiny steps, so that affine models promise what they
+do not keep. Averages of gradients over many steps see across such kinks. The penalty grows as long as rows
+lack their sign; in the second half the steps shrink.
+
+Source: Kingma and Ba, Adam: a method for stochastic optimization, ICLR 2015, algorithm 1.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from repairsolver.repairing.delta.merit import Merit, State
+from repairsolver.results import Array
+
+STEPS, FEWEST = 1500, 150
+"""Steps, where the time suffices."""
+
+RATE = 0.015
+"""Of a step, as a share of the root mean square of a layer's entries."""
+
+CHECK, GROWTH = 25, 1.3
+"""Steps between two evaluations at all points; the growth of the penalty there while rows lack their sign."""
+
+LONG, SHORTEST = 0.5, 0.01
+"""The share of the steps of full length; the length of the last one."""
+
+FIRST, SECOND, TINY = 0.9, 0.999, 1e-12
+"""Decay of the averages of gradients and of their squares; what keeps quotients finite."""
+
+SAMPLED = 400
+"""Of the points that are not repaired, so many take part in a step."""
+
+SHARE = 0.6
+"""Of the time that is left."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reached:
+    """Where the steps led.
+
+    Args:
+        last: after the last step.
+        best: the least behaviour with which every row has its sign; None if there was none.
+        weight: of the penalty in the end.
+    """
+
+    last: State
+    best: State | None
+    weight: float
+
+
+def descended(merit: Merit, weight: float, seed: int) -> Reached:
+    """Take the steps, from no change at all.
+
+    Args:
+        weight: of the penalty at first.
+    """
+    rng = np.random.default_rng([seed, 3])
+    steps = _Steps(np.zeros(merit.layer.size), RATE * _sizes(merit))
+    repaired = merit.repaired
+    others = np.setdiff1d(np.arange(len(merit.inputs)), repaired)
+    deadline, started = merit.problem.deadline, time.perf_counter()
+    number, count, best = 0, STEPS, None
+    state = merit.state(steps.delta)
+    while number < count and (deadline is None or time.perf_counter() < deadline):
+        drawn = rng.choice(others, min(SAMPLED, len(others)), replace=False)
+        gradient = merit.gradient(steps.delta, weight, np.concatenate([repaired, drawn]))
+        pace = max(SHORTEST, min(1.0, (1 - number / count) / (1 - LONG)))
+        steps.take(gradient, pace)
+        steps.delta, number = merit.within(steps.delta), number + 1
+        if number % CHECK == 0 or number == count:
+            state = merit.state(steps.delta)
+            if state.missing > 0:
+                weight *= GROWTH
+            elif best is None or state.behaviour < best.behaviour:
+                best = state
+        if number == FEWEST and deadline is not None:
+            each = (time.perf_counter() - started) / number
+            count = min(STEPS, max(2 * FEWEST, int(SHARE * (deadline - time.perf_counter()) / each)))
+    return Reached(state, best, weight)
+
+
+@dataclass(slots=True, eq=False)
+class _Steps:
+    """The averages of the source's algorithm, and where they led."""
+
+    delta: Array
+    length: Array
+    mean: Array = field(init=False)
+    square: Array = field(init=False)
+    number: int = 0
+
+    def __post_init__(self) -> None:
+        self.mean, self.square = np.zeros_like(self.delta), np.zeros_like(self.delta)
+
+    def take(self, gradient: Array, pace: float) -> None:
+        """One step of this share of the full length."""
+        self.number += 1
+        self.mean = FIRST * self.mean + (1 - FIRST) * gradient
+        self.square = SECOND * self.square + (1 - SECOND) * gradient**2
+        root = np.sqrt(self.square / (1 - SECOND**self.number)) + TINY
+        self.delta = self.delta - pace * self.length * self.mean / (1 - FIRST**self.number) / root
+
+
+def _sizes(merit: Merit) -> Array:
+    """The root mean square of the stored entries of each layer, [unknowns]."""
+    stored = merit.layer.gathered({p.source.tensor: p.stored for p in merit.layer.parameters})
+    parts = merit.layer.parts(stored)
+    return np.concatenate([np.full(len(p), float(np.sqrt((p**2).mean())) or 1.0) for p in parts])
