@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from repairsolver.certificate.arithmetic import above, down, gamma, times
 from repairsolver.certificate.bounds import pull, reach_of, root_bounds, tighten
@@ -144,8 +145,9 @@ class Checker:
         # Level by level, the children of the k-th split are nodes roots + 2 k and roots + 2 k + 1.
         self.value[split], self.child[split] = value, roots + 2 * np.arange(count)
 
-    def run(self, until: float, roots: NDArray[np.int64]) -> int:
-        """Examine the trees of some roots, depth first; the number of boxes, or raises at a wrong leaf."""
+    def run(self, until: float = math.inf, roots: NDArray[np.int64] | None = None) -> int:
+        """Examine the trees of all or some roots, depth first; how many boxes, or raises at a wrong leaf."""
+        roots = np.arange(len(self.lower)) if roots is None else roots
         lower, upper, examined = self.lower[roots], self.upper[roots], 0
         known = root_bounds(self.layers, lower, upper)
         none = np.zeros_like(lower), np.zeros((len(roots), 1))

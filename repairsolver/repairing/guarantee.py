@@ -117,9 +117,11 @@ def _by_samples(
     """The repair by samples, with the wishes as the method has them."""
     given = dict(wishes)
     choice = Choice(*(given.pop(name, None) for name in ("layers", "parameters", "neurons", "mask")))
-    names = ("norm", "weights", "max_change", "keep_soft", "minimise")
-    norm, weights, most, soft, minimise = (given.pop(name, None) for name in names)
-    aim = Aim(norm, weights, most, np.inf if soft is None else soft, minimise)
+    for name in ("gating", "imitation"):
+        given.pop(name)
+    names = ("norm", "weights", "max_change", "keep_soft", "minimise", "margin")
+    norm, weights, most, soft, minimise, margin = (given.pop(name, None) for name in names)
+    aim = Aim(norm, weights, most, np.inf if soft is None else soft, minimise, margin)
     return repair_by_samples(
         network, prop, level=level, known=known, choice=choice, aim=aim, limits=limits, **given
     )

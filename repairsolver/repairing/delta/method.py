@@ -247,7 +247,7 @@ def _overlap(session: Session) -> Repair | None:
     message = (
         f"no network has the property: {' and '.join(parts)} meet in an input that no output is right for"
     )
-    return replace(_repair(session, RepairStatus.INFEASIBLE, None, np.inf, None, message), core=core)
+    return replace(result_of(session, RepairStatus.INFEASIBLE, None, np.inf, None, message), core=core)
 
 
 def _nothing_to_do(session: Session, verdict: Verdict | None) -> Repair:
