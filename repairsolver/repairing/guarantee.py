@@ -116,7 +116,8 @@ def _by_samples(
 ) -> Repair:
     """The repair by samples, with the wishes as the method has them."""
     given = dict(wishes)
-    choice = Choice(*(given.pop(name, None) for name in ("layers", "parameters", "neurons", "mask")))
+    layers = given.pop("layers") or "last"
+    choice = Choice(layers, *(given.pop(name, None) for name in ("parameters", "neurons", "mask")))
     for name in ("gating", "imitation"):
         given.pop(name)
     names = ("norm", "weights", "max_change", "keep_soft", "minimise", "margin")
