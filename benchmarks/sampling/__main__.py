@@ -29,6 +29,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.sampling", description=__doc__)
     parser.add_argument("what", nargs="*", default=[*COLUMNS, "plot"], help=f"{', '.join(COLUMNS)}, plot")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--resume", action="store_true", help="of rare, verdicts and repairs: keep the rows")
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     if unknown := set(arguments.what) - {*COLUMNS, "plot"}:
@@ -37,17 +38,18 @@ def main() -> None:
         if name == "plot":
             draw(arguments.out)
             continue
-        recorder = Recorder(arguments.out / f"{name}.csv", COLUMNS[name], seed=arguments.seed)
-        for row in _rows(name, arguments.seed):
+        path, resume = arguments.out / f"{name}.csv", arguments.resume
+        recorder = Recorder(path, COLUMNS[name], seed=arguments.seed, resume=resume)
+        for row in _rows(name, arguments.seed, recorder.has):
             recorder.add(row)
             print(name, row, flush=True)
 
 
-def _rows(name: str, seed: int) -> Iterator[dict[str, object]]:
+def _rows(name: str, seed: int, done: Callable[..., bool]) -> Iterator[dict[str, object]]:
     plain: dict[str, Callable[[int], Iterator[dict[str, object]]]] = {
         "calibration": calibration.calibration,
         "power": calibration.power,
-        "rare": speed.rare,
+        "rare": partial(speed.rare, done=done),
     }
     if name in plain:
         yield from plain[name](seed)
@@ -57,8 +59,8 @@ def _rows(name: str, seed: int) -> Iterator[dict[str, object]]:
         from_data: dict[str, Callable[[], Iterator[dict[str, object]]]] = {
             "batches": partial(speed.batches, folder.parent, seed),
             "speed": partial(speed.speed, folder, seed),
-            "verdicts": partial(acasxu.verdicts, folder, seed),
-            "repairs": partial(acasxu.repairs, folder, seed, Path(scratch)),
+            "verdicts": partial(acasxu.verdicts, folder, seed, done),
+            "repairs": partial(acasxu.repairs, folder, seed, Path(scratch), done),
         }
         yield from from_data[name]()
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import repairsolver as rs
-from benchmarks.acasxu_repair.instances import LOWER, UPPER, load_pair, violated_pairs
+from benchmarks.acasxu_repair.instances import LOWER, UPPER, kept_samples, load_pair, violated_pairs
 from benchmarks.acasxu_verify.instances import load_instances
 from repairsolver.metrics import fidelity
 from repairsolver.sampling.sampler import sample_property
 
 Row = dict[str, object]
+Done = Callable[..., bool]
 VERDICTS = (
     "network",
     "property",
@@ -29,12 +30,14 @@ REPAIRS = (
     "network", "property", "status", "epsilon", "eta", "cost", "lower_bound", "entries", "rounds", "samples",
     "agreement", "region_agreement", "seconds", "fresh_samples", "fresh_violations", "certificate", "verdict",
 )  # fmt: skip
-SAMPLES = 300_000
+SAMPLES, KEPT = 300_000, 2000
 
 
-def verdicts(folder: Path, seed: int) -> Iterator[Row]:
+def verdicts(folder: Path, seed: int, done: Done) -> Iterator[Row]:
     """Samples of each of the 186 instances: none may violate where the property is proved."""
     for instance in load_instances(folder):
+        if done(network=instance.network, property=instance.prop):
+            continue
         network = rs.load_network(folder / "onnx" / instance.network)
         prop = rs.load_property(folder / "vnnlib" / instance.prop, network=network)
         found = sample_property(
@@ -49,15 +52,17 @@ def verdicts(folder: Path, seed: int) -> Iterator[Row]:
         }  # fmt: skip
 
 
-def repairs(folder: Path, seed: int, scratch: Path) -> Iterator[Row]:
+def repairs(folder: Path, seed: int, scratch: Path, done: Done) -> Iterator[Row]:
     """The 36 pairs repaired by samples, each sampled again with another seed, and verified for 3 s."""
     epsilon, eta = 1e-4, 1e-3
     for pair in violated_pairs(folder):
+        if done(network=pair.network, property=pair.prop):
+            continue
         network, prop = load_pair(folder, pair)
         started = time.perf_counter()
         fix = rs.repair(
             network, prop, guarantee="pac", epsilon=epsilon, eta=eta, decision="min", seed=seed,
-            limits=rs.Limits(seconds=60),
+            keep=kept_samples(KEPT, seed), limits=rs.Limits(seconds=60),
         )  # fmt: skip
         seconds = time.perf_counter() - started
         row: Row = {

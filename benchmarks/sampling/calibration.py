@@ -9,9 +9,9 @@ import numpy as np
 
 from benchmarks.sampling.corners import corner, depth_for, sum_network
 from repairsolver.metrics import Share
-from repairsolver.sampling.binomial import zero_failure_size
-from repairsolver.sampling.sampler import sample_property
-from repairsolver.sampling.sequential import Sequential
+from repairsolver.sampling.binomial import Fixed, zero_failure_size
+from repairsolver.sampling.sampler import FIRST_PIECE, make_test, sample_property
+from repairsolver.sampling.sequential import Sequential, looks
 
 Row = dict[str, object]
 
@@ -19,7 +19,7 @@ RUNS, POWER_RUNS, EPSILON = 2000, 1000, 0.05
 RATIOS = (0.25, 0.8, 1.0, 1.001, 1.25, 2.0, 10.0)
 CALIBRATION = (
     "test", "ratio", "probability", "epsilon", "eta", "runs", "accepted", "rejected", "undecided", "wrong",
-    "wrong_low", "wrong_high", "upper_missed", "lower_missed", "mean_samples", "seconds",
+    "wrong_low", "wrong_high", "exact_wrong", "upper_missed", "lower_missed", "mean_samples", "seconds",
 )  # fmt: skip
 POWER = (
     "ratio", "epsilon", "eta", "runs", "accepted", "rejected", "mean_samples", "median_samples",
@@ -54,10 +54,43 @@ def _runs(test: str, ratio: float, eta: float, seed: int) -> Row:
     return {
         "test": test, "ratio": ratio, "probability": p, "epsilon": EPSILON, "eta": eta, "runs": RUNS, **count,
         "wrong": wrong.value, "wrong_low": wrong.interval[0], "wrong_high": wrong.interval[1],
+        "exact_wrong": exactly_wrong(test, ratio, eta, samples),
         "upper_missed": sum(s.upper < p for s in found) / RUNS,
         "lower_missed": sum(s.lower > p for s in found) / RUNS,
         "mean_samples": float(np.mean([s.samples for s in found])), "seconds": time.perf_counter() - started,
     }  # fmt: skip
+
+
+def exactly_wrong(test: str, ratio: float, eta: float, samples: int) -> float:
+    """The probability of a wrong statement, from all outcomes of the test."""
+    p = ratio * EPSILON
+    made = make_test(EPSILON, eta, test == "sequential", samples)
+    looked = {samples} if isinstance(made, Fixed) else _looks(samples)
+    alive, wrong = np.ones(1), 0.0
+    for n in range(1, samples + 1):
+        alive = np.append(alive * (1 - p), 0) + np.append(0, alive * p)
+        if n not in looked:
+            continue
+        k = np.arange(n + 1)
+        if isinstance(made, Fixed):
+            bounds = np.array([made.bounds(n, int(j)) for j in k])
+            accepted, rejected = bounds[:, 1] <= EPSILON, bounds[:, 0] > EPSILON
+        else:
+            accepted, rejected = made.accepts(n, k), made.rejects(n, k)
+        wrong += float(alive[accepted if ratio > 1 else rejected].sum())
+        alive = np.where(accepted | rejected, 0.0, alive)
+    return wrong
+
+
+def _looks(samples: int) -> set[int]:
+    """After which samples the sampler looks, within its first block."""
+    found: set[int] = set()
+    drawn = 0
+    while drawn < samples:
+        size = min(max(FIRST_PIECE, drawn), samples - drawn)
+        found |= {drawn + int(place) + 1 for place in looks(size, drawn)}
+        drawn += size
+    return found
 
 
 def power(seed: int) -> Iterator[Row]:
