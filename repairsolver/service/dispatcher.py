@@ -19,10 +19,9 @@ from pathlib import Path
 from sqlalchemy.exc import SQLAlchemyError
 
 from repairsolver.service.children import Nursery, resident
-from repairsolver.service.folder import Folder
+from repairsolver.service.folder import NO_ROOM, STOPPED, Folder
 from repairsolver.service.settings import Settings
 from repairsolver.service.store import Row, State, Store
-from repairsolver.service.worker import NO_ROOM, STOPPED
 
 LOG = logging.getLogger(__name__)
 
