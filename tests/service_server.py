@@ -50,7 +50,7 @@ class Server:
         assert self.process is not None
         self.client.close()
         self.process.send_signal(number)
-        self.process.wait(30)
+        self.process.wait(60)
         if self.process.stdout is not None:
             self.process.stdout.close()
         self.process = None
@@ -72,7 +72,7 @@ class Server:
         told: dict[str, Any] = answer.json()
         return told
 
-    def ended(self, name: str, seconds: float = 60.0) -> dict[str, Any]:
+    def ended(self, name: str, seconds: float = 150.0) -> dict[str, Any]:
         """The job when it has ended."""
         end = time.monotonic() + seconds
         while (job := self.job(name))["state"] in OPEN:
@@ -80,7 +80,7 @@ class Server:
             time.sleep(0.05)
         return job
 
-    def reached(self, name: str, state: str, seconds: float = 30.0) -> None:
+    def reached(self, name: str, state: str, seconds: float = 90.0) -> None:
         end = time.monotonic() + seconds
         while self.job(name)["state"] != state:
             assert time.monotonic() < end, self.job(name)

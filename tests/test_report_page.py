@@ -16,8 +16,9 @@ from repairsolver.cli.main import app
 from repairsolver.errors import ReportError
 from repairsolver.report import heatmap, outputs, words
 from repairsolver.report.history import History, Thinning, curve
-from repairsolver.report.page import result_page, style_hash
+from repairsolver.report.page import result_page
 from repairsolver.report.plane import chosen_plane, resolution
+from repairsolver.report.style import style_hash
 from repairsolver.report.subject import Subject, load_subject, read_record
 
 DEMO = Path(rs.__file__).parent / "demo"

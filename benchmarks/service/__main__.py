@@ -27,9 +27,10 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--reports", action="store_true", help="also the report of an ACAS Xu repair")
     options = parser.parse_args()
-    recorder = Recorder(RESULTS, COLUMNS, seed=options.seed)
+    recorder = Recorder(options.out, COLUMNS, seed=options.seed)
     sizes(recorder)
     if options.reports:
         report(recorder, options.seed)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -13,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 from repairsolver import __version__
 from repairsolver.report import words
 from repairsolver.report.pictures import pictures
+from repairsolver.report.style import TEMPLATES, style
 from repairsolver.report.subject import Subject
 from repairsolver.targets import file_target
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-HERE = Path(__file__).parent / "templates"
 MOST_ENTRIES, MOST_NUMBERS = 30, 16
 """Changed numbers, and inputs or outputs of a counterexample, that a page lists."""
 
@@ -63,21 +61,14 @@ def write_page(html: str, path: Path) -> None:
 def render(name: str, **context: Any) -> str:
     """A page of the templates; everything in it is escaped."""
     environment = _environment()
-    style = (HERE / "report.css").read_text(encoding="utf-8")
-    return environment.get_template(name).render(style=style, version=__version__, **context)
-
-
-def style_hash() -> str:
-    """The source of the page's only style, for a Content-Security-Policy that allows this style alone."""
-    style = (HERE / "report.css").read_text(encoding="utf-8")
-    return f"sha256-{base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()}"
+    return environment.get_template(name).render(style=style(), version=__version__, **context)
 
 
 def _environment() -> Environment:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     return Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
 

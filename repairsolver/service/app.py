@@ -16,7 +16,7 @@ from starlette.datastructures import UploadFile
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from repairsolver import __version__
-from repairsolver.report.page import style_hash
+from repairsolver.report.style import style_hash
 from repairsolver.service.answers import errors_of, events_answer, file_answer, full_disk
 from repairsolver.service.describe import body_of, kinds_record
 from repairsolver.service.desk import Desk

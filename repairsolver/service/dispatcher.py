@@ -19,10 +19,9 @@ from pathlib import Path
 from sqlalchemy.exc import SQLAlchemyError
 
 from repairsolver.service.children import Nursery, resident
-from repairsolver.service.folder import Folder
+from repairsolver.service.folder import NO_ROOM, STOPPED, Folder
 from repairsolver.service.settings import Settings
 from repairsolver.service.store import Row, State, Store
-from repairsolver.service.worker import NO_ROOM, STOPPED
 
 LOG = logging.getLogger(__name__)
 
@@ -127,18 +126,19 @@ class Dispatcher:
             self._begin(row)
 
     def _begin(self, row: Row) -> None:
+        if (watched := self._watched(row)) is not None:
+            self._running[row["id"]] = watched
+            self._nursery.order(row["id"], watched.folder.path, self._settings.memory, self._settings.threads)
+
+    def _watched(self, row: Row) -> Watched | None:
+        """A job as it is watched; None, and it has failed, if its files are gone."""
+        folder = Folder(self._jobs / row["id"])
         try:
-            watched = self._watched(row)
+            seconds = float(folder.request()["options"]["seconds"])
         except (FileNotFoundError, ValueError):
             message = "the files of the job are gone from the folder of the server"
             self._store.end(row["id"], State.FAILED, reason="internal", message=message)
-            return
-        self._running[row["id"]] = watched
-        self._nursery.order(row["id"], watched.folder.path, self._settings.memory, self._settings.threads)
-
-    def _watched(self, row: Row) -> Watched:
-        folder = Folder(self._jobs / row["id"])
-        seconds = float(folder.request()["options"]["seconds"])
+            return None
         longest = seconds * (1 + OVERTIME_SHARE) + OVERTIME
         return Watched(row, folder, time.monotonic() + longest)
 
@@ -206,7 +206,8 @@ class Dispatcher:
     def _recover(self) -> None:
         """After a crash: note what ended meanwhile, adopt what lives, let the rest wait again."""
         for row in self._store.running():
-            watched = self._watched(row)
+            if (watched := self._watched(row)) is None:
+                continue
             if watched.folder.alive():
                 watched.seen = True
                 self._running[row["id"]] = watched

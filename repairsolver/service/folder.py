@@ -22,6 +22,9 @@ from typing import Any
 
 from repairsolver.results import Event
 
+STOPPED, NO_ROOM = 75, 74
+"""Exit codes of a job: stopped without being cancelled, so that it goes on later; and: the disk is full."""
+
 OUTCOME, RESULT, REPORT = "outcome.json", "result.json", "report.html"
 
 

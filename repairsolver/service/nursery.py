@@ -48,10 +48,14 @@ def warm() -> None:
     import scipy.optimize
     import torch
 
+    import repairsolver.api
+    import repairsolver.architecture.writing
     import repairsolver.certificate
     import repairsolver.repairing.engine
+    import repairsolver.report.files
     import repairsolver.report.page
-    import repairsolver.service.kinds
+    import repairsolver.report.records
+    import repairsolver.service.kinds.loading
     import repairsolver.service.worker
     import repairsolver.verification.engine  # noqa: F401
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections.abc import Callable
 
@@ -40,7 +41,9 @@ def run(settings: Settings, tell: Callable[[str], None]) -> None:
             if self.started:
                 tell(address)
 
-    Server(config).run(sockets=[listening])
+    # uvicorn ends in good order, then raises the signal that it was ended by once more
+    with contextlib.suppress(KeyboardInterrupt):
+        Server(config).run(sockets=[listening])
 
 
 def _socket(settings: Settings) -> socket.socket:

@@ -20,7 +20,7 @@ from repairsolver.errors import RepairSolverError, SoundnessError
 from repairsolver.report.page import result_page
 from repairsolver.report.records import dump
 from repairsolver.results import Event
-from repairsolver.service.folder import REPORT, RESULT, EventFile, Folder, write_file
+from repairsolver.service.folder import NO_ROOM, REPORT, RESULT, STOPPED, EventFile, Folder, write_file
 
 LARGEST_FILE = 4 * 2**30
 """Of one file that a job writes, in bytes."""
@@ -29,9 +29,6 @@ SLACK = 2**30
 """What the kernel grants beyond the memory of a job: the server watches what is used, this stops one step."""
 
 NICENESS = 5
-STOPPED, NO_ROOM = 75, 74
-"""Exit codes: stopped without being cancelled, so that the job goes on later; and: the disk is full."""
-
 NO_MEMORY = ("can't allocate memory", "bad_alloc", "Failed to allocate memory", "Cannot allocate memory")
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 

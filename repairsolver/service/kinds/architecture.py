@@ -8,9 +8,6 @@ import json
 from pydantic import Field
 
 import repairsolver as rs
-from repairsolver.architecture.writing import repair_record, repair_text
-from repairsolver.report.records import SCHEMA
-from repairsolver.report.subject import Subject
 from repairsolver.service.kinds.kind import Kind, Made, Slot, Task
 from repairsolver.service.kinds.kind import Options as Plain
 
@@ -34,6 +31,10 @@ class Options(Plain):
 
 def run(task: Task) -> Made:
     """Find the faults and the cheapest edits."""
+    from repairsolver.architecture.writing import repair_record, repair_text
+    from repairsolver.report.records import SCHEMA
+    from repairsolver.report.subject import Subject
+
     options: Options = task.options
     path = task.need("model")
     fix = rs.repair_architecture(

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import repairsolver as rs
-from repairsolver.report.records import SCHEMA, plain
-from repairsolver.report.subject import Subject, with_account
 from repairsolver.service.kinds.kind import NETWORKS, PROPERTIES, Kind, Made, Options, Slot, Task
-from repairsolver.service.kinds.loading import network_of, properties_of
 
 
 def run(task: Task) -> Made:
     """Replay the proof."""
+    from repairsolver.report.records import SCHEMA, plain
+    from repairsolver.report.subject import Subject, with_account
+    from repairsolver.service.kinds.loading import network_of, properties_of
+
     net = network_of(task)
     (prop,) = properties_of(task, net)
     found = rs.check(task.need("certificate"), network=net, property=prop)

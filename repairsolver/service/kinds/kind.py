@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from repairsolver.report.history import History
-from repairsolver.report.subject import Subject
+
+if TYPE_CHECKING:
+    from repairsolver.report.subject import Subject
 
 NETWORKS = (".onnx", ".onnx.gz", ".nnet")
 PROPERTIES = (".vnnlib", ".vnnlib.gz")

@@ -7,12 +7,7 @@ from typing import Literal, cast
 from pydantic import Field
 
 import repairsolver as rs
-from repairsolver.report.files import write_repair
-from repairsolver.report.records import repair_record
-from repairsolver.report.sentences import explain_repair
-from repairsolver.report.subject import Subject, with_account
 from repairsolver.service.kinds.kind import NETWORKS, POINTS, PROPERTIES, Kind, Made, Seeded, Slot, Task
-from repairsolver.service.kinds.loading import network_of, properties_of
 
 
 class Options(Seeded):
@@ -47,6 +42,12 @@ class Options(Seeded):
 
 def run(task: Task) -> Made:
     """Repair, prove, write the network, its change and its certificates."""
+    from repairsolver.report.files import write_repair
+    from repairsolver.report.records import repair_record
+    from repairsolver.report.sentences import explain_repair
+    from repairsolver.report.subject import Subject, with_account
+    from repairsolver.service.kinds.loading import network_of, properties_of
+
     options: Options = task.options
     net = network_of(task)
     props = properties_of(task, net)

@@ -7,11 +7,7 @@ from typing import Literal, cast
 from pydantic import Field
 
 import repairsolver as rs
-from repairsolver.report.records import verdict_record
-from repairsolver.report.sentences import explain_verdict
-from repairsolver.report.subject import Subject, with_account
 from repairsolver.service.kinds.kind import NETWORKS, PROPERTIES, Kind, Made, Seeded, Slot, Task
-from repairsolver.service.kinds.loading import network_of, properties_of
 
 
 class Options(Seeded):
@@ -27,6 +23,11 @@ class Options(Seeded):
 
 def run(task: Task) -> Made:
     """Verify, with a certificate where there is one."""
+    from repairsolver.report.records import verdict_record
+    from repairsolver.report.sentences import explain_verdict
+    from repairsolver.report.subject import Subject, with_account
+    from repairsolver.service.kinds.loading import network_of, properties_of
+
     options: Options = task.options
     net = network_of(task)
     (prop,) = properties_of(task, net)

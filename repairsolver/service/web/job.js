@@ -5,7 +5,7 @@ import { Chart } from "./chart.js";
 import { bytes, h, say, seconds, show, when } from "./dom.js";
 import { badge } from "./jobs.js";
 
-const OPEN = ["queued", "running"];
+const OPEN = ["queued", "running"], WAITING = "Waiting for its turn";
 
 /** Show a job until the signal aborts. */
 export async function jobPage(place, id, signal, gone) {
@@ -17,7 +17,7 @@ export async function jobPage(place, id, signal, gone) {
     try { await work(); } catch (problem) { error.textContent = problem.message; }
   };
   const charts = chartsOf();
-  const last = h("p", { class: "now" }, "Waiting");
+  const last = h("p", { class: "now" }, WAITING);
   show(live, h("h2", {}, "Progress"), last, h("div", { class: "charts" }, charts.map((chart) => chart.element)));
   const draw = throttled(() => charts.forEach((chart) => chart.draw()));
   const drawHead = () => {
@@ -27,10 +27,12 @@ export async function jobPage(place, id, signal, gone) {
     show(about, aboutOf(job));
   };
   drawHead();
+  live.hidden = !OPEN.includes(job.state);
   await follow(id, (event, data) => {
     if (event === "job" && data !== null) {
       if (data.state !== job.state) say(`Job ${data.state}`);
       job = data;
+      if (job.state === "running" && last.textContent === WAITING) last.textContent = "Starting";
       drawHead();
     } else if (event === "progress") {
       live.hidden = false;
