@@ -98,7 +98,7 @@ class Run:
             fix = self.repair(chosen)
             seconds = spent(started, worked)
             done = fix.status is not RepairStatus.INFEASIBLE
-            certified = str(self.certified(fix.network)) if done and fix.network is not None else ""
+            certified = str(self.certified(fix, chosen)) if done and fix.network is not None else ""
             self.write("together", chosen, dropped, fix, certified, seconds)
             worst = None if done else self.most_demanding(fix, chosen)
             if worst is None:
@@ -131,8 +131,12 @@ class Run:
             seed=self.arguments.seed,
         )
 
-    def certified(self, network: Network) -> int:
-        """How many of all boxes are proved, each by itself."""
+    def certified(self, fix: Repair, chosen: list[int]) -> int:
+        """How many of all boxes are proved: by the repair, if all took part, else each by itself."""
+        network, verdict = fix.network, fix.verdict
+        if len(chosen) == len(self.boxes) and verdict is not None and verdict.proved_regions is not None:
+            return len(verdict.proved_regions)
+        assert network is not None
         limits = Limits(seconds=10.0)
         verdicts = (verify_property(network, box.prop, limits=limits) for box in self.boxes)
         return sum(verdict.status is VerifyStatus.HOLDS for verdict in verdicts)
