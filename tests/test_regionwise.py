@@ -130,7 +130,10 @@ def test_bounds_lie_below_what_samples_reach(network: rs.Network, wrong: rs.Prop
     assert row == len(bounds)
 
 
-def test_training_respects_what_may_change(network: rs.Network, wrong: rs.Property) -> None:
+def test_training_respects_what_may_change(
+    network: rs.Network, wrong: rs.Property, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("repairsolver.repairing.delta.training.MOST_STEPS", 250)
     layer = find_layers(network, Choice(network.affine_layers[0].layer, "weights", None, None))
     assert trainable(network, layer)
     requirements = Requirements(network, layer)
@@ -141,7 +144,7 @@ def test_training_respects_what_may_change(network: rs.Network, wrong: rs.Proper
 
 
 def test_all_balls_are_repaired_and_proved(network: rs.Network, wrong: rs.Property) -> None:
-    fix = rs.repair(network, wrong, layers="all", limits=rs.Limits(seconds=300))
+    fix = rs.repair(network, wrong, layers="all", limits=rs.Limits(seconds=300, rounds=18))
     assert fix.status == "repaired"
     assert fix.verdict is not None
     assert fix.verdict.proved_regions == tuple(range(BALLS))

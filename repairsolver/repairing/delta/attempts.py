@@ -26,8 +26,9 @@ MARGIN, SHARE = 0.025, 0.5
 FIRST_STEPS, NEXT_STEPS, MOST_ROUNDS = 2000, 600, 12
 """Of training at worst points: steps of the first round and of the others; and the most rounds."""
 
-HALVINGS, WAY_BACK = 4, 0.5
-"""Of the way back to the original weights; and the share of the time for it."""
+HALVINGS, WAY_BACK, LONGER = 4, 0.25, 2.0
+"""Of the way back to the original weights; the share of the time for it; and how many times as long as the
+first proof each of the others may take."""
 
 
 def attempt(session: Session) -> bool:
@@ -126,6 +127,7 @@ def _back(session: Session) -> bool:
     """Go back towards the original weights as far as proofs allow: the cheapest proved change on the way."""
     assert session.best is not None
     whole, until = session.best.delta, session.seconds + WAY_BACK * session.remaining
+    took = 1.0 if session.best.verdict is None else 1.0 + session.best.verdict.seconds
     right, wrong = 1.0, 0.0
     for _ in range(HALVINGS):
         if session.seconds > until or session.finished:
@@ -133,8 +135,7 @@ def _back(session: Session) -> bool:
         share = (right + wrong) / 2
         candidate = _candidate(session, share * whole)
         session.emit("train", f"{share:.3f} of the change")
-        seconds = max(until - session.seconds, 0.1) if np.isfinite(until) else np.inf
-        if _holds(session, candidate, seconds):
+        if _holds(session, candidate, max(0.1, min(until - session.seconds, LONGER * took))):
             right = share
         else:
             wrong = share
