@@ -102,6 +102,8 @@ def summarise(rows: list[dict[str, str]]) -> None:
     """Say how much less was computed in the rounds that both modes have."""
     by = {(row["mode"], row["round"]): row for row in rows}
     pairs = [(by[MODES[0], k], by[MODES[1], k]) for mode, k in by if mode == MODES[1] and (MODES[0], k) in by]
+    if not pairs:
+        return
     print(f"{len(pairs)} rounds, same verdicts: {all(a['status'] == b['status'] for a, b in pairs)}")
     for what in ("rows", "row_layers", "cpu_seconds"):
         before, after = (sum(float(row[what]) for row in side) for side in zip(*pairs, strict=True))
