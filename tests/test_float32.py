@@ -19,7 +19,7 @@ from test_certificate_checker import below, exact_minimum
 from typer.testing import CliRunner
 
 import repairsolver as rs
-from repairsolver.certificate import arithmetic, bounds
+from repairsolver.certificate import bounds, executions
 from repairsolver.certificate.boxes import Boxes
 from repairsolver.certificate.layers import Affine, layers_of
 from repairsolver.cli.main import app
@@ -105,7 +105,7 @@ def test_gamma32_bounds_the_rounding_of_sums(terms: int) -> None:
             size = float(np.abs(weights) @ np.abs(x) + abs(bias))
             true = dot(weights, fractions(x)) + Fraction(bias)
             found = abs(float(true - Fraction(total(rng, weights, x, bias, way))))
-            allowed = float(arithmetic.gamma32(np.array(terms + 1.0))) * size
+            allowed = float(executions.gamma32(np.array(terms + 1.0))) * size
             worst = max(worst, found / allowed)
     assert 1e-4 < worst <= 1
 
@@ -274,7 +274,7 @@ def test_exact_layers_add_nothing_but_what_is_flushed() -> None:
     layer = layers_of(network, "float32")[0]
     assert isinstance(layer, Affine)
     assert layer.relative == 0
-    assert layer.absolute == arithmetic.TINY32
+    assert layer.absolute == executions.TINY32
 
 
 @pytest.mark.parametrize(("operator", "truth"), [("Sigmoid", expit), ("Tanh", np.tanh)])
@@ -284,7 +284,7 @@ def test_onnxruntime_keeps_the_assumption_about_sigmoid_and_tanh(operator: str, 
     points = points.astype(np.float32).astype(np.float64)
     data = one_node(operator, [1, len(points)]).SerializeToString()
     found = run(data, points[None], [1, len(points)])[0]
-    assert np.abs(found - truth(points)).max() < arithmetic.ELEMENTARY32 / 2  # type: ignore[operator]
+    assert np.abs(found - truth(points)).max() < executions.ELEMENTARY32 / 2  # type: ignore[operator]
 
 
 def test_the_answer_says_what_is_covered() -> None:

@@ -83,10 +83,10 @@ def assert_not_closed(search: InputSplitting, network: Network, prop: Property, 
         inside = ((open_boxes.lower <= x) & (x <= open_boxes.upper)).all(dim=1).nonzero()[:, 0]
         assert len(inside), point
         taken = activations(network, point[None])
-        for box in inside.tolist():
-            cut = open_boxes.cut.slope[box] @ x + open_boxes.cut.shift[box]
-            if float(cut) > 1e-9:
-                continue  # it lies in another box, too, on whose face it is
+        # A point on a common face lies in several boxes; one of them must have it within its cut.
+        cuts = (open_boxes.cut.slope[inside] * x).sum(dim=1) + open_boxes.cut.shift[inside]
+        assert float(cuts.min()) <= 1e-9, point
+        for box in inside[cuts <= 1e-9].tolist():
             for source, (low, high) in open_boxes.known.items():
                 assert_inside(taken[names[source]], low[box], high[box], source)
     return len(points)
@@ -97,7 +97,7 @@ def test_violations_of_the_next_question_stay_open(layer: int | None) -> None:
     seen = stayed = 0
     for seed in range(8):
         network, prop, unit = question(seed)
-        # More slack than there is margin: such a tree does not end, and keeps what the next question violates.
+        # More slack than margin: such a tree does not end, and keeps what the next question violates.
         search = search_of(network, prop, slack=0.08 * unit)
         for _ in range(12):
             if not search.done:
@@ -105,7 +105,8 @@ def test_violations_of_the_next_question_stay_open(layer: int | None) -> None:
         kept = Kept()
         kept.put(network, search.queries, "real", search.nodes)
         after = network if layer is None else edited(network, layer, 0.002, seed)
-        worse = moved(prop, 0.06 * unit)
+        # Beyond the slack in every other question, so that cuts are wrong there.
+        worse = moved(prop, (0.06, 0.25)[seed % 2] * unit)
         again = search_of(after, worse)
         nodes = kept.reusable(after, again.queries, "real")
         assert nodes is not None

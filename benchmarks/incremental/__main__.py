@@ -30,6 +30,7 @@ from repairsolver.verification.kept import Kept
 
 COLUMNS = "mode", "share", "round", "margin", "status", "boxes", "rows", "row_layers", "cpu_seconds"
 COLUMNS += "certificate", "certificate_seconds"
+MODES = ["scratch", "incremental"]
 
 
 @dataclass
@@ -63,29 +64,50 @@ def counted() -> Iterator[Work]:
 
 
 def main() -> None:
-    """One row for each candidate and mode."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.incremental", description=__doc__)
-    parser.add_argument("--share", type=float, default=0.5, help="slack, as a share of the margin found")
-    parser.add_argument("--rounds", type=int, default=10, help="only so many candidates")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "rounds.csv")
-    arguments = parser.parse_args()
+    """One row for each candidate and mode; those that there are already are left out with --resume."""
+    arguments = _arguments()
     network, prop = load_pair(data_folder("acasxu"), PAIR)
-    recorder = Recorder(arguments.out, COLUMNS, seed=arguments.seed, resume=False)
+    recorder = Recorder(arguments.out, COLUMNS, seed=arguments.seed, resume=arguments.resume)
     found = json.loads((Path(__file__).parent / "candidates.json").read_text())[: arguments.rounds]
-    total: dict[str, int] = {}
-    statuses: dict[str, list[str]] = {}
-    for mode, kept in (("scratch", None), ("incremental", Kept(arguments.share))):
+    modes = MODES if arguments.mode == "both" else [arguments.mode]
+    for mode in modes:
+        # A kept tree begins with the first round.
+        kept = Kept(arguments.share) if mode == "incremental" else None
         for number, entry in enumerate(found, start=1):
-            candidate = changed(network, entry["entries"])
-            row = verified(candidate, prop, kept, arguments.seed)
+            if kept is None and recorder.has(mode=mode, round=number):
+                continue
+            row = verified(changed(network, entry["entries"]), prop, kept, arguments)
             row |= {"mode": mode, "share": kept and kept.share, "round": number, "margin": entry["margin"]}
-            total[mode] = total.get(mode, 0) + int(str(row["rows"]))
-            statuses.setdefault(mode, []).append(str(row["status"]))
             recorder.add(row)
             print({key: row[key] for key in COLUMNS}, flush=True)
-    print(f"same verdicts: {statuses['scratch'] == statuses['incremental']}")
-    print(f"bound computations: {total}, {total['scratch'] / total['incremental']:.2f} times fewer")
+            if kept is None and arguments.one:
+                return
+    summarise(recorder.rows)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.incremental", description=__doc__)
+    parser.add_argument("--mode", choices=["both", *MODES], default="both")
+    parser.add_argument("--share", type=float, default=0.5, help="slack, as a share of the margin found")
+    parser.add_argument("--rounds", type=int, default=10, help="only so many candidates")
+    parser.add_argument("--one", action="store_true", help="end after one row from scratch")
+    parser.add_argument("--certificates", action="store_true", help="one for each kept tree, checked")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--resume", action="store_true", help="keep the rows of an earlier run")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "rounds.csv")
+    return parser.parse_args()
+
+
+def summarise(rows: list[dict[str, str]]) -> None:
+    """Say how much less was computed in the rounds that both modes have."""
+    by = {(row["mode"], row["round"]): row for row in rows}
+    pairs = [(by[MODES[0], k], by[MODES[1], k]) for mode, k in by if mode == MODES[1] and (MODES[0], k) in by]
+    if not pairs:
+        return
+    print(f"{len(pairs)} rounds, same verdicts: {all(a['status'] == b['status'] for a, b in pairs)}")
+    for what in ("rows", "row_layers", "cpu_seconds"):
+        before, after = (sum(float(row[what]) for row in side) for side in zip(*pairs, strict=True))
+        print(f"{what}: {before:.6g} from scratch, {after:.6g} incremental, {before / after:.2f} times fewer")
 
 
 def changed(network: Network, entries: list[tuple[str, list[int], float]]) -> Network:
@@ -101,18 +123,20 @@ def changed(network: Network, entries: list[tuple[str, list[int], float]]) -> Ne
     return replace_parameters(network, tensors)
 
 
-def verified(network: Network, prop: Property, kept: Kept | None, seed: int) -> dict[str, object]:
+def verified(
+    network: Network, prop: Property, kept: Kept | None, arguments: argparse.Namespace
+) -> dict[str, object]:
     """The proof, and behind it, not counted, a certificate from the kept tree, which the checker judges."""
     with counted() as work:
         started = time.process_time()
-        verdict = verify_property(network, prop, kept=kept, seed=seed)
+        verdict = verify_property(network, prop, kept=kept, seed=arguments.seed)
         seconds = time.process_time() - started
     row = {"status": verdict.status, "boxes": verdict.boxes, "rows": work.rows, "row_layers": work.layers}
     row |= {"cpu_seconds": seconds, "certificate": None, "certificate_seconds": None}
-    if kept is None or verdict.status != "holds":
+    if kept is None or not arguments.certificates or verdict.status != "holds":
         return row
     started = time.process_time()
-    again = verify_property(network, prop, kept=kept, seed=seed, record=True)
+    again = verify_property(network, prop, kept=kept, seed=arguments.seed, record=True)
     row["certificate_seconds"] = time.process_time() - started
     assert again.certificate is not None
     checked = rs.check(again.certificate, network=network, property=prop)

@@ -9,8 +9,6 @@ plus n underflows. Matrix products are sums of products (no Strassen-like scheme
 An overflow gives an infinity, of which no operation here makes a finite number again: `down` turns
 +inf, which would be wrong as a lower bound, into NaN, and `up` -inf. Who uses a result asks for a finite one.
 
-The numbers that end in 32 are about float32 executions of a network, of which bounds are computed here.
-
 Source: Higham 2002, "Accuracy and Stability of Numerical Algorithms", 2nd edition, sections 2.2, 3.1 and
 3.5; Rump 2010, "Verification methods: Rigorous results using floating-point arithmetic", section 2.
 """
@@ -24,24 +22,11 @@ from repairsolver.results import Array
 UNIT = 2.0**-53
 # Far above 2^20 underflows, far below any other error.
 TINY = 2.0**-1000
-# What a library's exp and tanh may err, relative: 128 units in the last place, where 1 to 4 are usual.
-ELEMENTARY = 2.0**-46
-UNIT32 = 2.0**-24
-# In a float32 execution nothing is larger, and no sum has more terms: so no partial sum overflows, and
-# 2^22 terms lose at most 2^-126 (|w| + |x| + 3) <= 2^-84 each, twice as much with roundings, to underflows.
-LARGEST32, TERMS32, TINY32 = 2.0**40, 2**22, 2.0**-60
-# What a runtime's sigmoid and tanh are taken to err in float32, absolute: 16 roundings of 1.
-ELEMENTARY32 = 2.0**-20
 
 
 def gamma(terms: int) -> float:
     """At least gamma_(terms + 8), also after multiplying it by computed magnitudes of as many terms."""
     return (terms + 16) * UNIT * (1 + 2.0**-10)
-
-
-def gamma32(terms: Array) -> Array:
-    """At least gamma of sums of so many terms in float32; at most 2^22 of them."""
-    return np.asarray(terms * UNIT32 / (1 - terms * UNIT32) * (1 + 2.0**-40))
 
 
 def down(x: Array) -> Array:
@@ -73,17 +58,3 @@ def ball(lower: Array, upper: Array) -> tuple[Array, Array]:
 def times(rows: Array, vectors: Array) -> Array:
     """Rows [b, s, k] times one vector for each box [b, k]: [b, s], rounded to nearest."""
     return np.asarray((rows @ vectors[:, :, None])[:, :, 0])
-
-
-def sigmoid(x: Array) -> tuple[Array, Array]:
-    """Bounds of 1 / (1 + exp(-x))."""
-    with np.errstate(over="ignore"):
-        value = 1 / (1 + np.exp(-x))
-    return np.maximum(value * (1 - ELEMENTARY) - TINY, 0), np.minimum(value * (1 + ELEMENTARY) + TINY, 1)
-
-
-def tanh(x: Array) -> tuple[Array, Array]:
-    """Bounds of tanh(x)."""
-    value = np.tanh(x)
-    slack = np.abs(value) * ELEMENTARY + TINY
-    return np.maximum(value - slack, -1), np.minimum(value + slack, 1)

@@ -21,9 +21,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from repairsolver.certificate.arithmetic import LARGEST32, TINY, UNIT, above, ball, down, gamma, times, up
+from repairsolver.certificate.arithmetic import TINY, UNIT, above, ball, down, gamma, times, up
 from repairsolver.certificate.boxes import Boxes, Interval, minimum
+from repairsolver.certificate.executions import LARGEST32
 from repairsolver.certificate.layers import Affine, Bend, Layer, Matrix
+from repairsolver.certificate.pooling import pooled, pooled_interval
 from repairsolver.certificate.relaxation import Lines, interval, lines, unstable
 from repairsolver.certificate.statement import InvalidError
 from repairsolver.network import operators as ops
@@ -36,10 +38,6 @@ MEMORY = 2.0**27
 def root_bounds(layers: list[Layer], lower: Array, upper: Array) -> dict[int, Interval]:
     """Interval bounds of every pre-activation over boxes [b, n], by position."""
     boxes = Boxes(lower, upper, {}, np.zeros_like(lower), np.zeros((len(lower), 1)))
-    for layer in layers:
-        if isinstance(layer, Bend):
-            reach_of(layers, boxes, layer.inputs[0])
-            boxes.known[layer.inputs[0]] = boxes.hull[layer.inputs[0]]
     reach = reach_of(layers, boxes, len(layers))
     if any(layer.absolute for layer in layers) and not all((r <= LARGEST32).all() for r in reach):
         raise InvalidError(
@@ -165,7 +163,7 @@ def _relaxed(layer: Bend, boxes: Boxes, position: int) -> tuple[Lines, NDArray[n
     (lower, upper), reach = boxes.known[layer.inputs[0]], boxes.reach[layer.inputs[0]]
     entry, terms, turns = None, reach.shape[1], 4 * UNIT
     if isinstance(layer.operator, ops.MaxPool):
-        line, entry = _pooled(layer.operator.windows, lower, upper)
+        line, entry = pooled(layer.operator, lower, upper)
         reach, terms = np.take_along_axis(reach, entry, 1), max(terms, entry.shape[1])
         turns = gamma(2 * entry.shape[1])
     else:
@@ -176,25 +174,6 @@ def _relaxed(layer: Bend, boxes: Boxes, position: int) -> tuple[Lines, NDArray[n
     )
     moved = down(line.lower_shift - below), up(line.upper_shift + over)
     return Lines(line.lower_slope, moved[0], line.upper_slope, moved[1]), entry
-
-
-def _pooled(windows: NDArray[np.int64], lower: Array, upper: Array) -> tuple[Lines, NDArray[np.int64]]:
-    """max_j x_j >= x_k for every k; <= x_k if x_k is at least all others' upper bounds, else <= max u.
-
-    Source: Singh et al. 2019 (DeepPoly), section 4.5.
-    """
-    low, high = _gather(lower, windows), _gather(upper, windows)
-    choice = low.argmax(axis=2)[:, :, None]
-    top = high.max(axis=2)
-    np.put_along_axis(high, choice, -np.inf, 2)
-    exact = high.max(axis=2) <= np.take_along_axis(low, choice, 2)[:, :, 0]
-    entry = np.take_along_axis(np.broadcast_to(windows, low.shape), choice, 2)[:, :, 0]
-    one, zero = np.ones_like(top), np.zeros_like(top)
-    return Lines(one, zero, np.where(exact, one, zero), np.where(exact, zero, top)), entry
-
-
-def _gather(x: Array, windows: NDArray[np.int64]) -> Array:
-    return np.asarray(np.concatenate([x, np.full((len(x), 1), -np.inf)], axis=1)[:, windows])
 
 
 def reach_of(layers: list[Layer], boxes: Boxes, last: int) -> list[Array]:
@@ -208,9 +187,10 @@ def reach_of(layers: list[Layer], boxes: Boxes, last: int) -> list[Array]:
         if isinstance(layer, Affine):
             hull, size, slip = _affine_hull(layer, [boxes.hull[k] for k in layer.inputs])
         else:
-            lower, upper = boxes.known[layer.inputs[0]]
+            # What is not known about a pre-activation is its interval.
+            lower, upper = boxes.known.setdefault(layer.inputs[0], boxes.hull[layer.inputs[0]])
             if isinstance(layer.operator, ops.MaxPool):
-                hull = tuple(_gather(x, layer.operator.windows).max(axis=2) for x in (lower, upper))
+                hull = pooled_interval(layer.operator, lower, upper)
             else:
                 hull = interval(layer.operator, lower, upper)
             size = above(np.maximum(np.abs(hull[0]), np.abs(hull[1])))

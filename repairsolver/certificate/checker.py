@@ -77,16 +77,17 @@ def check(
         OSError: a file cannot be opened.
     """
     started = time.monotonic()
+    until = math.inf if seconds is None else started + seconds
     net = network if isinstance(network, Network) else load_network(network)
     prop = property if isinstance(property, Property) else load_property(property)
     check_fits(prop, net)
     try:
         found = certificate if isinstance(certificate, Certificate) else read_certificate(certificate)
         identify(found, net, prop)
-        if found.arithmetic == "float32":
+        if found.arithmetic != "real":
             require_float32(net)
         with np.errstate(all="ignore"):
-            boxes = examine(found, net, prop, started + (math.inf if seconds is None else seconds))
+            boxes = examine(found, net, prop, until)
     except (InvalidError, CertificateError, UnsupportedOperatorError) as problem:
         return CheckResult(False, str(problem), 0, time.monotonic() - started)
     reason = f"No input of the property's regions violates it: proved anew on {boxes} boxes, "

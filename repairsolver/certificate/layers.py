@@ -13,10 +13,8 @@ from math import prod
 import numpy as np
 from scipy import sparse
 
-from repairsolver.certificate.arithmetic import ELEMENTARY32, LARGEST32, TERMS32, TINY32, UNIT32, gamma32
-from repairsolver.certificate.statement import InvalidError
+from repairsolver.certificate.executions import executed
 from repairsolver.network import operators as ops
-from repairsolver.network.float32 import SPARE
 from repairsolver.network.forward import apply
 from repairsolver.network.graph import Network, Node
 from repairsolver.results import Array
@@ -79,38 +77,10 @@ def layers_of(network: Network, arithmetic: str = "real") -> list[Layer]:
             raise TypeError(f"{node.name}: gates are decided before, case by case")
         else:
             layer = Bend(inputs, node.operator, copies[inputs[0]])
-        layers.append(layer if arithmetic == "real" else _executed(layer, node))
+        layers.append(layer if arithmetic == "real" else executed(layer, node))
         moved = isinstance(node.operator, ops.Scale | ops.Select) and copies[inputs[0]]
         copies.append(moved or not isinstance(node.operator, ops.Linear | ops.MaxPool))
     return layers
-
-
-def _executed(layer: Layer, node: Node) -> Layer:
-    """The layer with the roundings of a float32 execution.
-
-    Raises:
-        InvalidError: its numbers are so large, or its sums so long, that an execution might overflow.
-    """
-    numbers, terms, absolute = [np.zeros(1)], np.zeros(1), TINY32
-    relative: Array | float = 0.0
-    match node.operator:
-        case ops.LeakyRelu(slope):
-            numbers, relative = [slope], UNIT32 * (1 + 2.0**-20)
-        case ops.Sigmoid() | ops.Tanh():
-            absolute = ELEMENTARY32
-        case ops.Select() | ops.Concat():
-            pass
-        case _ if isinstance(layer, Affine):
-            parts = [sparse.csr_array(matrix) for matrix in layer.matrices]
-            numbers = [*(part.data for part in parts), layer.constant]
-            terms = np.sum([np.diff(part.indptr) for part in parts], axis=0) + SPARE
-            relative = gamma32(np.minimum(terms, TERMS32))
-    if not (all(np.abs(x).max(initial=0) <= LARGEST32 for x in numbers) and terms.max() <= TERMS32):
-        raise InvalidError(
-            f"{node.layer}: it has numbers above 2^40 or sums of over 2^22 terms, so that a float32 "
-            "execution might overflow: only 'real' arithmetic can be checked."
-        )
-    return replace(layer, relative=relative, absolute=absolute)  # type: ignore[arg-type]
 
 
 def _affine(node: Node, inputs: tuple[int, ...], shapes: list[tuple[int, ...]]) -> Affine:

@@ -3,10 +3,7 @@ r"""Lines around activations, rigorous: alpha x + beta <= phi(x) <= gamma x + de
 Slopes are free: whatever they are, shifts are computed from the extremes of $\phi(x) - s x$ on the interval.
 
 - ReLU, leaky ReLU and clip are piecewise linear: extremes lie at the ends and the kinks.
-- Sigmoid and tanh are convex left of 0 and concave right of it. Where an interval lies on one side, one line
-  is the chord, with extremes at the ends, and the other a tangent at m, whose error e moves the extreme by at
-  most e |x - m|. Elsewhere the slope is at most that of the function at both ends, hence everywhere between
-  (it has one peak), so that the difference is increasing.
+- Sigmoid and tanh have theirs where `smooth` says.
 """
 
 from __future__ import annotations
@@ -16,12 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from repairsolver.certificate.arithmetic import TINY, UNIT, down, sigmoid, tanh, up
+from repairsolver.certificate import smooth
+from repairsolver.certificate.arithmetic import TINY, UNIT, down, up
 from repairsolver.network import operators as ops
 from repairsolver.results import Array
 
-# Absolute error of a computed slope of sigmoid or tanh: a few times that of their values.
-SLOPE_ERROR = 2.0**-42
 # Where both slopes are as good, the prover's choice must be found again, whatever rounding does.
 HALF = 0.5 + 2.0**-20
 RELU = ops.LeakyRelu(np.zeros(1))
@@ -46,10 +42,8 @@ def enclose(operator: ops.Activation, x: Array) -> tuple[Array, Array]:
             return np.where(x >= 0, x, down(slope * x)), np.where(x >= 0, x, up(slope * x))
         case ops.Clip(low, high):
             return np.clip(x, low, high), np.clip(x, low, high)
-        case ops.Sigmoid():
-            return sigmoid(x)
-        case ops.Tanh():
-            return tanh(x)
+        case ops.Sigmoid() | ops.Tanh():
+            return smooth.enclose(operator, x)
 
 
 def kinks(operator: ops.Activation) -> tuple[float, ...]:
@@ -83,8 +77,8 @@ def lines(operator: ops.Activation, lower: Array, upper: Array) -> Lines:
     middle = lower / 2 + upper / 2
     points = [lower, upper, *(np.clip(x, lower, upper) for x in kinks(operator) or (middle,))]
     if isinstance(operator, ops.Sigmoid | ops.Tanh):
-        slack = up(SLOPE_ERROR * up(upper - lower))
-        low, high = _smooth(operator, *points)
+        slack = up(smooth.SLOPE_ERROR * up(upper - lower))
+        low, high = smooth.slopes(operator, *points)
     else:
         slack, (low, high) = np.zeros(1), _bent(operator, lower, upper)
     ends = [enclose(operator, x) for x in points]
@@ -126,14 +120,3 @@ def _share(part: Array, whole: Array) -> Array:
     """part / whole within [0, 1]; 0 for 0 / 0."""
     whole = np.maximum(whole, np.finfo(np.float64).tiny)
     return np.asarray(np.clip(part, 0, whole) / whole)
-
-
-def _smooth(operator: ops.Activation, lower: Array, upper: Array, middle: Array) -> tuple[Array, Array]:
-    """Chord and tangent where it is concave or convex and not too narrow; elsewhere the least slope."""
-    values = [np.mean(enclose(operator, x), axis=0) for x in (lower, upper, middle)]
-    slopes = [v * (1 - v) if isinstance(operator, ops.Sigmoid) else 1 - v * v for v in values]
-    least, width = np.maximum(np.minimum(*slopes[:2]) - SLOPE_ERROR, 0), upper - lower
-    wide = width >= 1e-6
-    chord = np.maximum((values[1] - values[0]) / np.where(wide, width, 1.0), 0)
-    cases = [wide & (lower >= 0), wide & (upper <= 0)]
-    return np.select(cases, [chord, slopes[2]], least), np.select(cases, [slopes[2], chord], least)
