@@ -22,6 +22,9 @@ from repairsolver.verification.replay import belongs
 from repairsolver.verification.searching import BATCH, thread_count
 from repairsolver.verification.split import InputSplitting
 
+BOXES = 4
+"""Boxes that one region's place may consist of."""
+
 COARSEST, FINEST, FINER = 2.0**-6, 2.0**-24, 2.0**-3
 """Volumes, as shares of a region, at which boxes that are not proved are no longer split; ever finer ones."""
 
