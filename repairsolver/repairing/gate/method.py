@@ -16,6 +16,7 @@ from repairsolver.repairing.gate.edit import Gates
 from repairsolver.repairing.gate.inner import try_inner
 from repairsolver.repairing.gate.regions import (
     BOXES,
+    SLACK,
     Place,
     extended,
     find_places,
@@ -43,6 +44,9 @@ PLACE_SHARE, PLACE_SECONDS = 0.25, 12.0
 
 PROOF_SHARE = 0.3
 """Of the time that is left: for the proof of one candidate."""
+
+WIDENING = 4.0
+"""By how much more places are widened every time that something is violated outside of them."""
 
 MOST_EXTENSIONS, LAST_SHARE = 6, 0.3
 """How often places are extended before whole regions are gated, or what share of the time is kept for it."""
@@ -155,12 +159,12 @@ def _more(session: Session, tried: list[Place], verdict: Verdict, stage: int) ->
             seconds=min(WIDE_SECONDS, session.left * PLACE_SHARE),
         )  # fmt: skip
         found = replace(verdict, counterexamples=(*verdict.counterexamples, *again))
-        return extended(session.network, session.prop, tried, found, BOXES)
+        return extended(session.network, session.prop, tried, found, BOXES, SLACK * WIDENING ** (stage + 1))
     seconds = min(PLACE_SECONDS, session.left * PLACE_SHARE)
     searched = find_places(
         session.network, session.prop, most=BOXES, seconds=seconds, memory_gb=session.limits.memory_gb
     )
-    return searched or extended(session.network, session.prop, tried, verdict, BOXES)
+    return searched or extended(session.network, session.prop, tried, verdict, BOXES, SLACK)
 
 
 def _nothing_to_do(session: Session, verdict: Verdict) -> Repair:
