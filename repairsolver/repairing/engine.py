@@ -115,6 +115,8 @@ def repair_property(
         if got not in known:
             raise EditError(f"unknown {what} {got!r}: choose one of {', '.join(known)}")
     gating = Gating(place, max_gates, monitor)
+    choice = Choice(layers, parameters, neurons, mask)
+    _check_wishes(method, choice, aim, gating)
     if method == "delta" and gates_of(network):
         raise EditError(
             f"{network.name}: it has gates, and method 'delta' changes weights of networks without: use "
@@ -125,7 +127,7 @@ def repair_property(
     return METHODS[method](
         network,
         prop,
-        choice=Choice(layers, parameters, neurons, mask),
+        choice=choice,
         aim=aim,
         gating=gating,
         gap=gap,
@@ -137,3 +139,38 @@ def repair_property(
         seed=seed,
         on_event=on_event,
     )
+
+
+def _check_wishes(method: str, choice: Choice, aim: Aim, gating: Gating) -> None:
+    """Refuse wishes that a method would not look at.
+
+    Raises:
+        EditError: lists them.
+    """
+    given: tuple[tuple[str, object, object], ...]
+    if method == "gate":
+        given = (
+            ("layers", choice.layers, "last"),
+            ("parameters", choice.parameters, "both"),
+            ("neurons", choice.neurons, None),
+            ("mask", choice.mask, None),
+            ("norm", aim.norm, "l1"),
+            ("weights", aim.weights, None),
+            ("max_change", aim.max_change, None),
+            ("keep_soft", aim.keep_penalty, np.inf),
+            ("minimise", aim.minimise, "weights"),
+        )
+    else:
+        given = (
+            ("place", gating.place, "auto"),
+            ("max_gates", gating.most, None),
+            ("monitor", gating.monitor, False),
+        )
+    useless = [name for name, value, usual in given if not (value is usual or _same(value, usual))]
+    if useless:
+        raise EditError(f"method {method!r} does not use {', '.join(useless)}: leave it out")
+
+
+def _same(value: object, usual: object) -> bool:
+    """Equality of plain values; arrays equal none of them."""
+    return isinstance(value, str | float | bool) and value == usual

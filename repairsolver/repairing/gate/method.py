@@ -87,7 +87,7 @@ def _repaired(session: Session) -> Repair:
     verdict = _first_look(session)
     if verdict.status is not VerifyStatus.VIOLATED:
         return _nothing_to_do(session, verdict)
-    places = _places(session)
+    places = _places(session, verdict)
     _try_output(session, places)
     if session.gating.place != "output":
         try_inner(session, session.places or places)
@@ -107,18 +107,19 @@ def _first_look(session: Session) -> Verdict:
     )  # fmt: skip
 
 
-def _places(session: Session) -> list[Place]:
+def _places(session: Session, verdict: Verdict) -> list[Place]:
     """Where the property is violated, as far as samples and attacks tell: the proof shows what is missing."""
     varying = max(int((r.upper > r.lower).sum()) for r in session.prop.regions if r.unsafe)
     if varying > MOST_SPLIT_INPUTS:
         session.say("too many inputs vary for a search of places: whole regions are gated")
         return whole_regions(session.prop)
-    points = [c.input for c in attack(
+    wide = attack(
         session.network, session.prop, seed=session.seed, effort=WIDE, worst=True,
         seconds=min(WIDE_SECONDS, session.left * PLACE_SHARE),
-    )]  # fmt: skip
+    )  # fmt: skip
+    points = [c.input for c in (*verdict.counterexamples, *wide)]
     rng = np.random.default_rng(session.seed)
-    for region in session.prop.regions:
+    for region in (region for region in session.prop.regions if region.unsafe):
         drawn = region.lower + rng.random((SCATTERED, len(region.lower))) * (region.upper - region.lower)
         drawn = into_box(drawn, region, session.network.element)
         wrong = violation(region, drawn, evaluate(session.network, drawn)) >= 0
