@@ -305,6 +305,7 @@ def test_few_boxes_cover_many() -> None:
     [
         ({"place": "somewhere"}, "place"),
         ({"max_gates": 0}, "max_gates"),
+        ({"layers": "all", "norm": "linf"}, "layers, norm"),
         ({"keep": rs.PointSet(np.zeros((1, 2)), np.zeros(1, int))}, "points"),
     ],
 )
@@ -395,3 +396,9 @@ def test_gates_of_others_are_listed_as_such(tmp_path: Path) -> None:
         app, ["gates", str(tmp_path / "other.onnx"), "--remove", "-o", str(tmp_path / "x.onnx")]
     )
     assert result.exit_code == 1
+
+
+def test_repairs_of_weights_take_no_wishes_of_gates() -> None:
+    network, prop = violated_sometimes(0)
+    with pytest.raises(EditError, match="place, monitor"):
+        rs.repair(network, prop, method="delta", place="inner", monitor=True)

@@ -18,8 +18,8 @@ from repairsolver.network.graph import Node
 from repairsolver.network.operators import Dense, Relu
 from repairsolver.property.specification import Property, Region
 from repairsolver.repairing.gate.edit import Gates
-from repairsolver.repairing.gate.method import Session, prove
 from repairsolver.repairing.gate.regions import find_places
+from repairsolver.repairing.gate.session import Session, prove
 from repairsolver.repairing.gate.wishes import Gating
 from repairsolver.results import Array
 

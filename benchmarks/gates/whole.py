@@ -6,8 +6,9 @@ import time
 
 import repairsolver as rs
 from repairsolver.repairing.gate.edit import Gates
-from repairsolver.repairing.gate.method import Session, output_gates, prove
 from repairsolver.repairing.gate.regions import whole_regions
+from repairsolver.repairing.gate.scores import output_gates
+from repairsolver.repairing.gate.session import Session, prove
 from repairsolver.repairing.gate.wishes import Gating
 
 

@@ -127,6 +127,8 @@ def repair_property(
     for what, got, known in choices:
         if got not in known:
             raise EditError(f"unknown {what} {got!r}: choose one of {', '.join(known)}")
+    choice = Choice(layers or DEFAULT_LAYERS.get(method, "last"), parameters, neurons, mask)
+    _check_wishes(method, layers, choice, aim, gating, imitation)
     if method == "delta" and gates_of(network):
         raise EditError(
             f"{network.name}: it has gates, and method 'delta' changes weights of networks without: use "
@@ -138,7 +140,7 @@ def repair_property(
     return run(
         network,
         prop,
-        choice=Choice(layers or DEFAULT_LAYERS.get(method, "last"), parameters, neurons, mask),
+        choice=choice,
         aim=aim,
         gap=gap,
         solver=solver,
@@ -152,11 +154,53 @@ def repair_property(
 
 
 def _chosen(method: str, gating: Gating, imitation: Imitation | None) -> Method:
-    """The method with its own options; those of another one are an error."""
-    if imitation is not None and method != "imitation":
-        raise EditError(f"method {method!r} has no options of imitation: choose method='imitation'")
-    if gating != Gating() and method != "gate":
-        raise EditError(f"method {method!r} has no place, max_gates or monitor: choose method='gate'")
+    """The method with its own options."""
     if method == "gate":
         return partial(repair_gate, gating=gating)
     return METHODS[method] if imitation is None else partial(repair_imitation, how=imitation)
+
+
+def _check_wishes(
+    method: str,
+    layers: str | Sequence[str] | None,
+    choice: Choice,
+    aim: Aim,
+    gating: Gating,
+    imitation: Imitation | None,
+) -> None:
+    """Refuse wishes that a method would not look at.
+
+    Raises:
+        EditError: lists them.
+    """
+    given: dict[str, tuple[tuple[str, object, object], ...]] = {
+        "delta": (
+            ("layers", layers, None),
+            ("parameters", choice.parameters, "both"),
+            ("neurons", choice.neurons, None),
+            ("mask", choice.mask, None),
+            ("norm", aim.norm, "l1"),
+            ("weights", aim.weights, None),
+            ("max_change", aim.max_change, None),
+            ("keep_soft", aim.keep_penalty, np.inf),
+            ("minimise", aim.minimise, "weights"),
+            ("margin", aim.margin, None),
+        ),
+        "gate": (
+            ("place", gating.place, "auto"),
+            ("max_gates", gating.most, None),
+            ("monitor", gating.monitor, False),
+        ),
+        "imitation": (("imitation", imitation, None),),
+    }
+    # Imitation may hand over to the delta engine, with the same wishes.
+    own = {"imitation": ("imitation", "delta")}.get(method, (method,))
+    others = [wish for name, wishes in given.items() if name not in own for wish in wishes]
+    useless = [name for name, value, usual in others if not (value is usual or _same(value, usual))]
+    if useless:
+        raise EditError(f"method {method!r} does not use {', '.join(useless)}: leave it out")
+
+
+def _same(value: object, usual: object) -> bool:
+    """Equality of plain values; arrays equal none of them."""
+    return isinstance(value, str | float | bool) and value == usual

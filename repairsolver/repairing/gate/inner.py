@@ -12,18 +12,10 @@ from repairsolver.network.gates import gates_of
 from repairsolver.network.graph import Network, Node
 from repairsolver.network.operators import Clip, LeakyRelu, Relu, Sigmoid, Tanh
 from repairsolver.property.specification import Property, Region
-from repairsolver.repairing.gate.method import (
-    BOXES,
-    Candidate,
-    Session,
-    consider,
-    prove,
-    samples,
-    scores,
-    violation,
-)
 from repairsolver.repairing.gate.placement import Layer, layer_of, place_gates
-from repairsolver.repairing.gate.regions import Place, extended
+from repairsolver.repairing.gate.regions import BOXES, SLACK, Place, extended
+from repairsolver.repairing.gate.scores import samples, scores, violation
+from repairsolver.repairing.gate.session import Candidate, Session, consider, prove
 from repairsolver.repairing.gate.shield import MARGIN
 from repairsolver.results import Array, VerifyStatus
 from repairsolver.verification.attack import Effort, attack
@@ -200,7 +192,9 @@ def _extended(session: Session, candidate: Candidate, tasks: list[Task]) -> list
     if not outside:
         return tasks
     verdict = replace(candidate.verdict, counterexamples=tuple(outside), open_boxes=None)
-    places = extended(session.network, session.prop, [task.place for task in tasks], verdict, BOXES)
+    places = extended(
+        session.network, session.prop, [task.place for task in tasks], verdict, BOXES, 4 * SLACK
+    )
     session.say(f"places extended by {len(outside)} violating inputs outside")
     return [_task(session, place) for place in places]
 

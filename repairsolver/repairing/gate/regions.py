@@ -22,6 +22,9 @@ from repairsolver.verification.replay import belongs
 from repairsolver.verification.searching import BATCH, thread_count
 from repairsolver.verification.split import InputSplitting
 
+BOXES = 4
+"""Boxes that one region's place may consist of."""
+
 COARSEST, FINEST, FINER = 2.0**-6, 2.0**-24, 2.0**-3
 """Volumes, as shares of a region, at which boxes that are not proved are no longer split; ever finer ones."""
 
@@ -180,13 +183,15 @@ def _volume(search: InputSplitting, part: Open) -> float:
     return float(_shares(search, part).sum())
 
 
-def _place(number: int, region: Region, boxes: list[tuple[Array, Array]], most: int) -> Place:
+def _place(
+    number: int, region: Region, boxes: list[tuple[Array, Array]], most: int, slack: float = SLACK
+) -> Place:
     """Few boxes that cover many, widened a little, within the region, and rounded outward."""
     lower, upper = (np.array(side) for side in zip(*boxes, strict=True))
     lower, upper = cover(lower, upper, region.upper - region.lower, most)
-    slack = SLACK * (upper - lower)
-    low = np.maximum(lower - slack, region.lower)
-    high = np.minimum(upper + slack, region.upper)
+    wider = slack * (upper - lower)
+    low = np.maximum(lower - wider, region.lower)
+    high = np.minimum(upper + wider, region.upper)
     ends = [float32_box(a, b) for a, b in zip(low, high, strict=True)]
     return Place(number, np.array([a for a, _ in ends]), np.array([b for _, b in ends]))
 
@@ -236,9 +241,9 @@ def _halved(low: Array, high: Array, free: np.ndarray) -> tuple[Array, Array]:
 
 
 def extended(
-    network: Network, prop: Property, places: Sequence[Place], verdict: Verdict, most: int
+    network: Network, prop: Property, places: Sequence[Place], verdict: Verdict, most: int, slack: float
 ) -> list[Place]:
-    """The places with what a verdict left open or violated added to them."""
+    """The places with what a verdict left open or violated added to them, and widened by a share."""
     found = {place.region: list(zip(place.lower, place.upper, strict=True)) for place in places}
     owner = np.array([i for i, region in enumerate(prop.regions) for _ in region.unsafe])
     left = verdict.open_boxes
@@ -248,4 +253,6 @@ def extended(
     points = np.array([c.input for c in verdict.counterexamples])
     for place in places_around(network, prop, points, most=most) if len(points) else []:
         found.setdefault(place.region, []).extend(zip(place.lower, place.upper, strict=True))
-    return [_place(number, prop.regions[number], boxes, most) for number, boxes in found.items() if boxes]
+    return [
+        _place(number, prop.regions[number], boxes, most, slack) for number, boxes in found.items() if boxes
+    ]
