@@ -27,8 +27,8 @@ from repairsolver.results import Event, Interrupted, Limits, OnEvent, RepairStat
 from repairsolver.verification.engine import verify_property
 from repairsolver.verification.query import strip_softmax
 
-LEARN_SECONDS, LEARN_SHARE = 10.0, 0.5
-"""The most time, and the share of what is left, for one repair from examples."""
+LEARN_SHARE = 0.5
+"""The share of what is left for one repair from examples, at most."""
 
 VERIFY_SECONDS, VERIFY_SHARE = 20.0, 0.8
 """The longest verification without a limit of time, and the share of what is left with one."""
@@ -88,7 +88,7 @@ def learned(course: Course, behaviours: Behaviours) -> Network:
     """A repair from examples; nothing is verified."""
     course.rounds += 1
     network, how, seed = course.network, course.how, course.seed
-    seconds = max(min(LEARN_SECONDS, LEARN_SHARE * course.left), 0.1)
+    seconds = max(min(how.seconds, LEARN_SHARE * course.left), 0.1)
     if how.variant == "retrain":
         return retrained(
             network,

@@ -28,6 +28,9 @@ LOOK = 40
 STRIDES = (1.0, 4.0, 16.0)
 """Of the steps in each cycle, in multiples of the rate."""
 
+ACCEPTABLE = 0.01
+"""The share of kept points lost, with no negative wrong, at which no further cycle begins."""
+
 WORSE = 10.0
 """How many kept points a negative counts for, where a change is to be chosen."""
 
@@ -89,7 +92,7 @@ def _trained(
     seed: int,
     say: Say,
 ) -> Network:
-    """Cycles of steps, each larger than the one before, until no negative is wrong."""
+    """Cycles of steps, each larger than the one before, until no negative is wrong and little is lost."""
     rng = np.random.default_rng([seed, 9])
     best, least = learner.snapshot(), np.inf
     most = how.retraining.steps
@@ -101,7 +104,7 @@ def _trained(
                 first, second, wrong, lost = study.focus(learner.outputs(study.inputs))
                 focus, score = (first, second), WORSE * wrong / study.wrong + lost / total
                 if score < least:
-                    best, least, left = learner.snapshot(), score, wrong
+                    best, least = learner.snapshot(), score
                 if over or (wrong == 0 and 1 - lost / total >= how.fidelity):
                     break
             negatives, kept = study.batch(rng, focus)
@@ -109,11 +112,8 @@ def _trained(
             loss = study.loss(learner.graph().forward(study.inputs[index]), negatives, kept)
             warm = min(1.0, (number + 1) / LOOK)
             steps.step(loss, stride * warm * (1 + math.cos(math.pi * number / most)) / 2)
-        say(
-            f"{number} steps: {wrong} of {study.wrong} negatives wrong, {lost} of {total} kept points lost; "
-            f"best {left} wrong"
-        )
-        if left == 0 or time.monotonic() > until:
+        say(f"{number} steps: {wrong} of {study.wrong} negatives wrong, {lost} of {total} kept points lost")
+        if least <= ACCEPTABLE or time.monotonic() > until:
             break
     return learner.written(best)
 
