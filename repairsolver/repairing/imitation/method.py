@@ -155,7 +155,7 @@ def repair_imitation(
         else:
             verdict = course.verify(network)
         if how.prove and not _holds(verdict):
-            best, verdict = _closed(course, best, behaviours, gap, decision)
+            best, verdict = _closed(course, best, verdict, behaviours, gap, decision)
     except KeyboardInterrupt:
         raise Interrupted(_result(course, best, verdict, behaviours, None, "interrupted; ")) from None
     kept = _fidelity(course, best, behaviours, points, keep, decision)
@@ -192,7 +192,12 @@ def _imitated(course: Course, behaviours: Behaviours) -> tuple[Network, Verdict,
 
 
 def _closed(
-    course: Course, candidate: Network, behaviours: Behaviours, gap: float, decision: str
+    course: Course,
+    candidate: Network,
+    verdict: Verdict | None,
+    behaviours: Behaviours,
+    gap: float,
+    decision: str,
 ) -> tuple[Network, Verdict | None]:
     """Method `delta` from the candidate on."""
     rng = np.random.default_rng([course.seed, 12])
@@ -216,7 +221,7 @@ def _closed(
         on_event=course.on_event,
     )
     course.rounds += fix.rounds
-    return (candidate, fix.verdict) if fix.network is None else (fix.network, fix.verdict)
+    return (candidate, verdict) if fix.network is None else (fix.network, fix.verdict)
 
 
 def _check_options(choice: Choice, aim: Aim) -> None:
