@@ -88,7 +88,7 @@ def learned(course: Course, behaviours: Behaviours) -> Network:
     """A repair from examples; nothing is verified."""
     course.rounds += 1
     network, how, seed = course.network, course.how, course.seed
-    seconds = max(min(how.seconds, LEARN_SHARE * course.left), 0.1)
+    seconds = max(LEARN_SHARE * course.left, 0.1)
     if how.variant == "retrain":
         return retrained(
             network,
@@ -112,7 +112,7 @@ def learned(course: Course, behaviours: Behaviours) -> Network:
         tunable(network, found, how.tuning.neurons),
         course.aim,
         solver=course.solver,
-        seconds=seconds,
+        seconds=min(seconds, how.seconds),
         seed=seed,
         say=course.say,
     )

@@ -74,7 +74,7 @@ class Imitation:
             (lower, upper) of a box that is sampled; None: boxes around the property's regions, up to 32
             times as wide.
         samples: how many points are drawn where none are given: of the regions, and of the domain.
-        seconds: the most time for one repair from examples, verification aside.
+        seconds: most seconds for one repair from examples (of the processor, where nothing else limits it).
         fidelity: the share of decisions, on positives and domain, at which training may end.
         prove: go on, with counterexamples and then with method "delta", until the property is proved.
     """
