@@ -160,3 +160,14 @@ def test_a_decision_that_no_positive_has_is_refused() -> None:
     made, wrong, right = behaviours(1, True)
     with pytest.raises(PointSetError, match=r"no positive behaves as negative .*with decision 2"):
         relabelled(made, (wrong, right - 9 * np.eye(3)[2]), (wrong, right), Retraining())
+
+
+def test_labelled_points_without_anything_to_keep_are_refused() -> None:
+    network = dense_network(1, (3, 8, 2))
+    inputs = np.random.default_rng(0).uniform(-1, 1, (5, 3))
+    wrong = rs.PointSet(inputs, 1 - network(inputs).argmax(axis=1))
+    nothing = Property((), 3, 2)
+    with pytest.raises(PointSetError, match="has no regions to sample: give points that behave well"):
+        collect(network, nothing, wrong, None, SMALL, decision="max", seed=0)
+    with pytest.raises(PointSetError, match="none has its label"):
+        collect(network, nothing, wrong, wrong, SMALL, decision="max", seed=0)

@@ -105,7 +105,7 @@ def test_labelled_points() -> None:
     assert fix.status is RepairStatus.REPAIRED
     after = rs.replay(fix.network, inputs).argmax(axis=1)
     assert (after[:2] == labels[:2]).all()
-    assert (after[2:] == labels[2:]).mean() > 0.95
+    assert (after[2:] == labels[2:]).mean() > 0.8
 
 
 def test_nothing_is_repaired_without_a_violation() -> None:

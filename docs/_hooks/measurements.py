@@ -149,10 +149,32 @@ def _falsify(rows: Sequence[Row]) -> Iterator[str]:
         yield f"| {family} | {attack} | {len(part)} | {within} | {times:.3f} |"
 
 
+def _imitation(rows: Sequence[Row]) -> Iterator[str]:
+    if "domain_agree" not in rows[0]:
+        yield from _everything(rows)
+        return
+    shares = ("repaired_unseen", "positives_agree", "domain_agree")
+    yield "Medians over runs, with the worst run behind them; shares in %, seconds of the processor.\n"
+    yield from _head("networks", "method", "runs", *shares, "seconds")
+
+    def key(row: Row) -> tuple[str, str]:
+        hard = (row["network"], row["property"]) in (("1_9", "7"), ("2_9", "8"), ("3_3", "2"))
+        return f"N{row['network']}/{row['property']}" if hard else "others/2", row["method"]
+
+    for (name, method), group in groupby(sorted(rows, key=key), key=key):
+        part = list(group)
+        values = [[100 * float(row[share]) for row in part] for share in shares]
+        cells = [f"{median(v):.2f} ({min(v):.2f})" for v in values]
+        seconds = [float(row["cpu_seconds"]) for row in part]
+        cells += [f"{median(seconds):.1f} ({max(seconds):.1f})"]
+        yield f"| {name} | {method} | {len(part)} | " + " | ".join(cells) + " |"
+
+
 SUMMARIES: dict[str, Callable[[Sequence[Row]], Iterator[str]]] = {
     "acasxu_repair": _acasxu_repair,
     "acasxu_verify": _acasxu_verify,
     "bigm_build": _bigm_build,
     "falsify": _falsify,
+    "imitation": _imitation,
     "watermark": _watermark,
 }

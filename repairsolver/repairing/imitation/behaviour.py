@@ -110,9 +110,13 @@ def collect(
         negatives, labels = _negatives(network, prop, points, decision)
     positives = sampled[~wrong] if keep is None else _positives(network, prop, keep, decision)
     if len(negatives) and not len(positives):
+        why = f"all {len(sampled)} samples of the regions violate {prop.name}"
+        if keep is not None:
+            why = f"of the {len(keep)} points to keep none has its label"
+        elif not regions:
+            why = f"{prop.name} has no regions to sample"
         raise PointSetError(
-            f"there is no positive behaviour to imitate: all {len(sampled)} samples of the regions violate "
-            f"{prop.name}: give points that behave well (keep, --keep)"
+            f"there is no positive behaviour to imitate: {why}: give points that behave well (keep, --keep)"
         )
     domain = _domain(network, prop, how, rng)
     outputs_of(network, domain, "points of the domain")

@@ -24,7 +24,10 @@ from repairsolver.results import Array
 from repairsolver.verification.query import Queries, queries, slack
 
 BATCH = 512
-"""Negatives of a batch, and as many points to keep."""
+"""Negatives of a batch at most, and points to keep."""
+
+FEW = 64
+"""Negatives of a batch at least."""
 
 MARGIN_SHARE = 0.1
 """Mu, as a share of the median margin of the decisions to keep (or of the spread of outputs)."""
@@ -58,7 +61,7 @@ class Lessons:
         """Indices of negatives and of points to keep, half of them out of those in focus."""
         total = len(self.inputs)
         return (
-            _drawn(rng, 0, self.wrong, focus[0], BATCH),
+            _drawn(rng, 0, self.wrong, focus[0], min(BATCH, max(FEW, self.wrong))),
             _drawn(rng, self.wrong, total, focus[1], BATCH),
         )
 

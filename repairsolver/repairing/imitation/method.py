@@ -27,8 +27,8 @@ from repairsolver.results import Event, Interrupted, Limits, OnEvent, RepairStat
 from repairsolver.verification.engine import verify_property
 from repairsolver.verification.query import strip_softmax
 
-LEARN_SECONDS, LEARN_SHARE = 10.0, 0.5
-"""The most time, and the share of what is left, for one repair from examples."""
+LEARN_SHARE = 0.5
+"""The share of what is left for one repair from examples, at most."""
 
 VERIFY_SECONDS, VERIFY_SHARE = 20.0, 0.8
 """The longest verification without a limit of time, and the share of what is left with one."""
@@ -88,7 +88,7 @@ def learned(course: Course, behaviours: Behaviours) -> Network:
     """A repair from examples; nothing is verified."""
     course.rounds += 1
     network, how, seed = course.network, course.how, course.seed
-    seconds = max(min(LEARN_SECONDS, LEARN_SHARE * course.left), 0.1)
+    seconds = max(LEARN_SHARE * course.left, 0.1)
     if how.variant == "retrain":
         return retrained(
             network,
@@ -112,7 +112,7 @@ def learned(course: Course, behaviours: Behaviours) -> Network:
         tunable(network, found, how.tuning.neurons),
         course.aim,
         solver=course.solver,
-        seconds=seconds,
+        seconds=min(seconds, how.seconds),
         seed=seed,
         say=course.say,
     )
@@ -155,7 +155,7 @@ def repair_imitation(
         else:
             verdict = course.verify(network)
         if how.prove and not _holds(verdict):
-            best, verdict = _closed(course, best, behaviours, gap, decision)
+            best, verdict = _closed(course, best, verdict, behaviours, gap, decision)
     except KeyboardInterrupt:
         raise Interrupted(_result(course, best, verdict, behaviours, None, "interrupted; ")) from None
     kept = _fidelity(course, best, behaviours, points, keep, decision)
@@ -192,7 +192,12 @@ def _imitated(course: Course, behaviours: Behaviours) -> tuple[Network, Verdict,
 
 
 def _closed(
-    course: Course, candidate: Network, behaviours: Behaviours, gap: float, decision: str
+    course: Course,
+    candidate: Network,
+    verdict: Verdict | None,
+    behaviours: Behaviours,
+    gap: float,
+    decision: str,
 ) -> tuple[Network, Verdict | None]:
     """Method `delta` from the candidate on."""
     rng = np.random.default_rng([course.seed, 12])
@@ -216,7 +221,7 @@ def _closed(
         on_event=course.on_event,
     )
     course.rounds += fix.rounds
-    return (candidate, fix.verdict) if fix.network is None else (fix.network, fix.verdict)
+    return (candidate, verdict) if fix.network is None else (fix.network, fix.verdict)
 
 
 def _check_options(choice: Choice, aim: Aim) -> None:

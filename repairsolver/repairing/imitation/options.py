@@ -74,6 +74,7 @@ class Imitation:
             (lower, upper) of a box that is sampled; None: boxes around the property's regions, up to 32
             times as wide.
         samples: how many points are drawn where none are given: of the regions, and of the domain.
+        seconds: most seconds for one repair from examples (of the processor, where nothing else limits it).
         fidelity: the share of decisions, on positives and domain, at which training may end.
         prove: go on, with counterexamples and then with method "delta", until the property is proved.
     """
@@ -81,6 +82,7 @@ class Imitation:
     variant: str = "retrain"
     domain: PointSet | tuple[Array, Array] | None = None
     samples: int = 10_000
+    seconds: float = 10.0
     fidelity: float = 0.9998
     prove: bool = False
     retraining: Retraining = field(default_factory=Retraining)
@@ -89,6 +91,8 @@ class Imitation:
     def __post_init__(self) -> None:
         _known("variant", self.variant, VARIANTS)
         _positive("samples", self.samples)
+        if not self.seconds > 0:
+            raise EditError(f"seconds must be positive, got {self.seconds}")
         if not 0 < self.fidelity <= 1:
             raise EditError(f"fidelity must lie in (0, 1], got {self.fidelity}")
 

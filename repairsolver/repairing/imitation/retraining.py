@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -13,6 +12,7 @@ from repairsolver.network.forward import activations
 from repairsolver.network.graph import Network
 from repairsolver.repairing.delta.unknowns import Block
 from repairsolver.repairing.imitation.behaviour import Behaviours
+from repairsolver.repairing.imitation.budget import Budget
 from repairsolver.repairing.imitation.descent import Adam
 from repairsolver.repairing.imitation.idle import woken
 from repairsolver.repairing.imitation.labels import relabelled
@@ -27,6 +27,9 @@ LOOK = 40
 
 STRIDES = (1.0, 4.0, 16.0)
 """Of the steps in each cycle, in multiples of the rate."""
+
+ACCEPTABLE = 0.01
+"""The share of kept points lost, with no negative wrong, at which no further cycle begins."""
 
 WORSE = 10.0
 """How many kept points a negative counts for, where a change is to be chosen."""
@@ -66,7 +69,7 @@ def retrained(
         blocks: what may change, of a network with this graph.
         seconds: no step begins after this time.
     """
-    until = time.monotonic() + seconds
+    budget = Budget.of(seconds, how.seconds)
     targets, kept = imitated(core, behaviours, how)
     if how.retraining.wake:
         fresh = woken(network, core, behaviours, targets, seed)
@@ -77,7 +80,7 @@ def retrained(
     with single_threaded(), torch.inference_mode(False):
         steps = learner.optimiser()
         study = lessons(behaviours, targets, kept)
-        return _trained(learner, steps, study, how, until, seed, say)
+        return _trained(learner, steps, study, how, budget, seed, say)
 
 
 def _trained(
@@ -85,23 +88,23 @@ def _trained(
     steps: Adam,
     study: Lessons,
     how: Imitation,
-    until: float,
+    budget: Budget,
     seed: int,
     say: Say,
 ) -> Network:
-    """Cycles of steps, each larger than the one before, until no negative is wrong."""
+    """Cycles of steps, each larger than the one before, until no negative is wrong and little is lost."""
     rng = np.random.default_rng([seed, 9])
     best, least = learner.snapshot(), np.inf
     most = how.retraining.steps
     total = max(len(study.inputs) - study.wrong, 1)
     for stride in STRIDES:
         for number in range(most + 1):
-            over = number == most or time.monotonic() > until
+            over = number == most or budget.over
             if number % LOOK == 0 or over:
                 first, second, wrong, lost = study.focus(learner.outputs(study.inputs))
                 focus, score = (first, second), WORSE * wrong / study.wrong + lost / total
                 if score < least:
-                    best, least, left = learner.snapshot(), score, wrong
+                    best, least = learner.snapshot(), score
                 if over or (wrong == 0 and 1 - lost / total >= how.fidelity):
                     break
             negatives, kept = study.batch(rng, focus)
@@ -109,11 +112,8 @@ def _trained(
             loss = study.loss(learner.graph().forward(study.inputs[index]), negatives, kept)
             warm = min(1.0, (number + 1) / LOOK)
             steps.step(loss, stride * warm * (1 + math.cos(math.pi * number / most)) / 2)
-        say(
-            f"{number} steps: {wrong} of {study.wrong} negatives wrong, {lost} of {total} kept points lost; "
-            f"best {left} wrong"
-        )
-        if left == 0 or time.monotonic() > until:
+        say(f"{number} steps: {wrong} of {study.wrong} negatives wrong, {lost} of {total} kept points lost")
+        if least <= ACCEPTABLE or budget.over:
             break
     return learner.written(best)
 

@@ -13,12 +13,12 @@ Source: Kennedy and Eberhart, Particle swarm optimization, ICNN 1995; inertia: S
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
+from repairsolver.repairing.imitation.budget import UNLIMITED, Budget
 from repairsolver.results import Array
 
 
@@ -45,11 +45,11 @@ class Swarm:
 
 
 def swarm_minimum(
-    cost: Callable[[Array], float], size: int, how: Swarm, seed: int, until: float = np.inf
+    cost: Callable[[Array], float], size: int, how: Swarm, seed: int, budget: Budget = UNLIMITED
 ) -> tuple[Array, float, int]:
     """The best position [size] found, its cost, and how often costs were asked for.
 
-    No iteration begins after `until`, a time of `time.monotonic()`.
+    No iteration begins after the budget is spent.
     """
     rng = np.random.default_rng(seed)
     shape = (how.particles, size)
@@ -66,7 +66,7 @@ def swarm_minimum(
         if least.min() < lowest:
             lowest, leader = float(least.min()), best[least.argmin()].copy()
         still = still + 1 if abs(lowest - before) < how.tolerance * (1 + abs(lowest)) else 0
-        if still >= how.patience or time.monotonic() > until:
+        if still >= how.patience or budget.over:
             break
         first, second = rng.uniform(size=shape), rng.uniform(size=shape)
         velocity = (

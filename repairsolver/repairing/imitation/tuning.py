@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 
 import numpy as np
@@ -13,6 +12,7 @@ from torch import Tensor
 from repairsolver.bounds.tensors import TensorGraph, tensor_graph
 from repairsolver.network.graph import Network
 from repairsolver.repairing.imitation.behaviour import Behaviours
+from repairsolver.repairing.imitation.budget import Budget
 from repairsolver.repairing.imitation.descent import Adam
 from repairsolver.repairing.imitation.lessons import Lessons, lessons
 from repairsolver.repairing.imitation.options import Imitation
@@ -48,16 +48,16 @@ def tuned_factors(
         EditError: a factor has no place in the weights.
     """
     chosen = chosen_neurons(found.layers, found.chosen(how.tuning.neurons))
-    size, until = chosen[-1].place.stop, time.monotonic() + seconds
+    size, budget = chosen[-1].place.stop, Budget.of(seconds, how.seconds)
     with single_threaded(), torch.inference_mode(False):
         graph = tensor_graph(core, torch.float32)
         if how.tuning.optimiser == "swarm":
             cost = swarm_cost(graph, chosen, behaviours, how.tuning.alpha)
-            change, least, calls = swarm_minimum(cost, size, Swarm(), seed, until)
+            change, least, calls = swarm_minimum(cost, size, Swarm(), seed, budget)
             say(f"swarm: cost {least:.4g} after {calls} evaluations")
         else:
             study = lessons(behaviours, *imitated(core, behaviours, how))
-            change = _descended(graph, chosen, study, how, until, seed, say)
+            change = _descended(graph, chosen, study, how, budget, seed, say)
     return with_factors(network, core, chosen, 1.0 + change)
 
 
@@ -93,7 +93,7 @@ def _descended(
     chosen: tuple[Chosen, ...],
     study: Lessons,
     how: Imitation,
-    until: float,
+    budget: Budget,
     seed: int,
     say: Say,
 ) -> Array:
@@ -104,7 +104,7 @@ def _descended(
     best, least, focus = change.detach().numpy().copy(), np.inf, (np.zeros(0, dtype=np.int64),) * 2
     total = max(len(study.inputs) - study.wrong, 1)
     for number in range(STEPS + 1):
-        over = number == STEPS or time.monotonic() > until
+        over = number == STEPS or budget.over
         if number % LOOK == 0 or over:
             first, second, wrong, lost = study.focus(_outputs(graph, chosen, study.inputs, 1 + change))
             focus = first, second
