@@ -146,7 +146,7 @@ def test_single_edits_by_brute_force(seed):
 
 @pytest.mark.parametrize("framework", ["keras", "torch"])
 def test_insertions_on_grids_and_boxes_are_what_adapters_insert(framework):
-    """Every single insertion between small shapes has its price on the grid, and lies in a box of that price."""
+    """Single insertions between small shapes have their price on the grid, and lie in a box of that price."""
     adapters = Adapters(framework, FIXED, "layer", 0)
     limits = {rank: LIMITS[0][rank] for rank in RANKS}
     rng = random.Random(framework)
