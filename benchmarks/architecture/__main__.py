@@ -17,6 +17,8 @@ from benchmarks.architecture.matching import same_repair
 from benchmarks.architecture.onnx_calls import check_onnx
 from benchmarks.architecture.rules import COLUMNS as RULE_COLUMNS
 from benchmarks.architecture.rules import check_rules
+from benchmarks.architecture.scaling import COLUMNS as SCALING_COLUMNS
+from benchmarks.architecture.scaling import rows as scaled
 from benchmarks.record import Recorder, data_folder
 from repairsolver.architecture.costs import Costs
 from repairsolver.architecture.reading import read_model
@@ -58,7 +60,7 @@ def main() -> None:
     arguments = _arguments()
     os.environ.setdefault("KERAS_BACKEND", "torch")
     warnings.simplefilter("ignore")
-    if arguments.set in ("torch", "keras", "onnx"):
+    if arguments.set in ("torch", "keras", "onnx", "scaling"):
         recorder = Recorder(RESULTS / f"rules_{arguments.set}.csv", RULE_COLUMNS, seed=arguments.seed)
         if arguments.set == "onnx":
             wrong = check_onnx(recorder, arguments.calls, arguments.seed)
@@ -66,6 +68,12 @@ def main() -> None:
             wrong = check_rules(recorder, arguments.set, arguments.calls, arguments.seed)
         total = sum(int(row["calls"]) for row in recorder.rows)
         print(f"{total} calls, {wrong} unexplained disagreements")
+        return
+    if arguments.set == "scaling":
+        recorder = Recorder(RESULTS / "scaling.csv", SCALING_COLUMNS, seed=arguments.seed)
+        for row in scaled(arguments.seed, arguments.proof, arguments.largest):
+            recorder.add(row)
+            print(" ".join(map(str, row.values())), flush=True)
         return
     recorder = Recorder(RESULTS / f"{arguments.set}.csv", COLUMNS, resume=arguments.resume)
     for name, case in islice(_cases(arguments.set), 0, None, arguments.step):
@@ -181,7 +189,7 @@ def _seconds(row: dict[str, str]) -> float:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.architecture", description=__doc__)
-    parser.add_argument("set", choices=("random", "bugs", "real", "torch", "keras", "onnx"))
+    parser.add_argument("set", choices=("random", "bugs", "real", "torch", "keras", "onnx", "scaling"))
     parser.add_argument(
         "--proof", type=float, default=5.0, help="seconds for each engine that proves; 0: no proof"
     )
@@ -190,6 +198,7 @@ def _arguments() -> argparse.Namespace:
         "--calls", type=int, default=1000, help="calls for each layer type (torch, keras), or in all (onnx)"
     )
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--largest", type=int, default=300, help="most layers (scaling)")
     parser.add_argument("--resume", action="store_true")
     return parser.parse_args()
 
