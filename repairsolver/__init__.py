@@ -8,6 +8,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from repairsolver.api import contradiction as contradiction
     from repairsolver.api import diagnose as diagnose
     from repairsolver.api import falsify as falsify
     from repairsolver.api import repair as repair
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "contradiction": "repairsolver.api",
     "diagnose": "repairsolver.api",
     "falsify": "repairsolver.api",
     "repair": "repairsolver.api",

@@ -28,7 +28,7 @@ FAULTS = (1, 2, 4, 6)
 
 
 def network(family: str, count: int, rng: random.Random) -> Model:
-    """A valid network: convolutions, norms and activations, at times a pool; residual blocks of four layers."""
+    """A valid network: convolutions, norms, activations, at times a pool; residual blocks of five layers."""
     layers: list[Layer] = []
     last, channels, size = "x", 3, 32
 
@@ -60,7 +60,7 @@ def network(family: str, count: int, rng: random.Random) -> Model:
 
 
 def broken(model: Model, faults: int, rng: random.Random) -> Model:
-    """The network with wrong widths, missing padding, and a removed Flatten, one a layer."""
+    """The network with wrong widths and missing padding, at most one fault a layer."""
     layers = {layer.name: layer for layer in model.layers}
     able = [layer for layer in model.layers if layer.kind in ("Conv2d", "BatchNorm2d", "Linear")]
     for layer in rng.sample(able, min(faults, len(able))):
