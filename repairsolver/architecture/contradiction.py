@@ -1,7 +1,7 @@
 """Which layers cannot go together: an irreducible set of rules that contradict each other.
 
 A fault shows at one layer, but its cause is a set of statements: an input shape, some layers' arguments, a
-demand on the output. Every statement is a constraint on the shapes around it; the shapes themselves are free. z3
+demand on the output. Every statement is a constraint on the shapes around it; these are free. z3
 finds a set that has no solution, and statements are left out of it one by one as long as there is none.
 """
 
