@@ -62,7 +62,7 @@ def main() -> None:
     arguments = _arguments()
     os.environ.setdefault("KERAS_BACKEND", "torch")
     warnings.simplefilter("ignore")
-    if arguments.set in ("torch", "keras", "onnx", "scaling", "prices"):
+    if arguments.set in ("torch", "keras", "onnx"):
         recorder = Recorder(RESULTS / f"rules_{arguments.set}.csv", RULE_COLUMNS, seed=arguments.seed)
         if arguments.set == "onnx":
             wrong = check_onnx(recorder, arguments.calls, arguments.seed)

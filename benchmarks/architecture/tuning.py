@@ -1,8 +1,8 @@
 """Prices fitted to the accepted repairs of real bugs, and how well they rank repairs of bugs held out.
 
 Every case has a pool of repairs, found by the search under many prices. Prices enter the ranking of a pool
-alone, so they are fitted in no time: on four fifths of the cases, judged on the last fifth. The fit starts from
-equal prices, though the pools hold what the search finds under prices around those in use.
+alone, so they are fitted in no time: on four fifths of the cases, judged on the last fifth. The fit starts
+from equal prices, though the pools hold what the search finds under prices around those in use.
 """
 
 from __future__ import annotations
