@@ -8,6 +8,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from repairsolver.api import contradiction as contradiction
     from repairsolver.api import diagnose as diagnose
     from repairsolver.api import falsify as falsify
     from repairsolver.api import localise as localise
@@ -75,6 +76,7 @@ __version__ = "0.1.0"
 _HOME = {
     "characterise": "repairsolver.statements",
     "check": "repairsolver.statements",
+    "contradiction": "repairsolver.api",
     "diagnose": "repairsolver.api",
     "estimate_rare_event": "repairsolver.statements",
     "falsify": "repairsolver.api",

@@ -19,6 +19,7 @@ from repairsolver.property.files import check_fits
 from repairsolver.results import Arithmetic, Interrupted, Limits, OnEvent, Verdict, VerifyStatus
 
 if TYPE_CHECKING:
+    from repairsolver.architecture.contradiction import Contradiction
     from repairsolver.architecture.costs import Costs
     from repairsolver.architecture.diagnosis import Diagnosis
     from repairsolver.architecture.model import Model
@@ -354,6 +355,28 @@ def diagnose(
     from repairsolver.architecture.diagnosis import diagnose_model
 
     return diagnose_model(_architecture(model, input_shape, output_shape, opaque))
+
+
+def contradiction(
+    model: object,
+    *,
+    input_shape: Sequence[int] | None = None,
+    output_shape: Sequence[int] | None = None,
+    opaque: Opaque | None = None,
+    seconds: float = 10.0,
+) -> Contradiction | None:
+    """An irreducible set of statements of a layer graph that contradict each other; None where it is valid.
+
+    Args:
+        model, input_shape, output_shape, opaque: as in `diagnose`.
+        seconds: time in all.
+
+    Raises:
+        ArchitectureError: as in `diagnose`.
+    """
+    from repairsolver.architecture.contradiction import contradiction as core
+
+    return core(_architecture(model, input_shape, output_shape, opaque), seconds=seconds)
 
 
 def repair_architecture(

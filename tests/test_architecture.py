@@ -250,6 +250,62 @@ def test_the_command_line(tmp_path):
     assert record["edits"][0]["layer"] == "conv2d_3"
 
 
+def test_contradictions_are_irreducible():
+    """All statements together have no solution; without any one of them there is a valid model."""
+    found = rs.contradiction(small_kernel_on_small_map())
+    assert found.irreducible
+    assert [s.split()[0] for s in found.statements] == ["input", "conv2d_1", "maxpooling2d_2", "conv2d_3"]
+    wide = small_kernel_on_small_map()
+    assert rs.contradiction(wide, input_shape=(16, 16, 1)) is None
+    units = chain(("Conv2D", {"filters": 4, "kernel_size": 3}), ("Flatten", {}), ("Dense", {"units": 3}))
+    found = rs.contradiction(units, output_shape=(5,))
+    assert found.statements == ("dense_3 is Dense(units=3)", "output dense_3 is (5,)")
+    given = chain(("Dense", {"units": 3}), input_shape=(4,), given_weights={"dense_1": {"kernel": [5, 3]}})
+    assert len(rs.contradiction(given).statements) == 2
+
+
+def test_opaque_layers_of_a_layer_list(tmp_path):
+    layers = [
+        {"name": "a", "type": "Magic", "args": {}},
+        {"name": "b", "type": "Dense", "args": {"units": 2}},
+        {"name": "c", "type": "LSTM", "args": {"units": 2}},
+    ]
+    model = {"framework": "keras", "input_shape": [4], "layers": layers}
+    with pytest.raises(ArchitectureError, match="a: Magic"):
+        rs.diagnose(model)
+    assert [f.layer for f in rs.diagnose(model, opaque={"Magic": None}).faults] == ["c"]
+    assert rs.diagnose(model, opaque={"a": (3, 4)}).valid
+    path = tmp_path / "model.json"
+    path.write_text(json.dumps(model))
+    told = CliRunner().invoke(app, ["architecture", str(path), "--opaque", "a=3,4"])
+    assert told.stdout.splitlines()[0] == "valid"
+    core = CliRunner().invoke(app, ["architecture", str(path), "--opaque", "a", "--core"])
+    assert "these contradict each other" in core.stdout
+
+
+def test_an_opaque_shape_is_not_edited():
+    """The shape that the user states of an opaque layer is no input whose axes could be moved."""
+    layers = [
+        {"name": "a", "type": "Magic", "args": {}},
+        {"name": "b", "type": "Conv2D", "args": {"filters": 2, "kernel_size": 3}},
+    ]
+    model = {"framework": "keras", "input_shape": [4], "layers": layers}
+    fix = rs.repair_architecture(model, opaque={"a": (1, 8, 8)})
+    assert fix.proved
+    assert all(edit.operation != "input" for edits in (fix.edits, *fix.equals) for edit in edits)
+
+
+@pytest.mark.data
+@pytest.mark.skipif(not DATA, reason="REPAIRSOLVER_DATA is not set")
+def test_the_real_bugs_keep_their_widths():
+    for case in json.loads((Path(str(DATA)) / "exais" / "real_bugs.json").read_text()):
+        fix = repair_model(read_model(case), seconds=0.5)
+        assert fix.status in ("repaired", "valid")
+        assert diagnose_model(fix.model).valid
+        changed = {edit.name for edit in fix.edits if edit.operation == "set"}
+        assert not changed & {"units", "filters"}, case["id"]
+
+
 @pytest.mark.data
 @pytest.mark.skipif(not DATA, reason="REPAIRSOLVER_DATA is not set")
 def test_every_tenth_random_model_is_repaired():

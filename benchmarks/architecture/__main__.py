@@ -17,6 +17,10 @@ from benchmarks.architecture.matching import same_repair
 from benchmarks.architecture.onnx_calls import check_onnx
 from benchmarks.architecture.rules import COLUMNS as RULE_COLUMNS
 from benchmarks.architecture.rules import check_rules
+from benchmarks.architecture.scaling import COLUMNS as SCALING_COLUMNS
+from benchmarks.architecture.scaling import rows as scaled
+from benchmarks.architecture.tuning import COLUMNS as PRICE_COLUMNS
+from benchmarks.architecture.tuning import rows as priced
 from benchmarks.record import Recorder, data_folder
 from repairsolver.architecture.costs import Costs
 from repairsolver.architecture.reading import read_model
@@ -67,6 +71,18 @@ def main() -> None:
         total = sum(int(row["calls"]) for row in recorder.rows)
         print(f"{total} calls, {wrong} unexplained disagreements")
         return
+    if arguments.set == "scaling":
+        recorder = Recorder(RESULTS / "scaling.csv", SCALING_COLUMNS, seed=arguments.seed)
+        for row in scaled(arguments.seed, arguments.proof, arguments.largest):
+            recorder.add(row)
+            print(" ".join(map(str, row.values())), flush=True)
+        return
+    if arguments.set == "prices":
+        recorder = Recorder(RESULTS / "prices.csv", PRICE_COLUMNS, seed=arguments.seed)
+        for row in priced(arguments.seed):
+            recorder.add(row)
+        print(_held_out(recorder.rows))
+        return
     recorder = Recorder(RESULTS / f"{arguments.set}.csv", COLUMNS, resume=arguments.resume)
     for name, case in islice(_cases(arguments.set), 0, None, arguments.step):
         if not recorder.has(id=name):
@@ -74,6 +90,16 @@ def main() -> None:
             fix = repair_model(read_model(case), costs, prove=arguments.proof > 0, seconds=arguments.proof)
             recorder.add({"set": arguments.set, "id": name, **_row(fix), **_agreement(fix, case)})
     print(_summary(recorder.rows))
+
+
+def _held_out(rows: list[dict[str, str]]) -> str:
+    """Shares over all held-out folds."""
+    lines = []
+    for name in dict.fromkeys(row["prices"] for row in rows):
+        ours = [row for row in rows if row["prices"] == name]
+        first, top, count = (sum(int(row[key]) for row in ours) for key in ("first", "top3", "cases"))
+        lines.append(f"{name}: accepted first {first / count:.1%}, among three {top / count:.1%}, held out")
+    return "\n".join(lines)
 
 
 def _cases(name: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -181,7 +207,9 @@ def _seconds(row: dict[str, str]) -> float:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.architecture", description=__doc__)
-    parser.add_argument("set", choices=("random", "bugs", "real", "torch", "keras", "onnx"))
+    parser.add_argument(
+        "set", choices=("random", "bugs", "real", "torch", "keras", "onnx", "scaling", "prices")
+    )
     parser.add_argument(
         "--proof", type=float, default=5.0, help="seconds for each engine that proves; 0: no proof"
     )
@@ -190,6 +218,7 @@ def _arguments() -> argparse.Namespace:
         "--calls", type=int, default=1000, help="calls for each layer type (torch, keras), or in all (onnx)"
     )
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--largest", type=int, default=300, help="most layers (scaling)")
     parser.add_argument("--resume", action="store_true")
     return parser.parse_args()
 

@@ -18,11 +18,12 @@ def runs(model: Model) -> str:
 
     Models with layers that Keras 3 lacks are run layer by layer; the others are built whole.
     """
-    if model.framework == "torch":
-        return _compared(model, _torch_outputs(model))
     if any(layer.kind.startswith(GONE) for layer in model.layers):
         return _layer_by_layer(model)
-    return _compared(model, _keras_outputs(model))
+    try:
+        return _compared(model, (_torch_outputs if model.framework == "torch" else _keras_outputs)(model))
+    except Exception as error:  # whatever the framework raises is what is to be reported
+        return f"{type(error).__name__}: {error}"
 
 
 def _compared(model: Model, found: dict[str, tuple[int, ...]]) -> str:

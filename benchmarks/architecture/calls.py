@@ -176,6 +176,9 @@ def keras_layer(call: Call) -> Any:
     args = _keras_arguments(call)
     positional: list[Any] = [0.5] if "Dropout" in call.kind or "Noise" in call.kind else []
     positional += ["relu"] if call.kind == "Activation" else []
+    if call.kind == "Sigmoid":
+        # Keras 3 has the function, but no layer of that name.
+        return keras.layers.Activation("sigmoid")
     return getattr(keras.layers, call.kind)(*positional, **args)
 
 
@@ -207,6 +210,8 @@ def explained(call: Call, rule: Shape | None, found: Shape | None) -> str:
             return "torch multiplies over the batch axis"
         if call.kind.startswith("ZeroPad") and rank < digits[-1]:
             return "torch pads the batch axis too"
+        if call.kind == "AdaptiveAvgPool2d" and set(call.args["output_size"]) == {1}:
+            return "torch averages the last two axes of any rank where the output is 1 x 1"
         if call.kind == "Flatten" and -(rank + 1) in (call.args["start_dim"], call.args["end_dim"]):
             return "torch counts the batch axis, and flattens nothing"
         if call.kind == "PixelShuffle" and rank == 2:

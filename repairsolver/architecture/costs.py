@@ -78,4 +78,4 @@ class Costs:
 
 def default_costs(framework: str) -> Costs:
     """Prices for a framework: an ONNX file states its weights, which follow from its layers' arguments."""
-    return Costs(weights=3, transpose=2) if framework == "onnx" else Costs()
+    return Costs(weights=2, transpose=1) if framework == "onnx" else Costs()

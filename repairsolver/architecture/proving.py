@@ -11,7 +11,7 @@ from repairsolver.architecture.bounding.deadline import Deadline, TimeUpError
 from repairsolver.architecture.bounding.grid import LIMITS
 from repairsolver.architecture.bounding.grid_sweep import TreeSweep, is_tree
 from repairsolver.architecture.bounding.grid_trace import Trace, UnrealisedError
-from repairsolver.architecture.bounding.sweep import Sweep, ranks_of
+from repairsolver.architecture.bounding.sweep import lower_bound, ranks_of
 from repairsolver.architecture.costs import Costs
 from repairsolver.architecture.diagnosis import diagnose_model
 from repairsolver.architecture.edits import Edit, apply_edits
@@ -124,7 +124,7 @@ def _by_boxes(model: Model, costs: Costs, variants: Variants, proof: Proof, seco
         for variant, first in variants:
             room = proof.best.cost - 1 - first.cost
             if room >= 0:
-                bound = min(bound, first.cost + Sweep(variant, costs, room, proof.ranks, deadline).run())
+                bound = min(bound, first.cost + lower_bound(variant, costs, room, proof.ranks, deadline))
     except TimeUpError:
         return proof
     return Proof(proof.best, max(int(bound), proof.lower_bound), "boxes", proof.ranks)

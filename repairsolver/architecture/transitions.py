@@ -197,7 +197,7 @@ def weight_edits(layer: Layer, outcome: Outcome, costs: Costs) -> Iterator[Edit]
 
 def _mixes_features(layer: Layer) -> bool:
     """Whether the layer mixes features, so that users flatten in front of it."""
-    return layer.kind in ("Dense", "Linear")
+    return layer.kind in ("Dense", "Linear", "Gemm", "MatMulConstant")
 
 
 def _changed(layer: Layer, *edits: Edit) -> Layer:

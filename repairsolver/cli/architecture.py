@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -35,6 +35,9 @@ def architecture(
             metavar="NAME[=N,N,...]", help="A layer (or type) without a rule: keeps or gives a shape."
         ),
     ] = None,
+    core: Annotated[
+        bool, typer.Option("--core", help="Also show an irreducible set of statements that contradict.")
+    ] = False,
     prove: Annotated[
         bool, typer.Option("--prove/--no-prove", help="Prove that no cheaper edits exist.")
     ] = True,
@@ -54,20 +57,28 @@ def architecture(
 
         if output is not None:
             file_target(output)
+        known: dict[str, Any] = {
+            "input_shape": _shape(input_shape),
+            "output_shape": _shape(output_shape),
+            "opaque": dict(map(_opaque, opaque or [])),
+        }
+        found = rs.contradiction(model, **known, seconds=timeout) if core else None
         fix = rs.repair_architecture(
             model,
-            input_shape=_shape(input_shape),
-            output_shape=_shape(output_shape),
-            opaque=dict(map(_opaque, opaque or [])),
+            **known,
             prove=prove,
             seconds=timeout,
         )
         notes = fix.save(output) if output is not None and fix.status != "unknown" else ()
     if as_json:
         record = {**repair_record(fix, alternatives=every), "weights": list(notes)}
+        record |= {"contradiction": list(found.statements)} if found else {}
         typer.echo(json.dumps(record, indent=2, ensure_ascii=False))
     else:
-        typer.echo("\n".join([repair_text(fix, alternatives=every), *(f"weights: {note}" for note in notes)]))
+        extra = [str(found)] if found else []
+        typer.echo(
+            "\n".join([repair_text(fix, alternatives=every), *extra, *(f"weights: {note}" for note in notes)])
+        )
 
 
 def _opaque(text: str) -> tuple[str, tuple[int, ...] | None]:

@@ -82,7 +82,7 @@ def _summed(left: Array, right: Array) -> Array:
             np.minimum(
                 out[i + 1 : i + 1 + reached], prices + right[:reached], out=out[i + 1 : i + 1 + reached]
             )
-            np.minimum(out[last], prices + right[reached:].min(axis=0), out=out[last])
+            out[last] = np.minimum(out[last], prices + right[reached:].min(axis=0))
     return out
 
 

@@ -1,8 +1,8 @@
 """A lower bound on the price of any repair of a tree of layers, over all shapes of every tensor.
 
 In a tree every tensor is read once, so the prices of the shapes of one tensor say all that matters of the
-layers behind it: dynamic programming over the tree is exact but for sizes beyond the limits of the grid, which
-are taken together, and for arguments whose new values reach a range of sizes.
+layers behind it. Dynamic programming over the tree is exact but for sizes beyond the limits of the grid,
+which are taken together, and for arguments whose new values reach a range of sizes.
 """
 
 from __future__ import annotations

@@ -100,7 +100,7 @@ class Options:
     def leading(
         self, states: States, rank: int, shape: Shape, price: float
     ) -> Iterator[tuple[int, Arguments, int]]:
-        """Rows of inputs, arguments that lead from there to a shape at that price, and the price of refits."""
+        """Rows of inputs, arguments that lead from there to a shape at that price, the price of refits."""
         inputs = states.axes(range(rank))
         sizes = np.asarray(shape, dtype=np.float64)
         for extra, args in self._argued(inputs, price - states.cost.min()):

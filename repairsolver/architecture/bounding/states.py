@@ -73,6 +73,11 @@ def point(shape: Sequence[int], cost: int) -> States:
     return States(sizes, sizes, np.asarray([cost], dtype=np.int64))
 
 
+def anything(rank: int) -> States:
+    """All shapes of a rank, at no price."""
+    return States(np.ones((1, rank)), np.full((1, rank), np.inf), np.zeros(1, dtype=np.int64))
+
+
 def stacked(parts: Sequence[States]) -> States:
     """All rows of states with the same columns."""
     return States(

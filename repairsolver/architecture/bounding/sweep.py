@@ -7,7 +7,7 @@ repair of that price to be the cheapest.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise, permutations
 from typing import TypeAlias
@@ -20,6 +20,7 @@ from repairsolver.architecture.bounding.options import Arguments, Options
 from repairsolver.architecture.bounding.states import (
     States,
     Table,
+    anything,
     collected,
     least,
     pairs,
@@ -41,6 +42,25 @@ class _Part:
     table: Table
 
 
+def lower_bound(
+    model: Model, costs: Costs, limit: float, ranks: tuple[int, ...], deadline: Deadline = FOREVER
+) -> float:
+    """No repair is cheaper; `limit` + 1 where none is within the limit.
+
+    Behind every faulty layer the graph is cut, and what lies behind the cut is bounded first, whatever comes
+    in: so much less is left for the layers before it.
+
+    Raises:
+        TimeUpError: the deadline is over.
+    """
+    faulty = {fault.layer for fault in diagnose_model(model).faults}
+    cuts = [number for number, layer in enumerate(model.layers, start=1) if layer.name in faulty]
+    ahead: dict[int, float] = {}
+    for cut in reversed([cut for cut in cuts if cut < len(model.layers)]):
+        ahead[cut] = Sweep(model, costs, limit, ranks, deadline, start=cut, ahead=ahead).run()
+    return Sweep(model, costs, limit, ranks, deadline, ahead=ahead).run()
+
+
 class Sweep:
     """One pass.
 
@@ -50,25 +70,50 @@ class Sweep:
         limit: states that lead to dearer repairs only are dropped.
         ranks: the ranks that tensors may have.
         deadline: raises `TimeUpError` from `run`.
+        start: number of layers that are left out: the tensors between have any shape.
+        ahead: such numbers, to lower bounds of what the layers from there on cost.
     """
 
     def __init__(
-        self, model: Model, costs: Costs, limit: float, ranks: tuple[int, ...], deadline: Deadline = FOREVER
+        self,
+        model: Model,
+        costs: Costs,
+        limit: float,
+        ranks: tuple[int, ...],
+        deadline: Deadline = FOREVER,
+        *,
+        start: int = 0,
+        ahead: Mapping[int, float] | None = None,
     ) -> None:
         self.model, self.costs, self.limit, self.deadline = model, costs, limit, deadline
+        self.start, self.ahead, self.place = start, dict(ahead or {}), start
         self.insertions = Insertions(model.framework, costs, ranks, deadline)
         self.readers = dict(model.consumers)
-        self.parts = [_Part((n,), self._inputs(n, s)) for n, s in model.inputs.items()]
+        for layer in model.layers[:start]:
+            for name in layer.inputs:
+                self.readers[name] -= 1
+        self.parts = list(self._first())
 
     def run(self) -> float:
         """The bound: `limit` + 1 where nothing within the limit exists."""
-        for layer in self.model.layers:
+        for place in range(self.start, len(self.model.layers)):
             self.deadline.check()
-            self._advance(layer)
+            self.place = place
+            self._advance(self.model.layers[place])
             if not all(part.table for part in self.parts):
                 return self.limit + 1
         bound = sum(self._ended(part) for part in self.parts)
         return min(bound, self.limit + 1)
+
+    def _first(self) -> Iterator[_Part]:
+        """The inputs; in the middle of the graph any shape of every tensor that is read later."""
+        if self.start == 0:
+            yield from (_Part((name,), self._inputs(name, s)) for name, s in self.model.inputs.items())
+            return
+        before = [*self.model.inputs, *(layer.name for layer in self.model.layers[: self.start])]
+        for name in before:
+            if self.readers[name] > 0:
+                yield _Part((name,), {(rank,): anything(rank) for rank in self.insertions.ranks})
 
     def _inputs(self, name: str, shape: Shape) -> Table:
         found = []
@@ -84,7 +129,8 @@ class Sweep:
 
     def _room(self, without: Iterable[_Part]) -> float:
         ours = [id(part) for part in without]
-        return self.limit - sum(least(part.table) for part in self.parts if id(part) not in ours)
+        later = max((bound for cut, bound in self.ahead.items() if cut > self.place), default=0.0)
+        return self.limit - later - sum(least(part.table) for part in self.parts if id(part) not in ours)
 
     def _advance(self, layer: Layer) -> None:
         used = [part for part in self.parts if set(part.names) & set(layer.inputs)]

@@ -53,7 +53,7 @@ def read_module(module: nn.Module, input_shape: Shapes, *, opaque: Opaque | None
     for node in graph.graph.nodes:
         if node.op == "placeholder":
             made[node] = node.name
-        elif node.op not in ("output", "get_attr") and not _is_size(node):
+        elif node.op not in ("output", "get_attr") and node.users and not _is_size(node):
             try:
                 layer = _layer(graph, node, opaque or {})
             except UntranslatableError as error:

@@ -1,0 +1,180 @@
+"""ONNX layer graphs: the eighteen invalid graphs, repaired files in onnxruntime, kept weights, bad input."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from typer.testing import CliRunner
+
+import repairsolver as rs
+from benchmarks.architecture.graphs import BATCH, INVALID, drawn, graph
+from benchmarks.architecture.onnx_calls import explained, predicted, real
+from repairsolver.architecture.onnx_graph.reading import read_onnx
+from repairsolver.architecture.onnx_graph.writing import refit, write_onnx
+from repairsolver.cli.main import app
+from repairsolver.errors import ArchitectureError
+
+
+def network(nodes, weights, shape=("N", 3, 8, 8), output=None):
+    tensors = [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)]
+    ends = [helper.make_tensor_value_info("y", TensorProto.FLOAT, output)]
+    stored = [numpy_helper.from_array(value, name) for name, value in weights.items()]
+    whole = helper.make_graph(nodes, "net", tensors, ends, stored)
+    return helper.make_model(whole, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+
+
+def values(*shape):
+    return np.arange(1, np.prod(shape) + 1, dtype=np.float32).reshape(shape)
+
+
+def wrong_widths():
+    """A convolution for four channels that gets three, and a Gemm for 500 features that gets 512."""
+    nodes = [
+        helper.make_node("Conv", ["x", "w", "b"], ["c"], name="conv", pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c"], ["r"], name="relu"),
+        helper.make_node("Flatten", ["r"], ["f"], name="flat"),
+        helper.make_node("Gemm", ["f", "v", "u"], ["y"], name="fc", transB=1),
+    ]
+    weights = {"w": values(8, 4, 3, 3), "b": values(8), "v": values(10, 500), "u": values(10)}
+    return network(nodes, weights, output=("N", 10))
+
+
+def run(proto, shape):
+    import onnxruntime as ort
+
+    session = ort.InferenceSession(proto.SerializeToString())
+    return session.run(None, {session.get_inputs()[0].name: np.zeros(shape, np.float32)})[0]
+
+
+@pytest.mark.parametrize("name", INVALID)
+def test_every_invalid_graph_is_diagnosed_and_repaired(name):
+    proto = INVALID[name]()
+    assert not rs.diagnose(proto).valid
+    fix = rs.repair_architecture(proto, seconds=2)
+    assert fix.status == "repaired"
+    repaired, _ = write_onnx(fix.given, fix.edits)
+    assert rs.diagnose(repaired).valid
+    batch = 5 if "LSTM" in name else BATCH
+    inputs = {e.name: [d.dim_value for d in e.type.tensor_type.shape.dim] for e in repaired.graph.input}
+    import onnxruntime as ort
+
+    session = ort.InferenceSession(repaired.SerializeToString())
+    out = session.run(None, {key: np.zeros(shape, np.float32) for key, shape in inputs.items()})[0]
+    end = next(iter(fix.model.outputs))
+    assert out.shape == (batch, *rs.diagnose(repaired).shapes[end])
+
+
+def test_rules_agree_with_onnxruntime():
+    import random
+
+    stream = drawn(random.Random(11))
+    for _ in range(250):
+        kind, proto = next(stream)
+        rule, found = predicted(proto), real(proto)
+        assert rule == found or explained(kind, proto, rule, found), proto.graph.node[0]
+
+
+def test_the_repaired_file_keeps_what_fits(tmp_path):
+    source, target = tmp_path / "net.onnx", tmp_path / "fixed.onnx"
+    onnx.save(wrong_widths(), source)
+    fix = rs.repair_architecture(source)
+    assert [str(e) for e in fix.edits] == [
+        "conv: in_channels 4 → 3",
+        "conv: weight W (8, 4, 3, 3) → (8, 3, 3, 3)",
+        "fc: in_features 500 → 512",
+        "fc: weight B (10, 500) → (10, 512)",
+    ]
+    notes = fix.save(target)
+    assert notes[0].endswith("216 of 288 values kept, 0 new ones are zero")
+    repaired = onnx.load(target)
+    assert run(repaired, (2, 3, 8, 8)).shape == (2, 10)
+    stored = {t.name: numpy_helper.to_array(t) for t in repaired.graph.initializer}
+    np.testing.assert_array_equal(stored["w_repaired"], values(8, 4, 3, 3)[:, :3])
+    np.testing.assert_array_equal(stored["v_repaired"][:, :500], values(10, 500))
+    assert not stored["v_repaired"][:, 500:].any()
+    np.testing.assert_array_equal(stored["b"], values(8))
+
+
+def test_weights_in_another_order_are_transposed():
+    new, how = refit(values(2, 3, 4), (4, 2, 3))
+    np.testing.assert_array_equal(new, values(2, 3, 4).transpose(2, 0, 1))
+    assert "all values kept" in how
+
+
+def test_nodes_are_inserted_and_removed():
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"], name="conv"),
+        helper.make_node("Gemm", ["c", "v"], ["y"], name="fc"),
+    ]
+    proto = network(nodes, {"w": values(2, 3, 3, 3), "v": values(72, 5)}, output=("N", 5))
+    fix = rs.repair_architecture(proto)
+    assert [str(e) for e in fix.edits] == ["insert Flatten() before fc"]
+    repaired, refits = write_onnx(fix.given, fix.edits)
+    assert refits == ()
+    assert run(repaired, (2, 3, 8, 8)).shape == (2, 5)
+
+
+def test_unknown_nodes_are_listed_and_may_be_opaque():
+    nodes = [
+        helper.make_node("NonZero", ["x"], ["a"], name="first"),
+        helper.make_node("Det", ["a"], ["b"], name="second"),
+        helper.make_node("Gemm", ["b", "v"], ["y"], name="fc"),
+    ]
+    proto = network(nodes, {"v": values(4, 5)})
+    with pytest.raises(ArchitectureError, match=r"first: NonZero \(no rule\), second: Det"):
+        rs.diagnose(proto)
+    found = rs.diagnose(proto, opaque={"NonZero": None, "second": (3,)})
+    assert [(f.layer, f.rule) for f in found.faults] == [("fc", "in_features")]
+    fix = rs.repair_architecture(proto, opaque={"first": None, "second": (3,)})
+    assert all(edit.layer == "fc" for edit in fix.edits)
+    with pytest.raises(ArchitectureError, match="no layer or layer type is called third"):
+        rs.diagnose(proto, opaque={"NonZero": None, "Det": None, "third": None})
+
+
+def test_open_sizes_are_named_and_can_be_stated():
+    nodes = [helper.make_node("Conv", ["x", "w"], ["y"], name="conv")]
+    proto = network(nodes, {"w": values(2, 3, 3, 3)}, shape=("N", 3, "height", "width"))
+    with pytest.raises(ArchitectureError, match=r"axis 2 \(height\), axis 3 \(width\)"):
+        rs.diagnose(proto)
+    assert rs.diagnose(proto, input_shape=(3, 8, 8)).valid
+
+
+def test_a_wrong_declaration_is_declared_anew(tmp_path):
+    fix = rs.repair_architecture(INVALID["declared output"]())
+    assert [str(e) for e in fix.edits] == ["output relu: declared shape (4,) → (3,)"]
+    stated = rs.repair_architecture(INVALID["declared output"](), output_shape=(4,))
+    assert all(edit.operation != "output" for edit in stated.edits)
+    assert rs.diagnose(stated.model).shapes[next(iter(stated.model.outputs))] == (4,)
+
+
+def test_the_command_line_writes_onnx(tmp_path):
+    source, target = tmp_path / "net.onnx", tmp_path / "fixed.onnx"
+    onnx.save(wrong_widths(), source)
+    result = CliRunner().invoke(app, ["architecture", str(source), "-o", str(target), "--json"])
+    assert result.exit_code == 0, result.output
+    record = json.loads(result.stdout)
+    assert record["proved"] is True
+    assert len(record["weights"]) == 2
+    assert CliRunner().invoke(app, ["architecture", str(target)]).stdout.splitlines()[0] == "valid"
+
+
+def test_no_onnx_file_is_an_error(tmp_path):
+    path = tmp_path / "net.onnx"
+    path.write_bytes(b"no protobuf at all")
+    with pytest.raises(ArchitectureError, match="is no ONNX file"):
+        read_onnx(path)
+
+
+def test_a_file_keeps_its_constants_apart():
+    """A constant of full rank carries a batch axis of 1."""
+    proto = graph("Add", [(2, 3, 4)], {"c": values(1, 3, 5)})
+    assert [f.rule for f in rs.diagnose(proto).faults] == ["shapes broadcast"]
+    fix = rs.repair_architecture(proto)
+    assert [e.name for e in fix.edits] == ["constant", "constant"]
+    repaired, refits = write_onnx(fix.given, fix.edits)
+    assert run(repaired, (2, 3, 4)).shape == (2, 3, 4)
+    assert "12 of 15 values kept" in str(refits[0])
