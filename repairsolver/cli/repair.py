@@ -10,9 +10,10 @@ import typer
 
 from repairsolver.cli.choosing import chosen_entries, chosen_neurons
 from repairsolver.cli.options import CertificateFile, Debug, Json, Memory, Normalise, Quiet, Seed, Timeout
-from repairsolver.cli.running import INTERRUPTED, running
+from repairsolver.cli.running import INTERRUPTED, TIMEOUT, running
 from repairsolver.cli.writing import proof_paths, write_proof
 
+UNPROVED = " (not proved)"
 UNCERTIFIED = " No certificate was written."
 
 
@@ -133,8 +134,9 @@ def repair(
 ) -> None:
     """Change a network as little as possible so that it has a property, proved.
 
-    Prints **repaired**, **infeasible**, **unknown** or **timeout**; only a proved repair is written. Ctrl-C
-    gives the best one proved so far, with exit code 130.
+    Prints **repaired**, **infeasible**, **unknown** or **timeout**. The best candidate that was not proved
+    goes to OUT.unproved.onnx; the exit code of **timeout** is 124. Ctrl-C gives the best one proved so far,
+    with exit code 130.
     """
     interrupted = False
     with running(quiet=quiet, debug=debug) as on_event:
@@ -194,9 +196,11 @@ def repair(
                     f"Interrupted: a smaller repair may exist.{'' if certificate is None else UNCERTIFIED}"
                 )
             for path in written:
-                typer.echo(f"Written: {path}")
+                typer.echo(f"Written: {path}{UNPROVED if '.unproved.' in path.name else ''}")
     if interrupted:
         raise typer.Exit(INTERRUPTED)
+    if fix.status is rs.RepairStatus.TIMEOUT:
+        raise typer.Exit(TIMEOUT)
 
 
 def _change(text: str | None) -> float | str | None:

@@ -39,22 +39,30 @@ def change_of(out: Path) -> Path:
     return out.with_suffix(".delta.json")
 
 
-def write_repair(fix: Repair, out: Path, edit: Path | None = None) -> tuple[Path, ...]:
-    """Write a proved repair; the paths written: OUT.onnx and its change (OUT.delta.json), or none.
+def unproved(out: Path) -> Path:
+    """Where a candidate goes that is not proved."""
+    return out.with_suffix(".unproved.onnx")
 
-    A candidate that is not proved is not written, so that nobody takes it for a repair.
+
+def write_repair(fix: Repair, out: Path, edit: Path | None = None) -> tuple[Path, ...]:
+    """Write a repair; the paths written: OUT.onnx and its change (OUT.delta.json), or none.
+
+    A candidate that is not proved goes to OUT.unproved.onnx and OUT.unproved.delta.json instead, so that
+    nobody takes it for a repair.
 
     Raises:
         SoundnessError: the file read back is not the network that was proved.
     """
-    if fix.status is not RepairStatus.REPAIRED or fix.network is None or fix.edit is None:
+    if fix.network is None or fix.edit is None:
         return ()
+    if fix.status is not RepairStatus.REPAIRED:
+        out, edit = unproved(out), None
     out.parent.mkdir(parents=True, exist_ok=True)
     fix.save(out)
     saved = load_network(out)
     if saved.sha256 != fix.network.sha256:
         raise SoundnessError(
-            f"{out}: the file has SHA-256 {saved.sha256}, the network that was proved {fix.network.sha256}"
+            f"{out}: the file has SHA-256 {saved.sha256}, the network in memory {fix.network.sha256}"
         )
     change = edit or change_of(out)
     change.parent.mkdir(parents=True, exist_ok=True)
