@@ -52,6 +52,20 @@ def test_priced_columns_reach_the_optimum_of_all(seed: int, reach: float) -> Non
     assert len(growing.columns) < 80 or reach < 1
 
 
+def test_programs_go_on_from_their_last_basis() -> None:
+    """One more row costs few simplex iterations, a program from scratch many."""
+    rng = np.random.default_rng(3)
+    matrix, missing = rng.normal(size=(61, 300)), rng.normal(size=61) + 1.0
+    warm = PricedProgram(np.ones(300), np.full(300, np.inf))
+    warm.solve(sparse.csr_array(matrix[:60]), missing[:60], None)
+    before = warm.iterations
+    again = warm.solve(sparse.csr_array(matrix), missing, None)
+    cold = PricedProgram(np.ones(300), np.full(300, np.inf))
+    fresh = cold.solve(sparse.csr_array(matrix), missing, None)
+    assert again.bound == pytest.approx(fresh.bound, rel=1e-6)
+    assert warm.iterations - before < 0.5 * cold.iterations
+
+
 def test_rows_out_of_reach_are_seen() -> None:
     rng = np.random.default_rng(0)
     matrix = rng.normal(size=(10, 20))

@@ -223,6 +223,7 @@ class Repair:
         verdicts: with certificates asked for, of every property given, in order.
         minimal: whether cost and lower bound are as close as was asked for.
         core: for `infeasible`, demands that contradict each other, none of them superfluous.
+        remarks: what the caller should know besides, such as points outside of every region.
     """
 
     status: RepairStatus
@@ -242,6 +243,7 @@ class Repair:
     verdicts: tuple[Verdict, ...] = ()
     core: Core | None = None
     minimal: bool = False
+    remarks: tuple[str, ...] = ()
 
     @property
     def proved(self) -> bool:

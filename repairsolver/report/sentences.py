@@ -132,6 +132,7 @@ def _repair_lines(repair: Repair) -> Iterator[str]:
             yield f"No repair was proved: {repair.message} ({spent})."
         case _ as unreachable:
             assert_never(unreachable)
+    yield from repair.remarks
     if repair.fidelity is not None:
         yield from fidelity_lines(repair.fidelity)
 

@@ -39,6 +39,7 @@ class Optimum:
         bound: a lower bound on the norm of every change that meets the requirements.
         choices: the rows chosen: by (group, -1) if shared, else by (group, point).
         nodes: how many programs were solved.
+        failure: what a solver said that failed on the way, so that the bound is lower than it might be.
     """
 
     status: SolutionStatus
@@ -47,6 +48,7 @@ class Optimum:
     bound: float
     choices: Mapping[Key, int]
     nodes: int
+    failure: str = ""
 
 
 @dataclass(slots=True, eq=False)

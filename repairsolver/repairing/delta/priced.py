@@ -106,6 +106,7 @@ class PricedProgram:
     Args:
         weights: w, [unknowns].
         reach: R, [unknowns].
+        iterations: of the simplex method, in all calls.
     """
 
     weights: Array
@@ -116,6 +117,7 @@ class PricedProgram:
     short: Ids = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     places: Ids = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     price: float = 0.0
+    iterations: int = 0
     _engine: Any = None
     _by_column: sparse.csc_array | None = None
     _sides: Array = field(default_factory=lambda: np.zeros(0))
@@ -139,6 +141,7 @@ class PricedProgram:
                 return Priced(SolutionStatus.TIMEOUT, None, bound)
             set_time_limit(self._engine, left)
             self._engine.run()
+            self.iterations += self._engine.getInfo().simplex_iteration_count
             if self._engine.getModelStatus().name != "kOptimal":
                 return Priced(SolutionStatus.TIMEOUT, None, bound)
             multipliers = np.maximum(np.asarray(self._engine.getSolution().row_dual), 0.0)
