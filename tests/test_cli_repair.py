@@ -113,14 +113,21 @@ def test_json_has_the_change_and_the_files(engine: Any, tmp_path: Path) -> None:
     assert record["files"] == [str(tmp_path / "fixed.onnx"), str(tmp_path / "fixed.delta.json")]
 
 
-@pytest.mark.parametrize("status", ["unknown", "timeout"])
-def test_an_unproved_candidate_is_not_written(engine: Any, tmp_path: Path, status: str) -> None:
+@pytest.mark.parametrize(("status", "code"), [("unknown", 0), ("timeout", 124)])
+def test_an_unproved_candidate_is_written_as_such(
+    engine: Any, tmp_path: Path, status: str, code: int
+) -> None:
     engine(lambda: replace(repaired(), status=rs.RepairStatus(status), message="3 rounds were not enough"))
     done = invoke(NET, PROP, "-o", str(tmp_path / "fixed.onnx"))
-    assert done.exit_code == 0
+    assert done.exit_code == code
     assert done.stdout.splitlines()[0] == status
     assert "3 rounds were not enough" in done.stdout
-    assert list(tmp_path.iterdir()) == []
+    written = {path.name for path in tmp_path.iterdir()}
+    assert written == {"fixed.unproved.onnx", "fixed.unproved.delta.json"}
+    assert done.stdout.splitlines()[-1] == f"Written: {tmp_path / 'fixed.unproved.delta.json'} (not proved)"
+    wanted = repaired().network
+    assert wanted is not None
+    assert rs.load_network(tmp_path / "fixed.unproved.onnx").sha256 == wanted.sha256
 
 
 def test_infeasible_is_an_answer(engine: Any, tmp_path: Path) -> None:

@@ -21,12 +21,13 @@ from repairsolver.cli.options import (
     Seed,
     Timeout,
 )
-from repairsolver.cli.running import INTERRUPTED, running
+from repairsolver.cli.running import INTERRUPTED, TIMEOUT, running
 from repairsolver.cli.writing import check_report, proof_paths, write_proof, write_report, write_statement
 
 if TYPE_CHECKING:
     from repairsolver import Repair
 
+UNPROVED = " (not proved)"
 UNCERTIFIED = " No certificate was written."
 
 
@@ -199,10 +200,10 @@ def repair(
 ) -> None:
     """Change a network as little as possible so that it has a property, proved.
 
-    Prints **repaired**, **infeasible**, **unknown** or **timeout**; only a proved repair is written (of
-    method imitation also one that is only tested, and said to be so). With *--guarantee pac* or *auto* it
-    may print **repaired-pac** (written, too): what is not proved is shown by samples. Ctrl-C gives the best
-    one proved so far, with exit code 130.
+    Prints **repaired**, **infeasible**, **unknown** or **timeout**; with *--guarantee pac* or *auto* also
+    **repaired-pac**: what is not proved is shown by samples. The best candidate that was not proved goes to
+    OUT.unproved.onnx (of method imitation to OUT, said to be tested only); the exit code of **timeout** is
+    124. Ctrl-C gives the best one proved so far, with exit code 130.
     """
     interrupted = False
     with running(quiet=quiet, debug=debug) as on_event:
@@ -287,9 +288,11 @@ def repair(
                     f"Interrupted: a smaller repair may exist.{'' if certificate is None else UNCERTIFIED}"
                 )
             for path in written:
-                typer.echo(f"Written: {path}")
+                typer.echo(f"Written: {path}{UNPROVED if '.unproved.' in path.name else ''}")
     if interrupted:
         raise typer.Exit(INTERRUPTED)
+    if fix.status is rs.RepairStatus.TIMEOUT:
+        raise typer.Exit(TIMEOUT)
 
 
 def _write_certificates(fix: Repair, path: Path, count: int) -> None:

@@ -14,7 +14,7 @@ from rich.console import Console
 from repairsolver.cli.progress import ProgressReport
 from repairsolver.errors import RepairSolverError, SoundnessError
 
-INPUT_ERROR, SOUNDNESS_ALARM, INTERRUPTED = 1, 3, 130
+INPUT_ERROR, SOUNDNESS_ALARM, TIMEOUT, INTERRUPTED = 1, 3, 124, 130
 
 
 @contextmanager

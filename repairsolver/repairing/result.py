@@ -236,6 +236,7 @@ class Repair:
         statement: what samples that no repair has seen show about `network`, where that was asked for.
         empirical: the method repairs from examples, so that its network is handed over proved or not.
         core: for `infeasible`, demands that contradict each other, none of them superfluous.
+        remarks: what the caller should know besides, such as points outside of every region.
     """
 
     status: RepairStatus
@@ -258,6 +259,7 @@ class Repair:
     minimal: bool = False
     statement: Statement | None = None
     empirical: bool = False
+    remarks: tuple[str, ...] = ()
 
     @property
     def proved(self) -> bool:

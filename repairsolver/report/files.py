@@ -53,12 +53,17 @@ def change_of(out: Path) -> Path:
     return out.with_suffix(".delta.json")
 
 
+def unproved(out: Path) -> Path:
+    """Where a candidate goes that is not proved."""
+    return out.with_suffix(".unproved.onnx")
+
+
 def write_repair(fix: Repair, out: Path, edit: Path | None = None) -> tuple[Path, ...]:
     """Write a repair that is proved, or shown by samples; the paths written: OUT.onnx and its change
     (OUT.delta.json), or none.
 
-    A candidate that is neither is not written, so that nobody takes it for a repair; except where the
-    method repairs from examples (`Repair.empirical`), and something changed.
+    A candidate that is neither goes to OUT.unproved.onnx and OUT.unproved.delta.json instead, so that
+    nobody takes it for a repair; except where the method repairs from examples (`Repair.empirical`).
 
     Raises:
         SoundnessError: the file read back is not the network that was proved.
@@ -66,14 +71,16 @@ def write_repair(fix: Repair, out: Path, edit: Path | None = None) -> tuple[Path
     if fix.network is None or fix.edit is None:
         return ()
     shown = fix.status in (RepairStatus.REPAIRED, RepairStatus.PAC)
-    if not shown and not (fix.empirical and fix.edit.count):
+    if not shown and fix.empirical and not fix.edit.count:
         return ()
+    if not shown and not fix.empirical:
+        out, edit = unproved(out), None
     out.parent.mkdir(parents=True, exist_ok=True)
     fix.save(out)
     saved = load_network(out)
     if saved.sha256 != fix.network.sha256:
         raise SoundnessError(
-            f"{out}: the file has SHA-256 {saved.sha256}, the network that was proved {fix.network.sha256}"
+            f"{out}: the file has SHA-256 {saved.sha256}, the network in memory {fix.network.sha256}"
         )
     gated = isinstance(fix.edit, Gates)
     change = edit or (out.with_suffix(".gates.json") if gated else change_of(out))

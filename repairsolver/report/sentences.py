@@ -163,6 +163,7 @@ def _repair_lines(repair: Repair) -> Iterator[str]:
                     yield explain_verdict(repair.verdict)
         case _ as unreachable:
             assert_never(unreachable)
+    yield from repair.remarks
     if repair.fidelity is not None:
         yield from fidelity_lines(repair.fidelity)
 

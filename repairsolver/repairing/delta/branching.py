@@ -39,6 +39,7 @@ class Optimum:
         bound: a lower bound on the norm of every change that meets the requirements.
         choices: the rows chosen: by (group, -1) if shared, else by (group, point).
         nodes: how many programs were solved.
+        failure: what a solver said that failed on the way, so that the bound is lower than it might be.
     """
 
     status: SolutionStatus
@@ -47,6 +48,7 @@ class Optimum:
     bound: float
     choices: Mapping[Key, int]
     nodes: int
+    failure: str = ""
 
 
 @dataclass(slots=True, eq=False)
@@ -77,6 +79,11 @@ class _Search:
         relaxed = self.problem.solve(choices, self.shared)
         bound = max(bound, relaxed.bound)
         self.solved += 1
+        if relaxed.status is SolutionStatus.TIMEOUT:
+            if relaxed.delta is not None:
+                self._take(relaxed.delta, choices)
+            self.open(bound, -depth, shortfall, choices)
+            return False
         if relaxed.status is SolutionStatus.INFEASIBLE:
             self.closed = min(self.closed, self.problem.limit)
         elif relaxed.delta is None:
@@ -86,13 +93,17 @@ class _Search:
             self._branch(relaxed.delta, bound, -depth, choices)
         return True
 
+    def _take(self, delta: Array, choices: dict[Key, int]) -> None:
+        """Keep a change if it meets everything and is the cheapest."""
+        cost = self.problem.cost(delta)
+        if cost < self.known and _worst_unmet(self.problem, delta) is None:
+            self.best, self.known, self.choices = delta, cost, choices
+
     def _branch(self, delta: Array, bound: float, depth: int, choices: dict[Key, int]) -> None:
         unmet = _worst_unmet(self.problem, delta)
         if unmet is None:
             self.closed = min(self.closed, bound)
-            cost = self.problem.cost(delta)
-            if cost < self.known:
-                self.best, self.known, self.choices = delta, cost, choices
+            self._take(delta, choices)
             return
         (name, point), shortfall = unmet
         for row in np.argsort(shortfall, kind="stable"):

@@ -98,19 +98,20 @@ class _Search:
     directions: list[Array] = field(default_factory=list)
     bound: float = 0.0
     solved: int = 0
+    failure: str = ""
 
     def run(self) -> Optimum:
         for limit in self._limits():
             status, delta = self._within(limit)
             if status is not SolutionStatus.INFEASIBLE:
                 cost = self.known if delta is None else self.problem.cost(delta)
-                return Optimum(status, delta, cost, min(self.bound, cost), {}, self.solved)
+                return Optimum(status, delta, cost, min(self.bound, cost), {}, self.solved, self.failure)
             if limit < self.known:  # or else the known change contradicts the solver: nothing is claimed
                 self.bound = max(self.bound, limit)
         reach = np.asarray(self.problem.objective.reach)
         everything = np.isinf(self.known) and bool(np.isfinite(reach).all())
         status = SolutionStatus.INFEASIBLE if everything else SolutionStatus.FEASIBLE
-        return Optimum(status, None, self.known, min(self.bound, self.known), {}, self.solved)
+        return Optimum(status, None, self.known, min(self.bound, self.known), {}, self.solved, self.failure)
 
     def _limits(self) -> Iterator[float]:
         """The values of U to try; the last one limits nothing if the reach is finite."""
@@ -190,7 +191,8 @@ class _Search:
         solver = "highs" if self.problem.solver == "projection" else self.problem.solver
         try:
             return get_solver(solver).solve(made.program, seconds=left, gap=self.gap, seed=self.problem.seed)
-        except SolverError:  # nothing is claimed: the bound stays that of the programs solved before
+        except SolverError as error:  # the bound stays that of the programs solved before
+            self.failure = str(error)
             return None
 
 

@@ -88,6 +88,7 @@ class Session:
         paused: proofs that ran out of time; a margin tried again gives the same candidate.
         found: counterexamples of the original network, worst first.
         margin: the only one to try; None: the search's choice.
+        failure: of the solver at the last program for a lower bound; empty if there was none.
     """
 
     network: Network
@@ -111,6 +112,7 @@ class Session:
     paused: Paused = field(default_factory=Paused)
     found: tuple[Counterexample, ...] = ()
     margin: float | None = None
+    failure: str = ""
 
     @property
     def seconds(self) -> float:
@@ -266,7 +268,8 @@ def try_margin(session: Session, margin: float, seconds: float, *, shared: bool)
             return Outcome.UNPROVED if late else Outcome.UNREACHABLE
         candidate = session.candidate(optimum, margin)
         left = end - time.perf_counter()
-        if left <= 0 or session.rounds >= session.limits.rounds:
+        late = left <= 0 and bool(session.prop.regions)  # points alone are decided by the replay that follows
+        if late or session.rounds >= session.limits.rounds:
             return Outcome.UNPROVED
         if refine(session, candidate, left):
             continue
@@ -316,6 +319,9 @@ def update_bound(session: Session) -> None:
     problem = session.problem(0.0, seconds, limit=known * (1 + 1e-6))
     optimum = least_bound(problem, gap=0.1 * session.gap, known=known)
     session.lower = max(session.lower, min(optimum.bound, known))
+    session.failure = optimum.failure
+    if optimum.failure:
+        session.emit("bound", f"a program for the lower bound failed: {optimum.failure}")
     session.emit("bound", f"no repair below {session.lower:.6g}", lower_bound=session.lower)
 
 

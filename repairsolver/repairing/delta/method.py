@@ -32,7 +32,7 @@ from repairsolver.repairing.delta.loop import (
 )
 from repairsolver.repairing.delta.margin import START
 from repairsolver.repairing.delta.objective import Aim, check_solver, objective_for
-from repairsolver.repairing.delta.points import add_points
+from repairsolver.repairing.delta.points import add_points, strays_of
 from repairsolver.repairing.delta.requirements import Requirements, only_compares
 from repairsolver.repairing.delta.sequential import least_bound
 from repairsolver.repairing.delta.ties import tie_weights
@@ -48,7 +48,7 @@ from repairsolver.results import (
     Verdict,
     VerifyStatus,
 )
-from repairsolver.solvers import SolutionStatus
+from repairsolver.solvers import Feature, SolutionStatus, get_solver
 from repairsolver.verification.replay import replayed
 
 FIRST_ATTACK_SECONDS = 3.0
@@ -100,11 +100,13 @@ def repair_delta(
         begin_session, network, prop, started=time.perf_counter(), aim=aim, gap=gap, solver=solver,
         points=points, keep=keep, decision=decision, limits=limits, seed=seed, on_event=on_event,
     )  # fmt: skip
+    strays = strays_of(prop, points)
     if choice.layers == AUTO:
         choice, why = choose_layer(begin, network, choice)
         fix = _finished(begin(choice), points, keep, decision)
-        return replace(fix, message=f"{fix.message}; {why}")
-    return _finished(begin(choice), points, keep, decision)
+        return replace(fix, message=f"{fix.message}; {why}", remarks=strays)
+    fix = _finished(begin(choice), points, keep, decision)
+    return replace(fix, remarks=strays)
 
 
 def begin_session(
@@ -314,9 +316,12 @@ def _least(session: Session) -> str:
     """How small the change is, in words."""
     if session.best is not None and session.best.cost - session.lower <= session.gap * session.best.cost:
         return f"its change is minimal up to {session.gap:.2%}"
+    why = f" ({session.failure})" if session.failure else ""
     if session.lower > 0:
-        return f"its change is not proved minimal: at least {session.lower:.6g}"
-    return "its change is not proved minimal, and no lower bound is known"
+        return f"its change is not proved minimal: at least {session.lower:.6g}{why}"
+    if not why and Feature.DUAL_BOUND not in get_solver(session.solver).features:
+        why = f" (solver {session.solver!r} gives none)"
+    return f"its change is not proved minimal, and no lower bound is known{why}"
 
 
 def result_of(

@@ -51,6 +51,22 @@ def add_points(
         requirements.decide(inputs, labels, decision, keep=given is keep, penalty=price)
 
 
+def strays_of(prop: Property, points: PointSet | None) -> tuple[str, ...]:
+    """A remark on labelled points to repair that lie in no region, as numbers in other units would."""
+    if points is None or points.labels is None or not prop.regions:
+        return ()
+    inside = np.zeros(len(points.inputs), dtype=bool)
+    for region in prop.regions:
+        inside |= region.contains(points.inputs)
+    outside = np.flatnonzero(~inside)
+    if not outside.size:
+        return ()
+    return (
+        f"{outside.size} of {len(inside)} points to repair, the first of them {points.name}[{outside[0]}], "
+        f"lie in no region of {prop.name}; if that is not meant, check their units.",
+    )
+
+
 def _fitting(network: Network, points: PointSet, purpose: str) -> Array:
     if points.inputs.shape[1] != network.input_size:
         raise PointSetError(

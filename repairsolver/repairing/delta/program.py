@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from repairsolver.errors import SolverError
+from repairsolver.repairing.delta.mending import Wanted, mended
 from repairsolver.repairing.delta.objective import Objective
+from repairsolver.repairing.delta.priced import PricedRows
 from repairsolver.repairing.delta.reduced import Rows, least_change
 from repairsolver.repairing.delta.requirements import Group, Requirements
 from repairsolver.results import Array
@@ -25,11 +27,17 @@ from repairsolver.solvers import SolutionStatus
 BATCH = 60
 """Rows added at once; half as many as there are, if that is more."""
 
+MANY = 1000
+"""Unknowns, above which the columns of L1 programs are priced in."""
+
 HELD = 4_000_000
 """Entries of dense gradients held at once."""
 
 TOLERANCE = 1e-6
 """By how much, relative to the largest amount that was missing, a row may fall short."""
+
+MENDING = 0.3
+"""The share of the time that is kept for a change that satisfies all rows, should it run out."""
 
 Key = tuple[str, int]
 Row = tuple[str, int, int]
@@ -41,7 +49,7 @@ class Relaxed:
 
     Args:
         status: optimal, infeasible or timeout.
-        delta: [unknowns], in the units of the parameters; None unless optimal.
+        delta: [unknowns], in the units of the parameters; of a timeout one that satisfies the rows, if any.
         bound: a lower bound on the norm of every change that satisfies the node's rows.
     """
 
@@ -113,7 +121,9 @@ class LeastChange:
         scale = self.scale()
         bound, delta = 0.0, np.zeros(self.requirements.layer.size)
         objective = self._bounded()
+        priced = PricedRows(objective, self.seed) if self._many_unknowns else None
         used: set[Row] = set()
+        end = None if self.deadline is None else _before(self.deadline)
         while True:
             fresh = self._violated(choices, shared, delta, TOLERANCE * scale, used)
             if not fresh:
@@ -127,15 +137,36 @@ class LeastChange:
             active = self._allowed(choices, shared)  # with those of other nodes and of the forerun
             used = set(active)
             rows = self._program_rows(active)
-            left = None if self.deadline is None else max(self.deadline - time.perf_counter(), 0.05)
-            found = least_change(
-                rows, objective, scale=scale, solver=self.solver, seconds=left, seed=self.seed
-            )
+            left = None if end is None else max(end - time.perf_counter(), 0.05)
+            found = None if priced is None else priced.solve(rows, scale, left)
+            if found is None:
+                found = least_change(
+                    rows, objective, scale=scale, solver=self.solver, seconds=left, seed=self.seed
+                )
             if found.bound is not None:
                 bound = max(bound, found.bound)
+            if found.status is SolutionStatus.TIMEOUT:
+                return Relaxed(found.status, self._mended(choices, shared, delta), bound)
             if found.delta is None:
                 return Relaxed(found.status, None, bound)
             delta = found.delta
+
+    def _mended(self, choices: Mapping[Key, int], shared: bool, delta: Array) -> Array | None:
+        """A change that satisfies all rows of the node, near the last one that did not; None if not found."""
+        groups = self.requirements.groups
+        if self.deadline is None or any(np.isfinite(group.penalty) for group in groups.values()):
+            return None
+        forced = {name: self._forced(name, group, choices, shared) for name, group in groups.items()}
+        needs = {name: group.need(self.margin) for name, group in groups.items()}
+        reach = np.broadcast_to(self._bounded().reach, (self.requirements.layer.size,))
+        return mended(Wanted(self.requirements, needs, forced, np.array(reach)), delta, self.deadline)
+
+    @property
+    def _many_unknowns(self) -> bool:
+        """Whether columns are priced in: L1 norms by HiGHS, all points hard."""
+        hard = all(np.isinf(group.penalty) for group in self.requirements.groups.values())
+        plain = self.objective.norm == "l1" and self.objective.moves is None and self.solver == "highs"
+        return hard and plain and self.requirements.layer.size > MANY
 
     def _forerun(self, choices: Mapping[Key, int], shared: bool) -> bool:
         """Collect rows by the least weights, which are cheap, before programs of moves; False: infeasible."""
@@ -234,3 +265,9 @@ class LeastChange:
                 matrix = sparse.csr_array(dense)
                 for k, point in enumerate(part):
                     self._rows[name, point, index] = matrix[[k]]
+
+
+def _before(deadline: float) -> float:
+    """When programs must end, so that time is left to mend what they leave."""
+    now = time.perf_counter()
+    return deadline - MENDING * max(deadline - now, 0.0)
