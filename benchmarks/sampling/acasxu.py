@@ -30,7 +30,7 @@ REPAIRS = (
     "network", "property", "status", "epsilon", "eta", "cost", "lower_bound", "entries", "rounds", "samples",
     "agreement", "region_agreement", "seconds", "fresh_samples", "fresh_violations", "certificate", "verdict",
 )  # fmt: skip
-SAMPLES, KEPT = 300_000, 2000
+SAMPLES, FRESH, KEPT = 100_000, 300_000, 2000
 
 
 def verdicts(folder: Path, seed: int, done: Done) -> Iterator[Row]:
@@ -82,7 +82,7 @@ def _judged(network: rs.Network, fix: rs.Repair, prop: rs.Property, seed: int, s
     fix.statement.save(scratch / "statement.json")
     answer = rs.check(scratch / "statement.json", network=fix.network, property=prop)
     fresh = sample_property(
-        fix.network, prop, epsilon=1e-5, eta=1e-3, sequential=False, samples=SAMPLES, seed=seed + 1
+        fix.network, prop, epsilon=1e-5, eta=1e-3, sequential=False, samples=FRESH, seed=seed + 1
     )
     kept = fidelity(network, fix.network, LOWER, UPPER, decision="min", prop=prop, samples=100_000, seed=seed)
     proof = rs.verify(fix.network, prop, limits=rs.Limits(seconds=3), seed=seed)

@@ -11,14 +11,15 @@ from repairsolver.network import Network, load_network
 from repairsolver.property import Conjunction, Property, Region
 
 
-def sum_network(inputs: int) -> Network:
-    """y = x_1 + ... + x_n."""
+def sum_network(inputs: int, *, double: bool = False) -> Network:
+    """y = x_1 + ... + x_n; in float64 if corners are so small that float32 numbers are coarse in them."""
+    element, dtype = (TensorProto.DOUBLE, np.float64) if double else (TensorProto.FLOAT, np.float32)
     graph = helper.make_graph(
         [helper.make_node("MatMul", ["x", "W"], ["y"])],
         "sum",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, (1, inputs))],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, (1, 1))],
-        [numpy_helper.from_array(np.ones((inputs, 1), np.float32), "W")],
+        [helper.make_tensor_value_info("x", element, (1, inputs))],
+        [helper.make_tensor_value_info("y", element, (1, 1))],
+        [numpy_helper.from_array(np.ones((inputs, 1), dtype), "W")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     return load_network(model.SerializeToString(), name=f"sum of {inputs}")

@@ -64,7 +64,7 @@ def rare(seed: int, done: Callable[..., bool]) -> Iterator[Row]:
             prop, exact = corner(inputs, depth_for(inputs, 10.0**exponent))
             if depth_for(inputs, 10.0**exponent) > 1 or done(inputs=inputs, probability=repr(exact)):
                 continue
-            found = estimate_rare_event(sum_network(inputs), prop, seed=seed)
+            found = estimate_rare_event(sum_network(inputs, double=True), prop, seed=seed)
             error = found.standard_error
             yield {
                 "inputs": inputs, "probability": exact, "estimate": found.probability,
