@@ -88,7 +88,7 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.incremental", description=__doc__)
     parser.add_argument("--mode", choices=["both", *MODES], default="both")
-    parser.add_argument("--share", type=float, default=0.5, help="slack, as a share of the margin found")
+    parser.add_argument("--share", type=float, default=0.1, help="slack, as a share of the margin found")
     parser.add_argument("--rounds", type=int, default=10, help="only so many candidates")
     parser.add_argument("--one", action="store_true", help="end after one row from scratch")
     parser.add_argument("--certificates", action="store_true", help="one for each kept tree, checked")
