@@ -137,7 +137,7 @@ def test_same_verdicts_as_from_scratch_and_certificates(seed: int) -> None:
 
 def test_an_edit_of_the_last_layer_leaves_little_to_bound() -> None:
     network, prop, _ = question(1)
-    kept = Kept()
+    kept = Kept(share=0.5)
     first = rs.verify(network, prop, kept=kept)
     again = rs.verify(edited(network, 2, 1e-4, 0), prop, kept=kept)
     assert first.status is again.status is VerifyStatus.HOLDS

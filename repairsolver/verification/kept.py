@@ -86,7 +86,7 @@ class Kept:
         most: bytes that the tree may hold; what exceeds them is searched again.
     """
 
-    share: float = 0.5
+    share: float = 0.1
     most: float = 1e9
     network: Network | None = None
     queries: Queries | None = None
