@@ -94,7 +94,7 @@ def test_the_bound_of_l2_lies_between_linf_and_what_was_found(seed: int) -> None
 def test_regions_are_repaired_and_proved(seed: int, layers: str) -> None:
     network = dense_network(seed, (2, 6, 3))
     prop = violated_property(network)
-    fix = repair_property(network, prop, layers=layers, gap=0.3, limits=Limits(seconds=60.0))
+    fix = repair_property(network, prop, layers=layers, gap=0.3, limits=Limits(seconds=60.0, rounds=15))
     assert_guarantee(fix, network, prop)
     assert fix.edit is not None
     touched = {change.layer for change in fix.edit.changes}

@@ -251,3 +251,19 @@ def test_rows_in_the_inputs_are_met_exactly() -> None:
     assert overlapping_contradiction(rs.Property((above, demand(-1.0, 1 / 3)), 1, 1)) is not None
     assert overlapping_contradiction(rs.Property((above, demand(-1.0, 0.0)), 1, 1)) is not None
     assert overlapping_contradiction(rs.Property((above, demand(-1.0, -1e-17)), 1, 1)) is None
+
+
+def test_a_training_that_takes_all_the_time_ends_the_repair(
+    small: rs.Network, boxes: rs.Property, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing that takes long comes after it: neither weights for ties nor a lower bound."""
+
+    def never(*_: object) -> None:
+        raise AssertionError("the time was up")
+
+    monkeypatch.setattr("repairsolver.repairing.delta.method.tie_weights", never)
+    monkeypatch.setattr("repairsolver.repairing.delta.method.update_bound", never)
+    monkeypatch.setattr("repairsolver.repairing.delta.worst.WorstPoints.run", lambda *_: time.sleep(3.0))
+    fix = rs.repair(small, boxes, layers="all", limits=rs.Limits(seconds=3.0), seed=0)
+    assert fix.status == "timeout"
+    assert not fix.proved

@@ -26,17 +26,22 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 def measurements(folder: Path = BENCHMARKS) -> str:
     """One section for every family with results."""
-    return "\n".join("\n".join(_section(results)) for results in sorted(folder.glob("*/results/*.csv")))
+    families = groupby(sorted(folder.glob("*/results/*.csv")), key=lambda path: path.parents[1])
+    return "\n".join("\n".join(_section(family, list(files))) for family, files in families)
 
 
-def _section(results: Path) -> Iterator[str]:
-    family = results.parents[1]
-    rows = _read(results)
-    if not rows or results.stem == "only":
+def _section(family: Path, files: Sequence[Path]) -> Iterator[str]:
+    measured = [(path, rows) for path in files if path.stem != "only" and (rows := _read(path))]
+    if not measured:
         return
     title, _, text = (family / "README.md").read_text(encoding="utf-8").partition("\n")
     yield f"## {title.lstrip('# ')}\n"
     yield text.replace("\n#", "\n###").strip() + "\n"
+    for path, rows in measured:
+        yield from _results(family, path, rows)
+
+
+def _results(family: Path, results: Path, rows: Sequence[Row]) -> Iterator[str]:
     yield f"### Measured: {results.name}\n"
     yield from SUMMARIES.get(family.name, _everything)(rows)
     yield ""

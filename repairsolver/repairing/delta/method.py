@@ -156,7 +156,7 @@ def _repaired(session: Session, points: PointSet | None, keep: PointSet | None, 
         return _nothing_to_do(session, verdict)
     if (end := _overlap(session) or _contradiction(session, points, keep)) is not None:
         return end
-    if attempt(session):
+    if attempt(session) or (session.remaining <= 0 and not session.layer.affine):
         return _result(session, decision, points, keep)
     if session.objective.imitation is None:
         share = TIE_SHARE * session.gap
