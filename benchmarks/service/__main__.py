@@ -1,8 +1,9 @@
-"""Run the family: `python -m benchmarks.service [--jobs N] [--clients N] [--kills N]`."""
+"""Run the family: `python -m benchmarks.service [PART ...] [--jobs N] [--clients N] [--kills N]`."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import subprocess
 import sys
@@ -13,32 +14,41 @@ from pathlib import Path
 from statistics import median, quantiles
 
 from benchmarks.record import Recorder, data_folder
-from benchmarks.service.server import Server, serving, slow_property, strike, submit, wait_all
+from benchmarks.service.server import Server, serving, slow_property, strike, submit, submit_layers, wait_all
 
 RESULTS = Path(__file__).parent / "results" / "service.csv"
 COLUMNS = ("measure", "value", "limit", "detail")
 WEB = Path(__file__).parents[2] / "repairsolver" / "service" / "web"
 
 
+PARTS = ("sizes", "report", "load", "kills")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.service", description=__doc__)
+    parser.add_argument("parts", nargs="*", default=["sizes", "load", "kills"], help=", ".join(PARTS))
     parser.add_argument("--jobs", type=int, default=200)
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--reports", action="store_true", help="also the report of an ACAS Xu repair")
+    parser.add_argument("--resume", action="store_true", help="keep the rows that are there")
     options = parser.parse_args()
-    recorder = Recorder(options.out, COLUMNS, seed=options.seed)
-    sizes(recorder)
-    if options.reports:
+    if unknown := set(options.parts) - set(PARTS):
+        parser.error(f"unknown parts: {', '.join(sorted(unknown))}")
+    recorder = Recorder(options.out, COLUMNS, seed=options.seed, resume=options.resume)
+    if "sizes" in options.parts:
+        sizes(recorder)
+    if "report" in options.parts:
         report(recorder, options.seed)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        with serving(Path(folder) / "load", options.workers) as server:
-            load(server, options.jobs, options.clients, recorder)
-        with serving(Path(folder) / "kills", options.workers) as server:
-            kills(server, options.kills, options.seed, recorder)
+        if "load" in options.parts:
+            with serving(Path(folder) / "load", options.workers) as server:
+                load(server, options.jobs, options.clients, recorder)
+        if "kills" in options.parts:
+            with serving(Path(folder) / "kills", options.workers) as server:
+                kills(server, options.kills, options.seed, recorder)
 
 
 def sizes(recorder: Recorder) -> None:
@@ -56,7 +66,7 @@ def report(recorder: Recorder, seed: int) -> None:
         page = Path(folder) / "report.html"
         command = [
             sys.executable, "-m", "repairsolver.cli.main", "repair", "--quiet", str(network), str(prop), "-o",
-            f"{folder}/fixed.onnx", "--decision", "min", "--timeout", "60", "--seed", str(seed),
+            f"{folder}/fixed.onnx", "--decision", "min", "--timeout", "40", "--seed", str(seed),
             "--report", str(page),
         ]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -76,7 +86,7 @@ def load(server: Server, jobs: int, clients: int, recorder: Recorder) -> None:
             names = []
             for seed in range(number, jobs, clients):
                 started = time.perf_counter()
-                names.append(submit(client, "verify", {"seconds": 20, "seed": seed}))
+                names.append(submit_layers(client, seed))
                 submitting.append(time.perf_counter() - started)
             left = list(names)
             while left:
@@ -97,17 +107,22 @@ def load(server: Server, jobs: int, clients: int, recorder: Recorder) -> None:
     for thread in threads:
         thread.join()
     total = time.perf_counter() - started
-    right = sum(job["state"] == "done" and job["answer"] == "sat" for job in ended)
+    right = sum(job["state"] == "done" and job["answer"] == "repaired" for job in ended)
     detail = f"{jobs} jobs by {clients} clients at once; {total:.1f} s until all had ended"
     recorder.add({"measure": "jobs lost or wrong", "value": jobs - right, "limit": 0, "detail": detail})
     recorder.add({
         "measure": "status call, p95, s", "value": quantiles(asking, n=20)[-1], "limit": 0.1,
-        "detail": f"{len(asking)} calls, median {median(asking):.4f}, longest {max(asking):.3f}",
+        "detail": f"{len(asking)} calls, median {median(asking):.4f}, longest {max(asking):.3f}; {busy()}",
     })  # fmt: skip
     recorder.add({
         "measure": "submission, p95, s", "value": quantiles(submitting, n=20)[-1], "limit": "",
         "detail": f"{len(submitting)} calls, median {median(submitting):.4f}, longest {max(submitting):.3f}",
     })  # fmt: skip
+
+
+def busy() -> str:
+    """What else the machine does: calls wait for a processor like everything on it."""
+    return f"{os.getloadavg()[0]:.0f} processes on {os.cpu_count()} cores on average"
 
 
 def kills(server: Server, count: int, seed: int, recorder: Recorder) -> None:

@@ -81,6 +81,20 @@ def submit(client: httpx.Client, kind: str, options: dict[str, Any], prop: Path 
     return name
 
 
+def submit_layers(client: httpx.Client, number: int) -> str:
+    """A small job: two layers that do not fit together; its name."""
+    layers = [
+        {"type": "Dense", "args": {"units": 4 + number}},
+        {"type": "Conv2D", "args": {"filters": 2, "kernel_size": 3}},
+    ]
+    model = {"framework": "keras", "input_shape": [8], "layers": layers}
+    files = {"model": ("model.json", json.dumps(model).encode())}
+    answer = client.post("/api/jobs/architecture", files=files, data={"options": '{"prove": false}'})
+    answer.raise_for_status()
+    name: str = answer.json()["id"]
+    return name
+
+
 def slow_property(folder: Path) -> Path:
     """A property of the bundled network that takes thousands of boxes to prove."""
     lines = [f"(declare-const X_{i} Real)" for i in range(4)] + [

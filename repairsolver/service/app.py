@@ -126,8 +126,8 @@ def _add_routes(app: FastAPI, desk: Desk) -> None:
         return {"jobs": [job_record(row, desk.folder(row["id"])) for row in rows], "counts": counts}
 
     @app.get("/api/jobs/{job}", summary="A job", response_model=JobRecord, responses=errors_of(401, 404))
-    def one(job: str) -> dict[str, Any]:
-        return job_record(desk.known(job), desk.folder(job))
+    async def one(job: str) -> Response:
+        return JSONResponse(await desk.read(lambda: job_record(desk.known(job), desk.folder(job))))
 
     @app.post(
         "/api/jobs/{job}/cancel", summary="End a job", response_model=JobRecord, responses=errors_of(401, 404)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import HTTPException
+from starlette.concurrency import run_in_threadpool
 
 from repairsolver.errors import ServiceError
 from repairsolver.service.dispatcher import Dispatcher
@@ -16,6 +18,8 @@ from repairsolver.service.folder import Folder, sync
 from repairsolver.service.settings import Settings
 from repairsolver.service.store import Store
 from repairsolver.service.uploads import Submission
+
+T = TypeVar("T")
 
 
 class Desk:
@@ -44,6 +48,10 @@ class Desk:
         self.dispatcher.stop()
         self.store.close()
         os.close(self._lock)
+
+    async def read(self, look: Callable[[], T]) -> T:
+        """What a look at the store finds; SQLite answers sooner than a thread would start."""
+        return look() if self.store.embedded else await run_in_threadpool(look)
 
     def folder(self, job: str) -> Folder:
         return Folder(self.jobs / job)

@@ -70,7 +70,8 @@ class Store:
 
     def __init__(self, url: str) -> None:
         self._engine = sa.create_engine(url, pool_size=10, max_overflow=40)
-        if url.startswith("sqlite"):
+        self.embedded = self._engine.dialect.name == "sqlite"
+        if self.embedded:
             event.listen(self._engine, "connect", _tuned)
         METADATA.create_all(self._engine)
 

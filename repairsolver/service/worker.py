@@ -28,7 +28,7 @@ LARGEST_FILE = 4 * 2**30
 SLACK = 2**30
 """What the kernel grants beyond the memory of a job: the server watches what is used, this stops one step."""
 
-NICENESS = 5
+NICENESS = 10
 NO_MEMORY = ("can't allocate memory", "bad_alloc", "Failed to allocate memory", "Cannot allocate memory")
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
