@@ -44,7 +44,8 @@ def draw(framework: str, kind: str, rng: random.Random) -> Call:
     """A call near the border of validity."""
     rule = RULES[framework][kind]
     digits = [int(c) for c in kind if c in "123"]
-    rank = digits[-1] + 1 if digits and rng.random() < 0.9 else rng.randint(1, 4)
+    usual = digits[-1] + 1 + kind.startswith("ConvLSTM") if digits else 0
+    rank = usual if digits and rng.random() < 0.9 else rng.randint(1, 4)
     first = tuple(rng.choice((1, 2, 3, 4, 6, 7)) for _ in range(rank))
     count = rule.inputs or 2
     inputs = [first]

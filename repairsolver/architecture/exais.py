@@ -40,6 +40,7 @@ _NAMED = {
 _FAMILIES = {
     "conv{}dtranspose": "Conv{}DTranspose",
     "conv{}d": "Conv{}D",
+    "convlstm{}d": "ConvLSTM{}D",
     "depthwiseconv{}d": "DepthwiseConv{}D",
     "separableconv{}d": "SeparableConv{}D",
     "locallyconnected{}d": "LocallyConnected{}D",

@@ -138,6 +138,26 @@ def _local(kind: str, dims: int) -> Callable[[Sequence[Shape], Arguments], Outco
     return function
 
 
+def _conv_lstm(kind: str, dims: int) -> Callable[[Sequence[Shape], Arguments], Outcome]:
+    """Steps come first; the maps of all steps, or that of the last one."""
+
+    def function(inputs: Sequence[Shape], a: Arguments) -> Outcome:
+        need_rank(inputs[0], dims + 2, kind=kind)
+        out, channels, needs = _spatial(inputs[0][1:], a, kind, dims)
+        width = a["filters"]
+        weights = {
+            "kernel": (*a["kernel_size"], channels, 4 * width),
+            "recurrent_kernel": (*a["kernel_size"], width, 4 * width),
+            "bias": (4 * width,),
+        }
+        shape = join(out, width, a["data_format"])
+        steps = inputs[0][:1] if a["return_sequences"] else ()
+        needs.append(_whole([width], "filters", kind))
+        return Outcome((*steps, *shape), tuple(needs), weights)
+
+    return function
+
+
 def transposed_size(size: Term, kernel: Term, stride: Term, padding: str, extra: Term) -> Term:
     """Length of a transposed convolution in Keras; `extra` = -1 where output_padding is not stated."""
     if padding == "same":
@@ -270,6 +290,11 @@ def keras() -> list[Rule]:
                 error=SIZE_ERROR,
             ),
         ]
+    sequences = Argument("return_sequences", "flag", False, choices=(False, True))
+    for d in (1, 2, 3):
+        kind = f"ConvLSTM{d}D"
+        arguments = (*_pick(d, f"filters {STEP}"), sequences)
+        rules.append(Rule(kind, _conv_lstm(kind, d), arguments, siblings=_siblings("ConvLSTM{}D", d)))
     for d in (1, 2):
         deep = _pick(d, f"{STEP} depth_multiplier")
         apart = _pick(d, f"filters {STEP} depth_multiplier")

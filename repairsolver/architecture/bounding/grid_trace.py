@@ -13,6 +13,7 @@ from repairsolver.architecture.adapters import Adapters
 from repairsolver.architecture.bounding import grid as grids
 from repairsolver.architecture.bounding.grid import Grid, Limits, limit_of, price_at
 from repairsolver.architecture.bounding.grid_sweep import TreeSweep
+from repairsolver.architecture.bounding.insertions import factorisations
 from repairsolver.architecture.bounding.options import Arguments, Options
 from repairsolver.architecture.bounding.solving import argument_changes
 from repairsolver.architecture.bounding.states import States
@@ -134,9 +135,11 @@ class Trace:
         adapters = Adapters(self.model.framework, self.costs, layer, slot)
         inserted: list[Edit] = []
         while price_at(closed, shape) != price_at(raw, shape):
-            before, edit = _step(adapters, closed, shape)
-            inserted.insert(0, edit)
-            shape = before
+            try:
+                shape, edits = _step(adapters, closed, shape)
+            except UnrealisedError:
+                shape, edits = _over_joined(adapters, raw, shape, price_at(closed, shape))
+            inserted = [*edits, *inserted]
         return [*self._tensor(source, shape, price_at(raw, shape)), *inserted]
 
 
@@ -149,7 +152,7 @@ def _cheapest(grid: Grid) -> tuple[Shape, float]:
     raise UnrealisedError
 
 
-def _step(adapters: Adapters, closed: Grid, shape: Shape) -> tuple[Shape, Edit]:
+def _step(adapters: Adapters, closed: Grid, shape: Shape) -> tuple[Shape, tuple[Edit, ...]]:
     """The last insertion on the way to a shape, and the shape before it."""
     price = price_at(closed, shape)
     for rank in closed:
@@ -159,8 +162,30 @@ def _step(adapters: Adapters, closed: Grid, shape: Shape) -> tuple[Shape, Edit]:
             before = tuple(int(n) for n in cells.low[row])
             for edit in adapters.direct(before, shape):
                 if edit.cost + cells.cost[row] == price:
-                    return before, edit
+                    return before, (edit,)
     raise UnrealisedError
+
+
+def _over_joined(adapters: Adapters, raw: Grid, shape: Shape, price: float) -> tuple[Shape, tuple[Edit, ...]]:
+    """Two insertions, of which the first is a reshape to sizes that have no entry of their own."""
+    for rank in raw:
+        cells = grids.states(raw, rank)
+        for row in np.flatnonzero(np.isfinite(cells.high).all(axis=1) & (cells.cost < price)):
+            before = tuple(int(n) for n in cells.low[row])
+            for between in _large(prod(before), raw):
+                edits = (*adapters.direct(before, between), *adapters.direct(between, shape))
+                if len(edits) == 2 and cells.cost[row] + sum(edit.cost for edit in edits) == price:
+                    return before, edits
+    raise UnrealisedError
+
+
+def _large(total: int, grid: Grid) -> Iterator[Shape]:
+    """Shapes with so many elements that have an axis beyond the grid."""
+    for rank, array in grid.items():
+        shapes = factorisations(total, rank)
+        if shapes is not None:
+            for row in shapes[(shapes > limit_of(array)).any(axis=1)]:
+                yield tuple(int(n) for n in row)
 
 
 def _reachable(adapters: Adapters, cells: States, rank: int, shape: Shape, price: float) -> Any:

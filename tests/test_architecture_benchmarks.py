@@ -1,0 +1,90 @@
+"""What the benchmarks of layer graphs rest on: networks, prices read back from edits, the short JSON of ExAIS."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from benchmarks.architecture.scaling import broken, network
+from benchmarks.architecture.tuning import Candidate, by_hand, drawn, fitted, made, names, paid, score
+from repairsolver.architecture.costs import Costs
+from repairsolver.architecture.diagnosis import diagnose_model
+from repairsolver.architecture.reading import read_model
+from repairsolver.architecture.repair import repair_model
+from repairsolver.architecture.search import search
+from repairsolver.errors import ArchitectureError
+
+
+@pytest.mark.parametrize("family", ["chain", "residual"])
+def test_generated_networks_are_valid_until_they_are_broken(family):
+    rng = random.Random(family)
+    model = network(family, 20, rng)
+    assert diagnose_model(model).valid
+    bad = broken(model, 3, rng)
+    assert not diagnose_model(bad).valid
+    fix = repair_model(bad)
+    assert fix.proved
+    assert fix.cost <= 3 * Costs().roles["padding"]
+
+
+def test_prices_are_read_back_from_edits():
+    case = {
+        "framework": "keras",
+        "input_shape": [8, 8, 1],
+        "layers": [
+            {"name": "c", "type": "Conv2D", "args": {"filters": 2, "kernel_size": 9}},
+            {"name": "l", "type": "LSTM", "args": {"units": 2}},
+        ],
+    }
+    model, seen = read_model(case), set()
+    for seed in range(6):
+        prices = drawn(random.Random(seed), 0.5)
+        assert sorted(prices.values()) == list(range(1, len(names()) + 1))
+        for way in search(model, made(prices)):
+            total = 0
+            for edit in way.edits:
+                for name, count in paid(edit, model, prices).items() if edit.cost else ():
+                    seen.add(name)
+                    total += count * prices[name]
+            assert total == way.cost
+    assert {"adapters.Reshape", "roles.padding"} <= seen
+    assert made(by_hand()) == Costs()
+
+
+def test_fitted_prices_prefer_what_is_accepted():
+    """Cropping is accepted wherever padding and removal are possible too."""
+    pools = [
+        [
+            Candidate({"remove": 1}, 0.0, "a", False),
+            Candidate({"adapters.Crop": 1}, 1.0, "b", True),
+            Candidate({"adapters.Pad": 1}, 0.5, "c", False),
+        ]
+    ] * 4
+    prices = fitted(pools, random.Random(0))
+    assert score(pools, dict.fromkeys(names(), 5)) == (0, 4)
+    assert score(pools, prices) == (4, 4)
+    assert prices["adapters.Crop"] < min(prices["adapters.Pad"], prices["remove"])
+
+
+def sequence(shape, *layers):
+    return {"shape": shape, "layers": list(layers)}
+
+
+def test_the_batch_in_the_short_json_of_exais():
+    conv = {"type": "Conv2D", "nodes": "4", "kernel_size": "(3,3)", "padding": "true"}
+    assert dict(read_model(sequence("(1,28,28,1)", conv)).inputs) == {"input": (28, 28, 1)}
+    assert dict(read_model(sequence("(28,28,1)", conv)).inputs) == {"input": (28, 28, 1)}
+    dense = {"type": "linear", "nodes": "6", "weights": "[1,1,1]", "name": "first"}
+    model = read_model(sequence("(1,6)", dense, {"type": "relu"}))
+    assert dict(model.inputs) == {"input": (6,)}
+    assert [f.rule for f in diagnose_model(model).faults] == ["weight shape"]
+    table = {"type": "embedding", "input_dim": "43", "output_dim": "100", "weight_shape": "(41,100)"}
+    fix = repair_model(read_model(sequence("(1,9)", table)))
+    assert [str(e) for e in fix.edits] == ["embedding_1: input_dim 43 → 41"]
+    pool = read_model(sequence("(1,8,8,1)", {"type": "MaxPool2D", "size": "(3,3)", "strides": "(2,2)"}))
+    assert diagnose_model(pool).shapes["maxpooling2d_1"] == (3, 3, 1)
+    with pytest.raises(ArchitectureError, match="1: magic, 2: trick"):
+        read_model(sequence("(1,9)", {"type": "magic"}, {"type": "trick"}))
+    with pytest.raises(ArchitectureError, match="no tuple of sizes"):
+        read_model(sequence("7", dense))
