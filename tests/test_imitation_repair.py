@@ -27,6 +27,8 @@ from repairsolver.repairing.imitation.options import Imitation, Retraining, Tuni
 from repairsolver.repairing.imitation.responsibility import neuron_layers, responsibility
 from repairsolver.repairing.imitation.scaling import chosen_neurons, scaled_forward, with_factors
 from repairsolver.repairing.imitation.swarm import Swarm, swarm_minimum
+from repairsolver.report.files import write_repair
+from repairsolver.report.sentences import explain_repair
 from repairsolver.results import Limits, RepairStatus, VerifyStatus
 
 QUICK = Limits(seconds=20)
@@ -180,23 +182,45 @@ def test_filters_are_scaled_whole() -> None:
     assert rs.replay(written, points) == pytest.approx(expected.numpy(), rel=1e-4, abs=1e-5)
 
 
-def test_factors_without_a_place_are_refused() -> None:
+def residual_tanh() -> Network:
+    """Values of a tanh that a sum reads: no weight can carry a factor."""
     draft = Draft(np.random.default_rng(0), (1, 3))
-    weight = draft.normal(3, 3)
-    draft.add("Gemm", [draft.current, weight, draft.normal(3)], (1, 3), transB=1)
     before = draft.current
-    draft.add("Tanh", [before], (1, 3))
+    draft.add("Gemm", [before, draft.normal(3, 3), draft.normal(3)], (1, 3), transB=1)
+    draft.add("Tanh", [draft.current], (1, 3))
     draft.add("Add", [before, draft.current], (1, 3))
     draft.add("Gemm", [draft.current, draft.normal(2, 3), draft.normal(2)], (1, 2), transB=1)
-    network = draft.network("residual")
-    prop = half_wrong(network)
-    found = responsibility(
-        network, collect(network, prop, None, None, SMALL, decision="max", seed=0), "difference"
+    return draft.network("residual")
+
+
+def test_factors_without_a_place_become_a_multiplication() -> None:
+    import torch
+
+    network = residual_tanh()
+    points = collect(network, half_wrong(network), None, None, SMALL, decision="max", seed=0)
+    found = responsibility(network, points, "difference")
+    chosen = chosen_neurons(found.layers, {found.layers[0].name: np.array([0, 2])})
+    factors = np.array([0.5, -1.25])
+    written = with_factors(network, network, chosen, factors)
+    inputs = np.random.default_rng(1).normal(size=(20, 3)).astype(np.float32)
+    expected = scaled_forward(
+        tensor_graph(network), chosen, torch.tensor(inputs.astype(float)), torch.tensor(factors)
     )
-    layer = found.layers[0]
-    assert layer.tensor == layer.affine.name, "read by two nodes: its own values are its behaviour"
-    chosen = chosen_neurons(found.layers, {layer.name: np.array([0])})
-    assert with_factors(network, network, chosen, np.array([0.5])).sha256 != network.sha256
+    assert rs.replay(written, inputs) == pytest.approx(expected.numpy(), rel=1e-5, abs=1e-5)
+
+
+def test_a_repair_with_new_nodes_has_no_change_of_weights(tmp_path: Path) -> None:
+    network = residual_tanh()
+    how = Imitation(variant="tune", samples=300, tuning=Tuning(optimiser="gradient"))
+    fix = rs.repair(
+        network, half_wrong(network, 0.05), method="imitation", imitation=how, layers="nt0", limits=QUICK
+    )
+    assert fix.edit is None
+    assert fix.cost is None
+    assert write_repair(fix, tmp_path / "out.onnx") == (tmp_path / "out.onnx",)
+    assert rs.load_network(tmp_path / "out.onnx").sha256 == fix.network.sha256
+    assert "multiplications" in explain_repair(fix)
+    assert repr(fix)
 
 
 # Idle neurons.

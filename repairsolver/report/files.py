@@ -48,9 +48,10 @@ def write_repair(fix: Repair, out: Path, edit: Path | None = None) -> tuple[Path
     Raises:
         SoundnessError: the file read back is not the network that was proved.
     """
-    if fix.network is None or fix.edit is None:
+    if fix.network is None or (fix.edit is None and not fix.empirical):
         return ()
-    if fix.status is not RepairStatus.REPAIRED and not (fix.empirical and fix.edit.count):
+    changed = fix.edit is None or fix.edit.count > 0
+    if fix.status is not RepairStatus.REPAIRED and not (fix.empirical and changed):
         return ()
     out.parent.mkdir(parents=True, exist_ok=True)
     fix.save(out)
@@ -59,6 +60,8 @@ def write_repair(fix: Repair, out: Path, edit: Path | None = None) -> tuple[Path
         raise SoundnessError(
             f"{out}: the file has SHA-256 {saved.sha256}, the network that was proved {fix.network.sha256}"
         )
+    if fix.edit is None:  # the graph has changed, too
+        return (out,)
     change = edit or change_of(out)
     change.parent.mkdir(parents=True, exist_ok=True)
     fix.edit.save(change)

@@ -130,7 +130,7 @@ def _repair_lines(repair: Repair) -> Iterator[str]:
                 yield from repair.core.sentences()[1:]
         case RepairStatus.UNKNOWN | RepairStatus.TIMEOUT:
             yield f"No repair was proved: {repair.message} ({spent})."
-            if repair.empirical and repair.edit is not None and repair.edit.count:
+            if repair.empirical and (repair.edit is None or repair.edit.count):
                 yield f"Repaired from examples, NOT proved: {_change(repair)}."
                 if repair.verdict is not None and repair.verdict.counterexample is None:
                     yield explain_verdict(repair.verdict)
@@ -141,7 +141,9 @@ def _repair_lines(repair: Repair) -> Iterator[str]:
 
 
 def _change(repair: Repair) -> str:
-    entries = 0 if repair.edit is None else repair.edit.count
+    if repair.edit is None:
+        return "multiplications by constants were added to its graph"
+    entries = repair.edit.count
     least = f"no repair of the same layer has less than {repair.lower_bound:.6g}"
     if repair.lower_bound <= 0:
         least = "it is not proved minimal, and no lower bound is known"

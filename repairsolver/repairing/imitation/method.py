@@ -22,7 +22,7 @@ from repairsolver.repairing.imitation.responsibility import Localisation, respon
 from repairsolver.repairing.imitation.retraining import retrained
 from repairsolver.repairing.imitation.tuning import tuned_factors
 from repairsolver.repairing.imitation.writing import change_between
-from repairsolver.repairing.result import Delta, Repair
+from repairsolver.repairing.result import Repair
 from repairsolver.results import Event, Interrupted, Limits, OnEvent, RepairStatus, Verdict, VerifyStatus
 from repairsolver.verification.engine import verify_property
 from repairsolver.verification.query import strip_softmax
@@ -282,16 +282,16 @@ def _result(
     prefix: str = "",
 ) -> Repair:
     status, message = _status(course, best, verdict, behaviours)
-    edit: Delta = change_between(course.network, best)
+    edit = change_between(course.network, best)
     norm = course.aim.norm if course.aim.norm in ("l0", "l1", "l2", "linf") else "l1"
     return Repair(
         status=status,
         network=best,
         edit=edit,
         norm=norm,
-        cost=edit.norm(norm),
+        cost=None if edit is None else edit.norm(norm),
         lower_bound=0.0,
-        gap=1.0 if edit.count else 0.0,
+        gap=None if edit is None else float(edit.count > 0),
         fidelity=kept,
         verdict=verdict,
         rounds=course.rounds,
