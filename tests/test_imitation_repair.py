@@ -245,12 +245,35 @@ def test_a_detour_mends_a_corner_and_keeps_the_rest() -> None:
     outside = domain[(domain < 0.6).any(axis=1)]
     wrong = corner[prop.violation(corner, network(corner)) >= 0]
     made = Behaviours(prop, wrong, None, outside[:0], outside, "max")
+    free = {node.name for node in network.affine_layers}
     targets = network(wrong) + 5 * np.eye(3)[label]
-    changed = woken(network, network, made, targets, 0)
+    changed = woken(network, network, made, targets, free, 0)
     assert changed is not network
     assert (prop.violation(wrong, rs.replay(changed, wrong)) < 0).all()
     same = rs.replay(changed, outside).argmax(axis=1) == rs.replay(network, outside).argmax(axis=1)
     assert same.mean() > 0.99
+    assert woken(network, network, made, targets, free - {network.affine_layers[-1].name}, 0) is network
+    second = woken(network, network, made, targets, free - {network.affine_layers[0].name}, 0)
+    first = [net.affine_layers[0].operator.weight for net in (second, network)]
+    assert np.array_equal(*first)
+
+
+@pytest.mark.parametrize("variant", ["retrain", "exact", "gradient"])
+def test_only_the_chosen_layers_change(variant: str) -> None:
+    network = dense_network(5, (2, 8, 8, 3))
+    last = network.affine_layers[-1]
+    how = Imitation(samples=300, retraining=Retraining(steps=80))
+    if variant != "retrain":
+        how = Imitation(variant="tune", samples=300, seconds=4, tuning=Tuning(optimiser=variant))
+    fix = rs.repair(
+        network,
+        half_wrong(network, 0.05),
+        method="imitation",
+        imitation=how,
+        layers=last.layer,
+        limits=QUICK,
+    )
+    assert {change.layer for change in fix.edit.changes} <= {last.layer}
 
 
 def _with_idle(network: Network) -> Network:
@@ -289,6 +312,7 @@ def test_exact_tuning_of_outputs_is_the_linear_programs_optimum() -> None:
         prop,
         points,
         Choice("last", "biases"),
+        None,
         Aim("l1"),
         solver="highs",
         seconds=20.0,

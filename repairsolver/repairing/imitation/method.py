@@ -102,14 +102,21 @@ def learned(course: Course, behaviours: Behaviours) -> Network:
         )
     found = among(responsibility(course.core, behaviours, how.tuning.measure), network, course.choice)
     if how.tuning.optimiser != "exact":
+        if course.choice.parameters != "both":
+            raise EditError(
+                f"factors scale weights and biases: parameters={course.choice.parameters!r} is for "
+                "optimiser 'exact'"
+            )
         return tuned_factors(
             network, course.core, behaviours, found, how, seconds=seconds, seed=seed, say=course.say
         )
+    last, names = network.affine_layers[-1].name, [layer.affine.name for layer in found.layers]
     return least_tuning(
         network,
         course.prop,
         behaviours,
-        tunable(network, found, how.tuning.neurons),
+        tunable(network, found, how.tuning.neurons, course.choice.parameters),
+        Choice("last", course.choice.parameters) if last in names else None,
         course.aim,
         solver=course.solver,
         seconds=min(seconds, how.seconds),
