@@ -27,6 +27,8 @@ from repairsolver.repairing.imitation.options import Imitation, Retraining, Tuni
 from repairsolver.repairing.imitation.responsibility import neuron_layers, responsibility
 from repairsolver.repairing.imitation.scaling import chosen_neurons, scaled_forward, with_factors
 from repairsolver.repairing.imitation.swarm import Swarm, swarm_minimum
+from repairsolver.report.files import write_repair
+from repairsolver.report.sentences import explain_repair
 from repairsolver.results import Limits, RepairStatus, VerifyStatus
 
 QUICK = Limits(seconds=20)
@@ -180,23 +182,45 @@ def test_filters_are_scaled_whole() -> None:
     assert rs.replay(written, points) == pytest.approx(expected.numpy(), rel=1e-4, abs=1e-5)
 
 
-def test_factors_without_a_place_are_refused() -> None:
+def residual_tanh() -> Network:
+    """Values of a tanh that a sum reads: no weight can carry a factor."""
     draft = Draft(np.random.default_rng(0), (1, 3))
-    weight = draft.normal(3, 3)
-    draft.add("Gemm", [draft.current, weight, draft.normal(3)], (1, 3), transB=1)
     before = draft.current
-    draft.add("Tanh", [before], (1, 3))
+    draft.add("Gemm", [before, draft.normal(3, 3), draft.normal(3)], (1, 3), transB=1)
+    draft.add("Tanh", [draft.current], (1, 3))
     draft.add("Add", [before, draft.current], (1, 3))
     draft.add("Gemm", [draft.current, draft.normal(2, 3), draft.normal(2)], (1, 2), transB=1)
-    network = draft.network("residual")
-    prop = half_wrong(network)
-    found = responsibility(
-        network, collect(network, prop, None, None, SMALL, decision="max", seed=0), "difference"
+    return draft.network("residual")
+
+
+def test_factors_without_a_place_become_a_multiplication() -> None:
+    import torch
+
+    network = residual_tanh()
+    points = collect(network, half_wrong(network), None, None, SMALL, decision="max", seed=0)
+    found = responsibility(network, points, "difference")
+    chosen = chosen_neurons(found.layers, {found.layers[0].name: np.array([0, 2])})
+    factors = np.array([0.5, -1.25])
+    written = with_factors(network, network, chosen, factors)
+    inputs = np.random.default_rng(1).normal(size=(20, 3)).astype(np.float32)
+    expected = scaled_forward(
+        tensor_graph(network), chosen, torch.tensor(inputs.astype(float)), torch.tensor(factors)
     )
-    layer = found.layers[0]
-    assert layer.tensor == layer.affine.name, "read by two nodes: its own values are its behaviour"
-    chosen = chosen_neurons(found.layers, {layer.name: np.array([0])})
-    assert with_factors(network, network, chosen, np.array([0.5])).sha256 != network.sha256
+    assert rs.replay(written, inputs) == pytest.approx(expected.numpy(), rel=1e-5, abs=1e-5)
+
+
+def test_a_repair_with_new_nodes_has_no_change_of_weights(tmp_path: Path) -> None:
+    network = residual_tanh()
+    how = Imitation(variant="tune", samples=300, tuning=Tuning(optimiser="gradient"))
+    fix = rs.repair(
+        network, half_wrong(network, 0.05), method="imitation", imitation=how, layers="nt0", limits=QUICK
+    )
+    assert fix.edit is None
+    assert fix.cost is None
+    assert write_repair(fix, tmp_path / "out.onnx") == (tmp_path / "out.onnx",)
+    assert rs.load_network(tmp_path / "out.onnx").sha256 == fix.network.sha256
+    assert "multiplications" in explain_repair(fix)
+    assert repr(fix)
 
 
 # Idle neurons.
@@ -221,12 +245,35 @@ def test_a_detour_mends_a_corner_and_keeps_the_rest() -> None:
     outside = domain[(domain < 0.6).any(axis=1)]
     wrong = corner[prop.violation(corner, network(corner)) >= 0]
     made = Behaviours(prop, wrong, None, outside[:0], outside, "max")
+    free = {node.name for node in network.affine_layers}
     targets = network(wrong) + 5 * np.eye(3)[label]
-    changed = woken(network, network, made, targets, 0)
+    changed = woken(network, network, made, targets, free, 0)
     assert changed is not network
     assert (prop.violation(wrong, rs.replay(changed, wrong)) < 0).all()
     same = rs.replay(changed, outside).argmax(axis=1) == rs.replay(network, outside).argmax(axis=1)
     assert same.mean() > 0.99
+    assert woken(network, network, made, targets, free - {network.affine_layers[-1].name}, 0) is network
+    second = woken(network, network, made, targets, free - {network.affine_layers[0].name}, 0)
+    first = [net.affine_layers[0].operator.weight for net in (second, network)]
+    assert np.array_equal(*first)
+
+
+@pytest.mark.parametrize("variant", ["retrain", "exact", "gradient"])
+def test_only_the_chosen_layers_change(variant: str) -> None:
+    network = dense_network(5, (2, 8, 8, 3))
+    last = network.affine_layers[-1]
+    how = Imitation(samples=300, retraining=Retraining(steps=80))
+    if variant != "retrain":
+        how = Imitation(variant="tune", samples=300, seconds=4, tuning=Tuning(optimiser=variant))
+    fix = rs.repair(
+        network,
+        half_wrong(network, 0.05),
+        method="imitation",
+        imitation=how,
+        layers=last.layer,
+        limits=QUICK,
+    )
+    assert {change.layer for change in fix.edit.changes} <= {last.layer}
 
 
 def _with_idle(network: Network) -> Network:
@@ -265,6 +312,7 @@ def test_exact_tuning_of_outputs_is_the_linear_programs_optimum() -> None:
         prop,
         points,
         Choice("last", "biases"),
+        None,
         Aim("l1"),
         solver="highs",
         seconds=20.0,

@@ -22,8 +22,8 @@ from repairsolver.repairing.imitation.method import Course, learned
 MISTAKES, KEPT, TRAINED = 100, 2000, 5000
 """Images to mend; images to keep; and the first images, which the tanh network is trained on."""
 
-SECONDS = 60.0
-"""For one repair, on the wall clock: the machine may be busy; see `cpu_seconds`."""
+SECONDS = 25.0
+"""For one repair: of the processor for retraining, on the clock for linear programs."""
 
 HOW = {
     "retrain": rs.Imitation(),

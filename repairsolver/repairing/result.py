@@ -220,7 +220,7 @@ class Repair:
     Args:
         status: repaired (proved), repaired-pac (by samples), infeasible, unknown or timeout.
         network: the repaired network, or the best candidate (then `verdict` is not `holds`), or None.
-        edit: the change that makes it; None without a network.
+        edit: the change that makes it; None without a network, or where nodes of the graph were added.
         norm: what was minimised.
         cost: the norm of the change as stored.
         lower_bound: no correct repair of the same layer has a smaller norm; 0 if none was proved.

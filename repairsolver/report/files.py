@@ -68,10 +68,11 @@ def write_repair(fix: Repair, out: Path, edit: Path | None = None) -> tuple[Path
     Raises:
         SoundnessError: the file read back is not the network that was proved.
     """
-    if fix.network is None or fix.edit is None:
+    if fix.network is None or (fix.edit is None and not fix.empirical):
         return ()
+    changed = fix.edit is None or fix.edit.count > 0
     shown = fix.status in (RepairStatus.REPAIRED, RepairStatus.PAC)
-    if not shown and fix.empirical and not fix.edit.count:
+    if not shown and fix.empirical and not changed:
         return ()
     if not shown and not fix.empirical:
         out, edit = unproved(out), None
@@ -82,6 +83,8 @@ def write_repair(fix: Repair, out: Path, edit: Path | None = None) -> tuple[Path
         raise SoundnessError(
             f"{out}: the file has SHA-256 {saved.sha256}, the network in memory {fix.network.sha256}"
         )
+    if fix.edit is None:  # the graph has changed, too
+        return (out,)
     gated = isinstance(fix.edit, Gates)
     change = edit or (out.with_suffix(".gates.json") if gated else change_of(out))
     change.parent.mkdir(parents=True, exist_ok=True)

@@ -157,7 +157,7 @@ def _repair_lines(repair: Repair) -> Iterator[str]:
                 yield from repair.core.sentences()[1:]
         case RepairStatus.UNKNOWN | RepairStatus.TIMEOUT:
             yield f"No repair was proved: {repair.message} ({spent})."
-            if repair.empirical and repair.edit is not None and repair.edit.count:
+            if repair.empirical and (repair.edit is None or repair.edit.count):
                 yield f"Repaired from examples, NOT proved: {_change(repair)}."
                 if repair.verdict is not None and repair.verdict.counterexample is None:
                     yield explain_verdict(repair.verdict)
@@ -169,7 +169,9 @@ def _repair_lines(repair: Repair) -> Iterator[str]:
 
 
 def _change(repair: Repair) -> str:
-    entries = 0 if repair.edit is None else repair.edit.count
+    if repair.edit is None:
+        return "multiplications by constants were added to its graph"
+    entries = repair.edit.count
     if isinstance(repair.edit, Gates):
         gates, boxes = counted(len(repair.edit.gates), "gate"), counted(repair.edit.boxes, "box", "boxes")
         return f"{gates} in {boxes}, {counted(entries, 'change')} of neurons or scores: {repair.message}"

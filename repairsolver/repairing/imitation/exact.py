@@ -17,7 +17,7 @@ import numpy as np
 from repairsolver.errors import SolverError
 from repairsolver.network.graph import Network
 from repairsolver.property.specification import Property
-from repairsolver.repairing.delta.addressing import Choice, sources
+from repairsolver.repairing.delta.addressing import ROLES, Choice, sources
 from repairsolver.repairing.delta.candidate import make_candidate
 from repairsolver.repairing.delta.layer import find_layers
 from repairsolver.repairing.delta.objective import Aim, objective_for
@@ -48,6 +48,7 @@ def least_tuning(
     prop: Property,
     behaviours: Behaviours,
     choice: Choice,
+    outputs: Choice | None,
     aim: Aim,
     *,
     solver: str,
@@ -59,24 +60,27 @@ def least_tuning(
 
     Args:
         choice: the entries that may change, see `tunable`.
+        outputs: those that may, where no change of the first is found; None: no others.
     """
     end = time.perf_counter() + seconds
-    outputs = Choice("last")
+    outputs = choice if outputs is None else outputs
     for what, penalty, share in ((choice, np.inf, SHARE), (outputs, np.inf, 0.5), (outputs, PRICE, 1.0)):
         until = time.perf_counter() + share * (end - time.perf_counter())
         found = _tuned(network, prop, behaviours, what, aim, penalty, solver, until, seed, say)
         if found is not None:
             return found
-        say("no change of these neurons meets all points: the last layer is tried")
+        say(f"no change of {what.layers} meets all points that count")
     return network
 
 
-def tunable(network: Network, found: Localisation, count: int) -> Choice:
-    """The incoming weights and the biases of the most responsible neurons."""
+def tunable(network: Network, found: Localisation, count: int, parameters: str = "both") -> Choice:
+    """The incoming weights and the biases (or one of the two) of the most responsible neurons."""
     stored, chosen = stored_tensors(network), found.chosen(count)
     mask: dict[str, np.ndarray[tuple[int, ...], np.dtype[np.bool_]]] = {}
     for layer in found.layers:
         for role, source in sources(layer.affine) if layer.name in chosen else ():
+            if role not in ROLES[parameters]:
+                continue
             entries = np.zeros(stored[source.tensor].shape, dtype=bool)
             if role == "bias":
                 entries.reshape(-1)[chosen[layer.name]] = True
@@ -86,7 +90,7 @@ def tunable(network: Network, found: Localisation, count: int) -> Choice:
                 entries[chosen[layer.name]] = True
             mask[source.tensor] = entries
     names = [layer.affine.name for layer in found.layers if layer.name in chosen]
-    return Choice(tuple(names), "both", None, mask)
+    return Choice(tuple(names), parameters, None, mask)
 
 
 def _tuned(

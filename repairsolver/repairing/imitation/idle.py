@@ -17,6 +17,7 @@ which is convex. Points that no multiple can harm take no part.
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -81,15 +82,19 @@ class Detour:
     misjudged: float
 
 
-def woken(network: Network, core: Network, behaviours: Behaviours, targets: Array, seed: int) -> Network:
+def woken(
+    network: Network, core: Network, behaviours: Behaviours, targets: Array, free: Set[str], seed: int
+) -> Network:
     """The network with its best detour; the network itself where there is none, or where it only harms.
 
     Args:
         core: the network without a final softmax.
+        free: the layers that may change as a whole.
         targets: behaviours to imitate, [k, m].
     """
     tail = hidden_tail(network, core)
-    if not tail:
+    tail = tail[next((i for i in range(len(tail)) if _free(tail[i:], free)), len(tail)) :]
+    if not tail or core.output.name not in free:
         return network
     before = activations(core, behaviours.negatives)
     kept = activations(core, behaviours.kept)
@@ -131,6 +136,10 @@ def hidden_tail(network: Network, core: Network) -> list[Hidden]:
             return found[::-1]
         found.append(Hidden(dense, relu))
         last = dense
+
+
+def _free(tail: list[Hidden], free: Set[str]) -> bool:
+    return all(hidden.dense.name in free for hidden in tail)
 
 
 def _plain(network: Network, core: Network, node: Node) -> bool:

@@ -22,7 +22,7 @@ from repairsolver.repairing.imitation.responsibility import Localisation, respon
 from repairsolver.repairing.imitation.retraining import retrained
 from repairsolver.repairing.imitation.tuning import tuned_factors
 from repairsolver.repairing.imitation.writing import change_between
-from repairsolver.repairing.result import Delta, Repair
+from repairsolver.repairing.result import Repair
 from repairsolver.results import Event, Interrupted, Limits, OnEvent, RepairStatus, Verdict, VerifyStatus
 from repairsolver.verification.engine import verify_property
 from repairsolver.verification.query import strip_softmax
@@ -102,14 +102,21 @@ def learned(course: Course, behaviours: Behaviours) -> Network:
         )
     found = among(responsibility(course.core, behaviours, how.tuning.measure), network, course.choice)
     if how.tuning.optimiser != "exact":
+        if course.choice.parameters != "both":
+            raise EditError(
+                f"factors scale weights and biases: parameters={course.choice.parameters!r} is for "
+                "optimiser 'exact'"
+            )
         return tuned_factors(
             network, course.core, behaviours, found, how, seconds=seconds, seed=seed, say=course.say
         )
+    last, names = network.affine_layers[-1].name, [layer.affine.name for layer in found.layers]
     return least_tuning(
         network,
         course.prop,
         behaviours,
-        tunable(network, found, how.tuning.neurons),
+        tunable(network, found, how.tuning.neurons, course.choice.parameters),
+        Choice("last", course.choice.parameters) if last in names else None,
         course.aim,
         solver=course.solver,
         seconds=min(seconds, how.seconds),
@@ -282,16 +289,16 @@ def _result(
     prefix: str = "",
 ) -> Repair:
     status, message = _status(course, best, verdict, behaviours)
-    edit: Delta = change_between(course.network, best)
+    edit = change_between(course.network, best)
     norm = course.aim.norm if course.aim.norm in ("l0", "l1", "l2", "linf") else "l1"
     return Repair(
         status=status,
         network=best,
         edit=edit,
         norm=norm,
-        cost=edit.norm(norm),
+        cost=None if edit is None else edit.norm(norm),
         lower_bound=0.0,
-        gap=1.0 if edit.count else 0.0,
+        gap=None if edit is None else float(edit.count > 0),
         fidelity=kept,
         verdict=verdict,
         rounds=course.rounds,

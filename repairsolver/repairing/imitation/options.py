@@ -83,7 +83,7 @@ class Imitation:
     domain: PointSet | tuple[Array, Array] | None = None
     samples: int = 10_000
     seconds: float = 10.0
-    fidelity: float = 0.9998
+    fidelity: float = 0.9992
     prove: bool = False
     retraining: Retraining = field(default_factory=Retraining)
     tuning: Tuning = field(default_factory=Tuning)

@@ -72,7 +72,8 @@ def retrained(
     budget = Budget.of(seconds, how.seconds)
     targets, kept = imitated(core, behaviours, how)
     if how.retraining.wake:
-        fresh = woken(network, core, behaviours, targets, seed)
+        free = {block.node.name for block in blocks(network) if _whole(block)}
+        fresh = woken(network, core, behaviours, targets, free, seed)
         say("no idle neurons were woken" if fresh is network else "idle neurons were woken")
         core = fresh if core is network else _without_softmax(fresh)
         network = fresh
@@ -116,6 +117,11 @@ def _trained(
         if least <= ACCEPTABLE or budget.over:
             break
     return learner.written(best)
+
+
+def _whole(block: Block) -> bool:
+    """Whether all weights and biases of a layer may change."""
+    return len(block.parameters) == 2 and block.size == sum(p.stored.size for p in block.parameters)
 
 
 def _without_softmax(network: Network) -> Network:

@@ -3,7 +3,8 @@ r"""One factor for each chosen neuron, and how it becomes ordinary weights.
 A neuron's value is multiplied by s = 1 + r. For rectifiers (leaky or not) and s >= 0, \(s\,a(z) = a(s z)\):
 its incoming weights and bias are scaled. Else, where only dense or convolution layers read the neuron, their
 weights on it are scaled, which is exact for every activation and every s. Neurons of a layer without
-activation are scaled in their own weights.
+activation are scaled in their own weights. What is left (tanh in a residual block, say) gets a multiplication
+in the graph.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ import torch
 from torch import Tensor
 
 from repairsolver.bounds.tensors import TensorGraph, apply
-from repairsolver.errors import EditError
 from repairsolver.network.graph import Network, Node
 from repairsolver.network.operators import Conv, Dense, LeakyRelu, Relu
+from repairsolver.repairing.imitation.nodes import with_multiplications
 from repairsolver.repairing.imitation.responsibility import NeuronLayer, neuron_count, per_entry
 from repairsolver.repairing.imitation.writing import with_layers
 from repairsolver.results import Array
@@ -75,9 +76,10 @@ def with_factors(network: Network, core: Network, chosen: tuple[Chosen, ...], fa
     """The network with the factors in its weights, read back from its file.
 
     Raises:
-        EditError: a neuron's factor has no place in the weights.
+        EditError: the weights are not in the file, or used by several nodes.
     """
     arrays: dict[str, tuple[Array, Array]] = {}
+    multiplied: dict[str, Array] = {}
 
     def weights(node: Node) -> tuple[Array, Array]:
         assert isinstance(node.operator, Dense | Conv)
@@ -96,8 +98,11 @@ def with_factors(network: Network, core: Network, chosen: tuple[Chosen, ...], fa
             for node in users:
                 weights(node)[0][:, c.index] *= own.reshape(1, -1, *(1,) * (weights(node)[0].ndim - 2))
         else:
-            raise EditError(_no_place(c, users))
-    return with_layers(network, arrays)
+            place = np.ones(neuron_count(c.layer.affine))
+            place[c.index] = own
+            multiplied[c.layer.tensor] = per_entry(c.layer.affine, place)
+    written = with_layers(network, arrays)
+    return with_multiplications(written, multiplied) if multiplied else written
 
 
 def _reads(core: Network, node: Node, chosen: Chosen) -> bool:
@@ -109,13 +114,3 @@ def _reads(core: Network, node: Node, chosen: Chosen) -> bool:
     if isinstance(operator, Conv):
         return isinstance(affine.operator, Conv) and operator.groups == 1
     return False
-
-
-def _no_place(chosen: Chosen, users: list[Node]) -> str:
-    kinds = ", ".join(sorted({type(node.operator).__name__ for node in users})) or "the output"
-    known = ", ".join(kind.__name__ for kind in (Relu, LeakyRelu))
-    return (
-        f"layer {chosen.layer.name!r}: its neurons' values go to {kinds}, so that factors cannot be written "
-        f"as weights: they can behind {known} (factors >= 0), or before dense layers and convolutions "
-        "without groups; choose other layers, or optimiser 'exact'"
-    )

@@ -59,9 +59,11 @@ def writable(network: Network, node: Node) -> bool:
     return len(found) == 2 and all(used[source.tensor] == 1 for _, source in found)
 
 
-def change_between(original: Network, repaired: Network) -> Delta:
-    """What changed in the file's tensors, with the names of their layers."""
+def change_between(original: Network, repaired: Network) -> Delta | None:
+    """What changed in the file's tensors, with the names of their layers; None if the graph changed, too."""
     before, after = stored_tensors(original), stored_tensors(repaired)
+    if before.keys() != after.keys():
+        return None
     changes = []
     for node in editable_nodes(original):
         for role, source in sources(node):
