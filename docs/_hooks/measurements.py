@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
@@ -37,9 +38,17 @@ def _section(results: Path) -> Iterator[str]:
     yield f"### Measured: {results.name}\n"
     yield from SUMMARIES.get(family.name, _everything)(rows)
     yield ""
+    yield from _plot(results.parent / "comparison.svg")
     for fact in ("machine", "versions", "date"):
         yield f"- {fact}: {'; '.join(sorted({row[fact] for row in rows}))}"
     yield ""
+
+
+def _plot(path: Path) -> Iterator[str]:
+    """The family's comparison with published numbers, where there is one; as data: no file is copied."""
+    if path.exists():
+        data = base64.b64encode(path.read_bytes()).decode("ascii")
+        yield f"![Measured (filled) and published (open) numbers](data:image/svg+xml;base64,{data})\n"
 
 
 def _acasxu_verify(rows: Sequence[Row]) -> Iterator[str]:
