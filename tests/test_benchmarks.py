@@ -13,8 +13,10 @@ from benchmarks.bigm_build.__main__ import layer_bounds, random_layers
 from benchmarks.collision_repair.boxes import accuracy, load_boxes, load_labelled
 from benchmarks.delta_size.measuring import WRONG, instance
 from benchmarks.delta_size.measuring import measure as measure_size
+from benchmarks.mnist_points.plot import plot as plot_points
 from benchmarks.record import Recorder, data_folder, machine
 from benchmarks.watermark.__main__ import build, load, tasks
+from benchmarks.watermark.plot import plot as plot_watermarks
 from repairsolver.network import load_network
 from repairsolver.solvers import solve
 
@@ -104,3 +106,27 @@ def test_collision_boxes_are_those_of_the_data():
         inside = rng.uniform(region.lower, region.upper, (200, 6))
         if not box.violated:
             assert (box.prop.violation(inside, network(inside)) < 0).all()
+
+
+def test_plots_are_small_repeatable_and_name_what_they_show(tmp_path):
+    points = tmp_path / "points.csv"
+    points.write_text(
+        "network,corruption,layer,drawdown,generalisation\n"
+        "mnist_relu_3_100,fog,gemm0,0.001,0.32\nmnist_relu_3_100,fog,gemm1,None,None\n"
+        "mnist_relu_3_100,attack,gemm2,0.5,0.1\n"
+    )
+    marks = tmp_path / "linf.csv"
+    marks.write_text("k,status,linf\n1,optimal,0.3\n1,optimal,0.4\n2,timeout,\n")
+    for draw, results in ((plot_points, points), (plot_watermarks, marks)):
+        first, second = tmp_path / "first.svg", tmp_path / "second.svg"
+        draw(results, first)
+        draw(results, second)
+        assert first.read_bytes() == second.read_bytes()
+        assert first.stat().st_size < 150_000
+    plot_points(points, tmp_path / "points.svg")
+    text = (tmp_path / "points.svg").read_text()
+    assert "3x100, gemm0" in text
+    assert "APRNN (published)" in text
+    assert "gemm1" not in text  # nothing was measured
+    assert "gemm2" not in text  # of another corruption than the published numbers
+    assert "LPAR 2020" in second.read_text()

@@ -40,12 +40,14 @@ def main() -> None:
     parser.add_argument("--norm", default="l1", choices=("l0", "l1", "l2", "linf"))
     parser.add_argument("--timeout", type=float, default=120.0, help="seconds for one program")
     parser.add_argument("--most", type=int, default=max(SIZES)[2] * 2048, help="largest width * points")
+    parser.add_argument("--sizes", default="", help="only these, such as 512x10x10000,64x10x100")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--resume", action="store_true", help="keep the rows of an earlier run")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "sizes.csv")
     arguments = parser.parse_args()
     recorder = Recorder(arguments.out, COLUMNS, seed=arguments.seed, resume=arguments.resume)
-    for width, classes, points in SIZES:
+    sizes = [tuple(map(int, item.split("x"))) for item in arguments.sizes.split(",") if item] or SIZES
+    for width, classes, points in sizes:
         key = {"width": width, "classes": classes, "points": points, "norm": arguments.norm}
         if width * points > arguments.most or recorder.has(**key):
             continue

@@ -10,6 +10,7 @@ import numpy as np
 
 import repairsolver as rs
 from benchmarks.mnist_points.images import attacked, decided, fog, load_images
+from benchmarks.mnist_points.plot import plot
 from benchmarks.record import Recorder, data_folder
 from repairsolver.results import Array
 
@@ -63,8 +64,16 @@ def main() -> None:
     parser.add_argument("--timeout", type=float, default=120.0, help="seconds for one repair")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--resume", action="store_true", help="keep the rows of an earlier run")
+    parser.add_argument("--plot", action="store_true", help="only draw the rows that there are")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "points.csv")
     arguments = parser.parse_args()
+    if not arguments.plot:
+        measure(arguments)
+    plot(arguments.out, arguments.out.parent / "comparison.svg")
+
+
+def measure(arguments: argparse.Namespace) -> None:
+    """One row for each network, corruption and layer."""
     recorder = Recorder(arguments.out, COLUMNS, seed=arguments.seed, resume=arguments.resume)
     folder = data_folder("mnist")
     images, labels = load_images(folder)

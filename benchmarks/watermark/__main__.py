@@ -13,6 +13,7 @@ import onnx
 from onnx import numpy_helper
 
 from benchmarks.record import Recorder, data_folder
+from benchmarks.watermark.plot import plot
 from layerwise import affine, norm
 from layerwise.program import Array, Expr, Program
 from repairsolver.solvers import solve
@@ -96,8 +97,16 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=100, help="samples of each k (default: all 100)")
     parser.add_argument("--solver", default="highs")
     parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--plot", action="store_true", help="only draw the rows that there are")
     parser.add_argument("--resume", action="store_true", help="keep the rows that are there")
     arguments = parser.parse_args()
+    if not arguments.plot:
+        measure(arguments)
+    plot(arguments.out, arguments.out.parent / "comparison.svg")
+
+
+def measure(arguments: argparse.Namespace) -> None:
+    """One row for each task."""
     folder = data_folder("watermark_lpar20")
     marks, recorder = load(folder), Recorder(arguments.out, COLUMNS, resume=arguments.resume)
     for task in tasks(folder):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
@@ -46,6 +47,7 @@ def _results(family: Path, results: Path, rows: Sequence[Row]) -> Iterator[str]:
     yield from SUMMARIES.get(family.name, _everything)(rows)
     yield ""
     yield from _figures(family.name) if results.stem in DRAWN else ()
+    yield from _plot(results.parent / "comparison.svg")
     for fact in ("machine", "versions", "date"):
         yield f"- {fact}: {'; '.join(sorted({row[fact] for row in rows}))}"
     yield ""
@@ -56,6 +58,13 @@ def _figures(family: str) -> Iterator[str]:
     for path in sorted(FIGURES.glob(f"{family}_*.svg")):
         what = path.stem.removeprefix(f"{family}_").replace("_", " ")
         yield f"![{family.replace('_', ' ')}: {what}](figures/{path.name})\n"
+
+
+def _plot(path: Path) -> Iterator[str]:
+    """The family's comparison with published numbers, where there is one; as data: no file is copied."""
+    if path.exists():
+        data = base64.b64encode(path.read_bytes()).decode("ascii")
+        yield f"![Measured (filled) and published (open) numbers](data:image/svg+xml;base64,{data})\n"
 
 
 def _acasxu_verify(rows: Sequence[Row]) -> Iterator[str]:
