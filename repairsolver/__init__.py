@@ -8,13 +8,6 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from repairsolver.api import contradiction as contradiction
-    from repairsolver.api import diagnose as diagnose
-    from repairsolver.api import falsify as falsify
-    from repairsolver.api import localise as localise
-    from repairsolver.api import repair as repair
-    from repairsolver.api import repair_architecture as repair_architecture
-    from repairsolver.api import verify as verify
     from repairsolver.certificate import CheckResult as CheckResult
     from repairsolver.certificate import read_certificate as read_certificate
     from repairsolver.certificate import write_certificate as write_certificate
@@ -64,27 +57,34 @@ if TYPE_CHECKING:
     from repairsolver.sampling.statement import SampleStatus as SampleStatus
     from repairsolver.sampling.statement import Statement as Statement
     from repairsolver.solvers import available_solvers as available_solvers
-    from repairsolver.statements import characterise as characterise
-    from repairsolver.statements import check as check
-    from repairsolver.statements import estimate_rare_event as estimate_rare_event
-    from repairsolver.statements import sample as sample
+    from repairsolver.verbs.graphs import contradiction as contradiction
+    from repairsolver.verbs.graphs import diagnose as diagnose
+    from repairsolver.verbs.graphs import repair_architecture as repair_architecture
+    from repairsolver.verbs.repairs import localise as localise
+    from repairsolver.verbs.repairs import repair as repair
+    from repairsolver.verbs.samples import characterise as characterise
+    from repairsolver.verbs.samples import check as check
+    from repairsolver.verbs.samples import estimate_rare_event as estimate_rare_event
+    from repairsolver.verbs.samples import sample as sample
+    from repairsolver.verbs.verifying import falsify as falsify
+    from repairsolver.verbs.verifying import verify as verify
     from repairsolver.verification.falsification import Falsification as Falsification
     from repairsolver.verification.kept import Kept as Kept
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "characterise": "repairsolver.statements",
-    "check": "repairsolver.statements",
-    "contradiction": "repairsolver.api",
-    "diagnose": "repairsolver.api",
-    "estimate_rare_event": "repairsolver.statements",
-    "falsify": "repairsolver.api",
-    "localise": "repairsolver.api",
-    "repair": "repairsolver.api",
-    "repair_architecture": "repairsolver.api",
-    "sample": "repairsolver.statements",
-    "verify": "repairsolver.api",
+    "characterise": "repairsolver.verbs.samples",
+    "check": "repairsolver.verbs.samples",
+    "contradiction": "repairsolver.verbs.graphs",
+    "diagnose": "repairsolver.verbs.graphs",
+    "estimate_rare_event": "repairsolver.verbs.samples",
+    "falsify": "repairsolver.verbs.verifying",
+    "localise": "repairsolver.verbs.repairs",
+    "repair": "repairsolver.verbs.repairs",
+    "repair_architecture": "repairsolver.verbs.graphs",
+    "sample": "repairsolver.verbs.samples",
+    "verify": "repairsolver.verbs.verifying",
     "CheckResult": "repairsolver.certificate",
     "read_certificate": "repairsolver.certificate",
     "write_certificate": "repairsolver.certificate",

@@ -36,6 +36,7 @@ class Method(StrEnum):
 
     DELTA = "delta"
     GATE = "gate"
+    IMITATION = "imitation"
 
 
 class Place(StrEnum):
@@ -44,7 +45,6 @@ class Place(StrEnum):
     AUTO = "auto"
     INNER = "inner"
     OUTPUT = "output"
-    IMITATION = "imitation"
 
 
 class Parameters(StrEnum):

@@ -10,7 +10,6 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from repairsolver import api
 from repairsolver.demo.encounter import ADVISORIES, QUANTITIES, Quantity, physical
 from repairsolver.errors import SoundnessError
 from repairsolver.metrics import Fidelity, fidelity
@@ -21,6 +20,8 @@ from repairsolver.report.files import write_repair
 from repairsolver.report.sentences import fidelity_lines, proof
 from repairsolver.report.slice import Axis, Slice, draw_slices
 from repairsolver.results import Counterexample, OnEvent, RepairStatus, Verdict, VerifyStatus, counted
+from repairsolver.verbs.repairs import repair
+from repairsolver.verbs.verifying import verify
 
 HERE = Path(__file__).parent
 NETWORK, PROPERTY = "controller.onnx", "head_on.vnnlib"
@@ -46,12 +47,12 @@ def tell(
     net = load_network(out / NETWORK)
     prop = load_property(out / PROPERTY, network=net)
     _introduce(say)
-    before = api.verify(net, prop, seed=seed, on_event=on_event)
+    before = verify(net, prop, seed=seed, on_event=on_event)
     found = _violation(say, before)
-    fix = api.repair(net, prop, norm="l1", decision="min", seed=seed, on_event=on_event)
+    fix = repair(net, prop, norm="l1", decision="min", seed=seed, on_event=on_event)
     repaired_file = _repaired(say, fix, out)
     saved = load_network(repaired_file)
-    _proof(say, api.verify(saved, prop, seed=seed, on_event=on_event), repaired_file)
+    _proof(say, verify(saved, prop, seed=seed, on_event=on_event), repaired_file)
     _kept(say, _fidelity(net, saved, prop, seed))
     _picture(net, saved, prop, (found, *before.counterexamples[1:]), out / "decisions.png")
     _files(say, out, time.perf_counter() - start)

@@ -129,8 +129,8 @@ def _by_samples(
 
 
 def _judged(fix: Repair, prop: Property, level: Level, limits: Limits, wishes: dict[str, Any]) -> Repair:
-    """A candidate proved as far as time allows and sampled on the rest; its status changes if that "
-    "suffices."""
+    """A candidate proved as far as time allows and sampled on the rest; its status changes if that
+    suffices."""
     assert fix.network is not None
     verdict = _proof(fix.network, prop, limits, wishes)
     before = fix.verdict

@@ -151,8 +151,8 @@ class Evaluator:
 
 
 def _slack(conjunction: Conjunction, points: Array, outputs: Array, tolerance: float) -> Array:
-    """min over rows of d - C y - D x, with outputs within a tolerance; the value of `Conjunction.violation` "
-    "at 0."""
+    """min over rows of d - C y - D x, with outputs within a tolerance; the value of `Conjunction.violation`
+    at 0."""
     if tolerance == 0:
         return conjunction.violation(points, outputs)
     slack = conjunction.bound - outputs @ conjunction.output.T
@@ -163,8 +163,8 @@ def _slack(conjunction: Conjunction, points: Array, outputs: Array, tolerance: f
 
 
 def _batches(network: Network, device: str, points: Array, reference: Array) -> tuple[Run | None, str]:
-    """What computes batches: the file with its batch axis made symbolic if that works, else our forward "
-    "pass."""
+    """What computes batches: the file with its batch axis made symbolic if that works, else our forward
+    pass."""
     if device == "cpu":
         run = _symbolic(network, points, reference)
         if run is not None:

@@ -46,8 +46,8 @@ def part_of(prop: Property, found: OpenBoxes) -> Part:
 
 
 def property_of_part(prop: Property, part: Part) -> Property:
-    """The property with the open boxes as its regions: each with all that is unsafe in the region it is "
-    "of."""
+    """The property with the open boxes as its regions: each with all that is unsafe in the region it is
+    of."""
     regions = [region for region in prop.regions for _ in region.unsafe]
     boxes = part.boxes
     parts = tuple(

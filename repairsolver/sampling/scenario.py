@@ -63,13 +63,13 @@ class PacModel:
         return np.asarray(scaled(points, self.lower, self.upper) @ self.slope.T + self.shift)
 
     def highest(self) -> float:
-        """An upper bound on the modelled violation in the box, margins added: max over conjunctions of min "
-        "over rows."""
+        """An upper bound on the modelled violation in the box, margins added: max over conjunctions of min
+        over rows."""
         return max(_upper(self.slope[rows], (self.shift + self.margin)[rows]) for rows in self._parts())
 
     def peak(self) -> tuple[float, Array]:
-        """A point [n] of the box where the modelled violation is large even with the margins taken off, and "
-        "how large."""
+        """A point [n] of the box where the modelled violation is large even with the margins taken off, and
+        how large."""
         best, where = -math.inf, np.zeros(len(self.lower))
         for rows in self._parts():
             value, u = _peak(self.slope[rows], (self.shift - self.margin)[rows])
@@ -84,8 +84,8 @@ class PacModel:
 
 
 def scenario_size(epsilon: float, eta: float, variables: int) -> int:
-    """The least K for which the scenario program's failure is at most eta: P(Bin(K, epsilon) < variables) "
-    "<= eta."""
+    """The least K for which the scenario program's failure is at most eta: P(Bin(K, epsilon) < variables)
+    <= eta."""
     high = math.ceil((2 / epsilon) * (math.log(1 / eta) + variables))
     low = variables - 1  # P(Bin(low, epsilon) < variables) = 1 > eta
     while high - low > 1:
@@ -124,8 +124,8 @@ def margins(unsafe: tuple[Conjunction, ...], points: Array, outputs: Array) -> A
 def fit(
     lower: Array, upper: Array, unsafe: tuple[Conjunction, ...], points: Array, values: Array
 ) -> PacModel:
-    """The models with the least largest error at points [b, n] with margins [b, R]; lambda is not known "
-    "yet."""
+    """The models with the least largest error at points [b, n] with margins [b, R]; lambda is not known
+    yet."""
     u = scaled(points, lower, upper)
     pairs = [_chebyshev(u, values[:, row]) for row in range(values.shape[1])]
     slope, shift = np.array([a for a, _ in pairs]), np.array([b for _, b in pairs])

@@ -101,8 +101,8 @@ class Statement:
 
     @property
     def overall(self) -> float:
-        """The upper bound for the whole of the regions: with a proved part, the bound times the open "
-        "share."""
+        """The upper bound for the whole of the regions: with a proved part, the bound times the open
+        share."""
         return self.upper if self.part is None else min(1.0, self.part.share) * self.upper
 
     def __bool__(self) -> bool:

@@ -48,7 +48,6 @@ def warm() -> None:
     import scipy.optimize
     import torch
 
-    import repairsolver.api
     import repairsolver.architecture.writing
     import repairsolver.certificate
     import repairsolver.repairing.engine
@@ -57,6 +56,7 @@ def warm() -> None:
     import repairsolver.report.records
     import repairsolver.service.kinds.loading
     import repairsolver.service.worker
+    import repairsolver.verbs.repairs
     import repairsolver.verification.engine  # noqa: F401
 
     assert all((onnxruntime, scipy.optimize, matplotlib.font_manager))

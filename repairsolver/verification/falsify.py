@@ -50,7 +50,7 @@ def falsify_property(
     on_event: OnEvent | None = None,
     device: str = "cpu",
 ) -> Falsification:
-    """Search for inputs that violate a property; see `repairsolver.api.falsify`.
+    """Search for inputs that violate a property; see `repairsolver.verbs.verifying.falsify`.
 
     Raises:
         PropertyError: the property does not fit the network.

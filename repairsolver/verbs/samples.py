@@ -9,14 +9,10 @@ from typing import TYPE_CHECKING
 
 from numpy.typing import ArrayLike
 
-from repairsolver.api import _check_device as check_device
-from repairsolver.api import _check_options as check_options
-from repairsolver.api import _network as as_network
-from repairsolver.api import _points as as_points
-from repairsolver.api import _property as as_property
 from repairsolver.network import Network
 from repairsolver.property import PointSet, Property
 from repairsolver.results import Certificate, Limits, OnEvent
+from repairsolver.verbs.arguments import as_network, as_points, as_property, check_device, check_options
 
 if TYPE_CHECKING:
     from repairsolver.certificate import CheckResult

@@ -1,0 +1,233 @@
+"""`repair` and `localise`; each loads its engine at its first call."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from numpy.typing import ArrayLike
+
+from repairsolver.errors import SoundnessError
+from repairsolver.network import Network
+from repairsolver.property import PointSet, Property
+from repairsolver.results import Interrupted, Limits, OnEvent, VerifyStatus
+from repairsolver.verbs.arguments import as_network, as_points, as_properties, as_property, check_options
+from repairsolver.verbs.verifying import verify
+
+if TYPE_CHECKING:
+    from repairsolver.repairing.delta.objective import PerEntry
+    from repairsolver.repairing.imitation.options import Imitation
+    from repairsolver.repairing.imitation.responsibility import Localisation
+    from repairsolver.repairing.result import Repair
+
+
+def repair(
+    network: Network | str | Path,
+    property: Property | str | Path | Sequence[Property | str | Path],  # noqa: A002 - as in verify
+    *,
+    method: Literal["delta", "gate", "imitation"] = "delta",
+    layers: str | Sequence[str] | None = None,
+    parameters: Literal["both", "weights", "biases"] = "both",
+    neurons: ArrayLike | None = None,
+    mask: Mapping[str, Any] | None = None,
+    norm: Literal["l0", "l1", "l2", "linf", "relative-l1", "relative-l2", "relative-linf"] = "l1",
+    weights: PerEntry | None = None,
+    max_change: PerEntry | str | None = None,
+    minimise: Literal["weights", "behaviour"] = "weights",
+    margin: float | None = None,
+    gap: float = 0.01,
+    solver: str = "highs",
+    points: PointSet | str | Path | None = None,
+    keep: PointSet | str | Path | None = None,
+    keep_soft: float | None = None,
+    decision: Literal["max", "min"] = "max",
+    place: Literal["auto", "inner", "output"] = "auto",
+    max_gates: int | None = None,
+    monitor: bool = False,
+    imitation: Imitation | None = None,
+    limits: Limits | None = None,
+    seed: int = 0,
+    on_event: OnEvent | None = None,
+    certificate: bool = False,
+    guarantee: Literal["exact", "pac", "auto"] = "exact",
+    epsilon: float = 1e-3,
+    eta: float = 1e-3,
+) -> Repair:
+    """Change a network as little as possible so that it has the property, proved.
+
+    The change solves min ||delta|| over all counterexamples so far; the verifier proves the result or
+    returns the worst counterexample left, until it is proved. The network given is never changed.
+
+    Args:
+        network: a network or an ONNX or NNet file.
+        property: a property or a VNN-LIB file; it describes the violation. Of several all must hold.
+        method: how to repair; "delta" changes weights and biases as little as possible; "gate" leaves them,
+            and overrides the network at run time, in boxes of inputs where it is wrong; "imitation" teaches
+            inputs that violate the behaviour of inputs that do not, see `Imitation`.
+        layers: the layers that may change: "last" (the default; "all" for imitation), "all", or names of
+            layers (of the ONNX node, its output or its weights), several as a list or with commas; "auto"
+            tries every layer for a moment and takes the one that changes other decisions least. Lower
+            bounds are of a single layer.
+        parameters: which of their numbers: "weights", "biases" or "both".
+        neurons: of one layer only these output neurons (filters of a convolution): indices or a mask.
+        mask: only these entries, by the name of the stored tensor: a boolean array, or index tuples.
+        norm: what is least: the number of changed entries (L0), or the L1, L2 or Linf norm of the change;
+            a relative norm divides every change by the entry's size, at least a hundredth of the mean size
+            in its tensor.
+        weights: factors of the entries in the norm: one for each entry, a vector or arrays by tensor name.
+        max_change: by how much an entry may change: a number, one for each entry, or "10%" of its size.
+            L0 and `minimise="behaviour"` need a limit, without one it is the largest weight of the layer.
+        minimise: "behaviour" instead of the norm: the mean change of the margins to the decision at the
+            points to keep, or else at samples of the property's regions; cost and lower bound are then of it.
+            With norm "l2" the root mean square of the scores' changes: for any layer, and what keeps most
+            decisions at points that are not given.
+        margin: what points to repair must exceed the border by, in units of the outputs, None: as little as
+            rounding allows, or (behaviour with norm "l2") a tenth of the median lead of kept decisions. With
+            regions: instead of the search for a margin that is proved.
+        gap: stop when cost - proved lower bound <= gap * cost.
+        solver: name of the solver, see `available_solvers`.
+        points: points that must get their label (or satisfy the property) after the repair.
+        keep: points whose decision must stay.
+        keep_soft: they may be lost at this price, in units of the norm for each unit of output; None: never.
+        decision: whether the largest or smallest output is chosen; for points, fidelity, and among ties.
+        place: what gates change: the scores ("output"), hidden neurons ("inner"), or whichever keeps more.
+        max_gates: neurons that one gate may override.
+        monitor: an output of the gated file that tells which gates are on.
+        imitation: the options of method "imitation": points (negatives) and keep (positives) are sampled
+            where they are not given, and the result is `repaired` only if it is proved, too.
+        limits: what the call may spend. Without one of time, three failures after the first proof end it.
+        seed: the same seed gives the same answer, time limits aside.
+        on_event: called with progress reports.
+        certificate: see to it that `verdict.certificate` is kept, by one more proof where the first has none.
+        guarantee: "exact": proved; "pac": shown by samples that no repair has seen (see `Repair.statement`);
+            "auto": proved as far as the time allows, shown by samples on the rest.
+        epsilon, eta: of that statement: P(violation) <= epsilon with confidence 1 - eta.
+
+    Raises:
+        NetworkError, PropertyError, PointSetError: a file is malformed, or things do not fit.
+        EditError: no such layer, or it cannot be changed.
+        SolverUnavailableError, LicenseError, SolverError: of the solver.
+        SoundnessError: a check contradicts a result.
+        Interrupted: on Ctrl-C, a KeyboardInterrupt whose `result` is the best proved repair so far, if any.
+    """
+    check_options(seed, limits)
+    net = as_network(network)
+    props = as_properties(property, net)
+    from repairsolver.repairing.engine import repair_property as make
+    from repairsolver.repairing.gate.wishes import Gating
+    from repairsolver.repairing.several import united
+
+    if guarantee != "exact":
+        from repairsolver.repairing.guarantee import repair_with_guarantee
+
+        make = partial(repair_with_guarantee, guarantee=guarantee, epsilon=epsilon, eta=eta)
+    fix = make(
+        net,
+        united(props),
+        method=method,
+        layers=layers,
+        parameters=parameters,
+        neurons=neurons,
+        mask=mask,
+        norm=norm,
+        weights=weights,
+        max_change=max_change,
+        minimise=minimise,
+        margin=margin,
+        gap=gap,
+        solver=solver,
+        points=as_points(points, net),
+        keep=as_points(keep, net),
+        keep_soft=keep_soft,
+        decision=decision,
+        gating=Gating(place, max_gates, monitor),
+        imitation=imitation,
+        limits=limits or Limits(),
+        seed=seed,
+        on_event=on_event,
+    )
+    return _certified(fix, props, limits, on_event) if certificate else fix
+
+
+def localise(
+    network: Network | str | Path,
+    property: Property | str | Path,  # noqa: A002 - as in verify
+    *,
+    measure: Literal["difference", "normalised", "gradient", "bounds"] = "normalised",
+    negatives: PointSet | str | Path | None = None,
+    positives: PointSet | str | Path | None = None,
+    decision: Literal["max", "min"] = "max",
+    samples: int = 10_000,
+    seed: int = 0,
+) -> Localisation:
+    """Rank layers and neurons by how responsible they are for violations.
+
+    Args:
+        network: a network or an ONNX or NNet file.
+        property: a property or a VNN-LIB file; it describes the violation.
+        measure: what counts: the "difference" of mean behaviour between positives and negatives (as
+            published by BIRDNN), the same "normalised" by its spread, the "gradient" of the violation times
+            the difference, or how far "bounds" let a neuron move the violation.
+        negatives: inputs that violate the property (or whose decision is not their label).
+        positives: inputs that behave well. Both are sampled from the regions where they are not given.
+        decision: whether the largest or the smallest output is the chosen one; for labels.
+        samples: how many inputs of the regions are drawn.
+        seed: the same seed gives the same answer.
+
+    Raises:
+        NetworkError, PropertyError, PointSetError: a file is malformed, or things do not fit; or no negatives
+            were found: give some, or search with `falsify`.
+    """
+    check_options(seed, None)
+    net = as_network(network)
+    prop = as_property(property, net)
+    from repairsolver.repairing.imitation.localising import localise_neurons
+    from repairsolver.repairing.imitation.options import Imitation
+
+    return localise_neurons(
+        net,
+        prop,
+        measure,
+        (as_points(negatives, net), as_points(positives, net)),
+        Imitation(samples=samples),
+        decision=decision,
+        seed=seed,
+    )
+
+
+def _certified(
+    fix: Repair, props: Sequence[Property], limits: Limits | None, on_event: OnEvent | None
+) -> Repair:
+    """A proved repair with proofs that are kept, if there are some that can be and time is left for them."""
+    if not fix.proved or fix.network is None:
+        return fix
+    if len(props) == 1 and fix.verdict is not None and fix.certificate is not None:
+        return replace(fix, verdicts=(fix.verdict,))
+    end = (
+        None
+        if limits is None or limits.seconds is None
+        else time.perf_counter() + limits.seconds - fix.seconds
+    )
+    verdicts = []
+    for prop in props:
+        left = limits or Limits()
+        if end is not None:
+            left = replace(left, seconds=max(end - time.perf_counter(), 1.0))
+        try:
+            verdict = verify(
+                fix.network, prop, limits=left, seed=fix.seed, on_event=on_event, certificate=True
+            )
+        except KeyboardInterrupt:
+            raise Interrupted(fix) from None
+        if verdict.status is VerifyStatus.VIOLATED:
+            raise SoundnessError(
+                "the repaired network was proved, but a counterexample was found: report this"
+            )
+        verdicts.append(verdict)
+    fix = replace(fix, verdicts=tuple(verdicts))
+    proved = len(props) == 1 and verdicts[0].status is VerifyStatus.HOLDS
+    return replace(fix, verdict=verdicts[0]) if proved else fix
