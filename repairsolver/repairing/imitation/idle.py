@@ -44,6 +44,9 @@ SHARES = tuple(0.5**k for k in range(12))
 PADS = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8)
 """How far negatives are lifted beyond their needs, in multiples of v, so that unseen ones are, too."""
 
+WORSE = 10.0
+"""How many points to keep may be lost for a negative."""
+
 USELESS = 0.5
 """Points misjudged, as a share, from which on a detour is left out."""
 
@@ -208,7 +211,7 @@ def _fitted(
     shift = afford[-1] - least
     stay = float((np.maximum(value, 0.0) > tolerance).mean())
     short = float((wrong @ weight + bias < need).mean())
-    if lost[0] > stay + short:  # outliers among the negatives, for which too much would be lost
+    if lost[0] > stay + WORSE * short:  # outliers among the negatives, for which too much would be lost
         return weight, bias, short + stay
     return weight, bias + shift, float(np.isinf(need).mean()) + lost[PADS.index(afford[-1])]
 
