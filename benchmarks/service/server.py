@@ -109,7 +109,10 @@ def slow_property(folder: Path) -> Path:
 def strike(server: Server, rng: random.Random) -> str:
     """Kill the server, the process of a job, or both, and start the server again; what was killed."""
     victim = rng.choice(("server", "job", "both"))
-    jobs = server.jobs_alive() if victim != "server" else []
+    end = time.monotonic() + 60
+    jobs: list[int] = []
+    while victim != "server" and not jobs and time.monotonic() < end:
+        jobs = server.jobs_alive()
     if victim != "job":
         server.kill()
     for process in jobs[:1]:
@@ -117,7 +120,9 @@ def strike(server: Server, rng: random.Random) -> str:
             os.killpg(process, signal.SIGKILL)
     if victim != "job":
         server.start()
-    return victim if jobs or victim != "job" else "nothing"
+    if victim != "server" and not jobs:
+        raise SystemExit("no job was running for a minute: nothing to kill")
+    return victim
 
 
 def wait_all(client: httpx.Client, names: list[str], seconds: float) -> list[dict[str, Any]]:

@@ -11,13 +11,14 @@ from repairsolver.metrics import evaluate
 from repairsolver.network.graph import Network
 from repairsolver.property.specification import Conjunction, Property, Region
 from repairsolver.report.figure import BLUE, VERMILION, figure
+from repairsolver.report.plane import WORK, cost, region_of
 from repairsolver.results import Array, Counterexample
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SAMPLES = 3000
+FEWEST, SAMPLES = 300, 3000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,15 +58,15 @@ def outputs_figure(
     Returns:
         None for a property without half-spaces.
     """
-    region, inputs = _samples(original, prop, counterexamples, seed)
+    region, inputs, drawn = _samples(original, prop, counterexamples, seed)
     before = evaluate(original, inputs)
     conjunction, row = _tightest(region, inputs, before)
     if conjunction is None:
         return None
     shown = projection(conjunction, row, before)
-    clouds = [("before", inputs, before)]
+    clouds = [("before: " if repaired is not None else "", inputs, before)]
     if repaired is not None:
-        clouds.append(("after", inputs, evaluate(repaired, inputs)))
+        clouds.append(("after: ", inputs, evaluate(repaired, inputs)))
     blank = figure(5.6 * len(clouds), 4.2)
     panels = blank.subplots(1, len(clouds), sharex=True, sharey=True, squeeze=False)[0]
     for panel, (name, x, y) in zip(panels, clouds, strict=True):
@@ -73,7 +74,7 @@ def outputs_figure(
         wrong = region.violation(x, y) >= 0
         panel.scatter(*points[~wrong].T, s=5, color=BLUE, linewidths=0, alpha=0.5, label="safe")
         panel.scatter(*points[wrong].T, s=16, color=VERMILION, marker="x", linewidths=0.9, label="violates")
-        panel.set(title=f"{name}: {wrong.mean():.1%} of the samples violate", xlabel=shown.labels[0])
+        panel.set(title=f"{name}{wrong[:drawn].mean():.2%} of random inputs violate", xlabel=shown.labels[0])
     panels[0].set_ylabel(shown.labels[1])
     for panel in panels:
         _shade(panel, shown)
@@ -103,16 +104,16 @@ def projection(conjunction: Conjunction, row: int, outputs: Array) -> Projection
 
 def _samples(
     network: Network, prop: Property, counterexamples: tuple[Counterexample, ...], seed: int
-) -> tuple[Region, Array]:
-    """The region of the worst counterexample, or the first; uniform inputs of it and its counterexamples."""
-    from repairsolver.report.plane import region_of
-
+) -> tuple[Region, Array, int]:
+    """The region of the worst counterexample; uniform inputs, then counterexamples; how many are uniform."""
     region = region_of(prop, counterexamples[0].input if counterexamples else None)
-    draws = np.random.default_rng(seed).random((SAMPLES, network.input_size))
+    count = int(np.clip(WORK / cost(network), FEWEST, SAMPLES))
+    draws = np.random.default_rng(seed).random((count, network.input_size))
     inputs = region.lower + draws * (region.upper - region.lower)
     known = np.array([c.input for c in counterexamples]).reshape(-1, network.input_size)
+    known = known[region.contains(known)]
     together = np.vstack([inputs.astype(network.element).astype(np.float64), known])
-    return region, together[region.contains(together)] if len(known) else together
+    return region, together, count
 
 
 def _tightest(region: Region, inputs: Array, outputs: Array) -> tuple[Conjunction | None, int]:

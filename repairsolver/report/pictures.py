@@ -57,9 +57,9 @@ def output_sets(subject: Subject) -> Iterator[Picture]:
     drawn = outputs_figure(subject.network, subject.repaired, prop, found)
     if drawn is not None:
         text = (
-            "Outputs of random inputs of the property's region, projected on the outputs that its tightest "
-            "half-space compares. Hatched: the unsafe side; crosses: samples that violate the property "
-            "(of several half-spaces all must be)."
+            "Outputs of random inputs of the region and of its counterexamples, projected on the outputs "
+            "that the tightest half-space compares. Hatched: its unsafe side; crosses: samples that violate "
+            "the property (of several half-spaces all must be)."
         )
         yield picture(drawn, "Where the outputs lie", text, "png")
 

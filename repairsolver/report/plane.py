@@ -18,8 +18,11 @@ AROUND = 0.25
 MOST_INPUTS, STEPS = 256, 9
 """Inputs that are tried, the widest first; and points along each."""
 
-WORK, COARSEST, FINEST = 2e10, 60, 300
-"""Multiplications that one picture of one network may take; least and greatest resolution."""
+WORK, COARSEST, FINEST = 2e8, 60, 300
+"""What one picture of one network may cost, see `cost`; least and greatest resolution."""
+
+PER_ENTRY = 20
+"""Multiplications of a matrix product that take as long as one entry of a tensor elsewhere."""
 
 
 def chosen_plane(network: Network, prop: Property, point: Array | None) -> Slice | None:
@@ -52,19 +55,19 @@ def region_of(prop: Property, point: Array | None) -> Region:
 
 def resolution(network: Network) -> int:
     """Points along each axis that keep a picture within its share of work."""
-    return int(np.clip(np.sqrt(WORK / multiplications(network)), COARSEST, FINEST))
+    return int(np.clip(np.sqrt(WORK / cost(network)), COARSEST, FINEST))
 
 
-def multiplications(network: Network) -> int:
-    """How many multiplications one forward pass takes in dense and convolution layers, at least 1."""
-    total = 1
+def cost(network: Network) -> float:
+    """What one forward pass costs, counted in entries of tensors; 10^8 take about a second."""
+    products = 0
     for node in network.affine_layers:
         match node.operator:
             case Dense() as dense:
-                total += dense.weight.size
+                products += dense.weight.size
             case Conv() as conv:
-                total += node.size * conv.weight.size // len(conv.weight)
-    return total
+                products += node.size * conv.weight.size // len(conv.weight)
+    return 1 + sum(node.size for node in network.nodes) + products / PER_ENTRY
 
 
 def _influential(network: Network, region: Region, base: Array) -> NDArray[np.intp]:

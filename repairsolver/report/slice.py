@@ -132,7 +132,7 @@ def slices_figure(
 
     colours = [PALETTE[i % len(PALETTE)] for i in range(original.output_size)]
     before = chosen(original, plane, decision)
-    images = [("before", before, colours)]
+    images = [("before" if repaired is not None else "", before, colours)]
     if repaired is not None:
         after = chosen(repaired, plane, decision)
         changed = float((before != after).mean())
@@ -147,7 +147,7 @@ def slices_figure(
     panels[0].set_ylabel(plane.y.label)
     decided = images[: 1 if repaired is None else 2]
     present = sorted({int(i) for _, pixels, _ in decided for i in np.unique(pixels)})
-    _legend(figure, panels[0], present, colours, classes)
+    _legend(figure, panels[0], present, colours, classes, 8 if repaired is not None else 3)
     figure.suptitle(title)
     return figure
 
@@ -163,14 +163,19 @@ def _panel(panel: Axes, plane: Slice, pixels: NDArray[np.intp], palette: Sequenc
 
 
 def _legend(
-    figure: Figure, panel: Axes, present: Sequence[int], colours: Sequence[str], classes: Sequence[str]
+    figure: Figure,
+    panel: Axes,
+    present: Sequence[int],
+    colours: Sequence[str],
+    classes: Sequence[str],
+    width: int,
 ) -> None:
     from matplotlib.patches import Patch
 
     names = classes or [f"output {i}" for i in range(len(colours))]
     handles: list[Artist] = [Patch(facecolor=colours[i], edgecolor="black", label=names[i]) for i in present]
     handles = [*handles[:MOST_NAMED], *panel.get_legend_handles_labels()[0]]
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 8), frameon=False)
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), width), frameon=False)
 
 
 def _overlay(
