@@ -190,8 +190,9 @@ def _place(
     lower, upper = (np.array(side) for side in zip(*boxes, strict=True))
     lower, upper = cover(lower, upper, region.upper - region.lower, most)
     wider = slack * (upper - lower)
-    low = np.maximum(lower - wider, region.lower)
-    high = np.minimum(upper + wider, region.upper)
+    # A fixed input that is no number of the network's type was seen beside its interval.
+    low = np.clip(lower - wider, region.lower, region.upper)
+    high = np.clip(upper + wider, region.lower, region.upper)
     ends = [float32_box(a, b) for a, b in zip(low, high, strict=True)]
     return Place(number, np.array([a for a, _ in ends]), np.array([b for _, b in ends]))
 
