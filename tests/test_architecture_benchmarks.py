@@ -1,4 +1,4 @@
-"""What the benchmarks of layer graphs rest on: networks, prices read back from edits, short JSON of ExAIS."""
+"""What the benchmarks of layer graphs rest on: networks, prices read back from edits, ExAIS JSON."""
 
 from __future__ import annotations
 
