@@ -136,7 +136,7 @@ def test_options_of_other_methods_are_refused() -> None:
     network = dense_network(5, (2, 10, 3))
     with pytest.raises(EditError, match="has no option neurons, max_change"):
         rs.repair(network, half_wrong(network), method="imitation", neurons=[1], max_change=0.1)
-    with pytest.raises(EditError, match="choose method='imitation'"):
+    with pytest.raises(EditError, match="does not use imitation"):
         rs.repair(network, half_wrong(network), imitation=Imitation())
 
 

@@ -85,9 +85,8 @@ def repair(
             points to keep, or else at samples of the property's regions; cost and lower bound are then of it.
             With norm "l2" the root mean square of the scores' changes: for any layer, and what keeps most
             decisions at points that are not given.
-        margin: what points to repair must exceed the border by, in units of the outputs, None: as little as
-            rounding allows, or (behaviour with norm "l2") a tenth of the median lead of kept decisions. With
-            regions: instead of the search for a margin that is proved.
+        margin: what points to repair must exceed the border by, in units of the outputs; None: as little as
+            rounding allows, or (behaviour, "l2") a tenth of the median lead of kept decisions, or proofs.
         gap: stop when cost - proved lower bound <= gap * cost.
         solver: name of the solver, see `available_solvers`.
         points: points that must get their label (or satisfy the property) after the repair.

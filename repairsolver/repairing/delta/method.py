@@ -24,7 +24,6 @@ from repairsolver.repairing.delta.loop import (
     BOUND_SECONDS,
     Session,
     learn,
-    one_margin,
     search,
     search_margins,
     update_bound,
@@ -32,6 +31,7 @@ from repairsolver.repairing.delta.loop import (
 )
 from repairsolver.repairing.delta.margin import START
 from repairsolver.repairing.delta.objective import Aim, check_solver, objective_for
+from repairsolver.repairing.delta.one_margin import one_margin
 from repairsolver.repairing.delta.points import add_points, strays_of
 from repairsolver.repairing.delta.requirements import Requirements, only_compares
 from repairsolver.repairing.delta.sequential import least_bound

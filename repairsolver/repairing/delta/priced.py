@@ -178,22 +178,13 @@ class PricedProgram:
         if not self.price:
             self.price = PRICE * self._unit(matrix, missing)
         self._sides = missing.copy()
-        inside = np.full(matrix.shape[1], -1)
-        inside[self.columns] = np.arange(len(self.columns))
-        rows = sparse.coo_array(fresh)
-        kept = inside[rows.coords[1]] >= 0
-        at = self.places[inside[rows.coords[1][kept]]]
-        data = rows.data[kept]
-        shape = (fresh.shape[0], self._engine.getNumCol())
-        up = sparse.csr_array((data, (rows.coords[0][kept], at)), shape=shape)
-        down = sparse.csr_array((-data, (rows.coords[0][kept], at + 1)), shape=shape)
-        part = sparse.csr_array(up + down)
-        infinite = np.full(fresh.shape[0], np.inf)
+        count, infinite = fresh.shape[0], np.full(fresh.shape[0], np.inf)
+        part = self._inside(fresh)
         self._engine.addRows(
-            fresh.shape[0], missing[self.count :], infinite, part.nnz,
+            count, missing[self.count :], infinite, part.nnz,
             part.indptr[:-1].astype(np.int32), part.indices.astype(np.int32), part.data,
         )  # fmt: skip
-        first, count = self._engine.getNumCol(), fresh.shape[0]
+        first = self._engine.getNumCol()
         self._engine.addCols(
             count, np.full(count, self.price), np.zeros(count), infinite, count,
             np.arange(count, dtype=np.int32), np.arange(self.count, self.count + count, dtype=np.int32),
@@ -202,6 +193,18 @@ class PricedProgram:
         self.short = np.concatenate([self.short, np.arange(first, first + count)])
         self.count += count
         self._insert(self._best_columns(fresh))
+
+    def _inside(self, fresh: sparse.csr_array) -> sparse.csr_array:
+        """New rows over the columns that the program has: rises, falls and shortfalls."""
+        inside = np.full(fresh.shape[1], -1)
+        inside[self.columns] = np.arange(len(self.columns))
+        rows = sparse.coo_array(fresh)
+        kept = inside[rows.coords[1]] >= 0
+        row, at = rows.coords[0][kept], self.places[inside[rows.coords[1][kept]]]
+        shape = (fresh.shape[0], self._engine.getNumCol())
+        up = sparse.csr_array((rows.data[kept], (row, at)), shape=shape)
+        down = sparse.csr_array((-rows.data[kept], (row, at + 1)), shape=shape)
+        return sparse.csr_array(up + down)
 
     def _best_columns(self, rows: sparse.csr_array) -> Ids:
         dense = np.abs(rows.toarray()) / self.weights
