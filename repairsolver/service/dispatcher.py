@@ -154,9 +154,8 @@ class Dispatcher:
                 )
             if watched.verdict is None and resident(watched.folder.process()) > self._settings.memory:
                 text = f"the job used more than {self._settings.memory_gb:g} GB of memory, and was ended"
-                watched.verdict = ("memory", text)
-                self._signal(watched, signal.SIGKILL)
-            if watched.kill is not None and now > watched.kill:
+                watched.verdict, watched.kill = ("memory", text), now
+            if watched.kill is not None and now >= watched.kill:
                 self._signal(watched, signal.SIGKILL)
         else:
             del self._running[watched.row["id"]]

@@ -7,6 +7,7 @@ lives already; later {"job": name, "ended": exit code}. It ends with its stdin; 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
@@ -81,10 +82,13 @@ def _start(order: dict[str, Any], jobs: dict[int, str], orders: int, answers: in
     if process == 0:
         os.close(orders)
         os.close(answers)
-        os.setsid()
+        os.setpgid(0, 0)
         from repairsolver.service.worker import live
 
         live(order, lock)
+    # both set the group, so that it is there for whoever reads the number, and before the work begins
+    with contextlib.suppress(ProcessLookupError):
+        os.setpgid(process, process)
     os.ftruncate(lock, 0)
     os.pwrite(lock, str(process).encode(), 0)
     os.close(lock)
