@@ -114,7 +114,7 @@ def test_the_repair_command_says_that_nothing_is_proved(
     done = CliRunner().invoke(
         app, [*command, "--variant", "tune", "--optimiser", "gradient", "--timeout", "4"]
     )
-    assert done.exit_code == 0, done.output
+    assert done.exit_code == 124, done.output
     assert done.stdout.splitlines()[0] == "timeout"
     assert "NOT proved" in done.stdout
     assert out.exists()

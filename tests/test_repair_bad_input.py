@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from repairsolver.errors import SolverError
 from repairsolver.property.specification import Property
 from repairsolver.repairing import repair_property
 from repairsolver.repairing.delta import exact
+from repairsolver.verification import engine
 
 DEMO = Path(rs.__file__).parent / "demo"
 NOWHERE = Property((), 2, 3)
@@ -97,10 +99,17 @@ def test_a_solver_that_cannot_do_the_norm_names_those_that_can(
     assert able in done.stderr
 
 
-def test_a_limit_before_any_proof_saves_the_candidate(tmp_path: Path) -> None:
-    """Two labels that nearly contradict each other: their repair is too steep to be proved in time."""
-    near = points(tmp_path, [INSIDE, [0.01, 0.0, 0.0, -0.75], [0.02, 0.0, 0.0, -0.75]], [0, 1, 0])
-    done = repair(tmp_path, "--points", near, "--timeout", "4")
+def test_a_limit_before_any_proof_saves_the_candidate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Proofs that all take too long: the candidates are there, and none is called a repair."""
+
+    def late(*given: object, limits: rs.Limits, **options: object) -> rs.Verdict:
+        time.sleep(limits.seconds or 0.0)
+        return rs.Verdict(rs.VerifyStatus.TIMEOUT, methods=("attack",))
+
+    monkeypatch.setattr(engine, "verify_property", late)
+    done = repair(tmp_path, "--timeout", "5")
     lines = done.stdout.splitlines()
     assert (done.exit_code, lines[0]) == (124, "timeout")
     written = tmp_path / "out.unproved.onnx"

@@ -119,7 +119,7 @@ def test_a_job_that_runs_is_cancelled_and_keeps_what_it_reached(server: Server, 
     assert server.client.delete(f"/api/jobs/{answer['id']}").status_code == 409
     assert server.client.post(f"/api/jobs/{answer['id']}/cancel").status_code == 200
     job = server.ended(answer["id"])
-    assert (job["state"], job["reason"]) == ("cancelled", "cancelled")
+    assert (job["state"], job["reason"]) == ("cancelled", "cancelled"), job
     assert server.client.delete(f"/api/jobs/{job['id']}").status_code == 204
     assert server.client.get(f"/api/jobs/{job['id']}").status_code == 404
     assert not (server.data / "jobs" / job["id"]).exists()
@@ -303,3 +303,12 @@ def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "NEEDED", ("fastapi", "no_such_package_here"))
     with pytest.raises(ServiceError, match=r"no_such_package_here.*pip install 'repairsolver\[service\]'"):
         command._require()
+
+
+def test_a_statement_by_samples_is_made_and_confirmed(server: Server, tmp_path: Path) -> None:
+    asked = '{"epsilon": 0.5, "eta": 0.1, "seconds": 20}'
+    job = server.ended(server.submit("sample", FILES, asked).json()["id"])
+    assert (job["state"], job["answer"]) == ("done", "accepted"), job
+    statement = fetch(server, job, "statement.cert", tmp_path / "statement.cert")
+    again = server.submit("check", {**FILES, "certificate": statement}).json()["id"]
+    assert server.ended(again)["answer"] == "valid"

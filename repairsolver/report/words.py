@@ -19,6 +19,14 @@ VERDICTS = {
         "Repaired",
         "the repaired network has the property for every input of its regions, proved",
     ),
+    "repaired-pac": (
+        "open",
+        "Repaired, by samples",
+        "samples that no repair has seen show how rare violations are; it is no proof",
+    ),
+    "accepted": ("good", "Violations are as rare as asked for", "shown by samples, with a confidence"),
+    "rejected": ("bad", "Violations are not as rare as asked for", "shown by samples, with a confidence"),
+    "undecided": ("open", "Not decided", "the samples show neither"),
     "infeasible": (
         "bad",
         "Not repairable here",

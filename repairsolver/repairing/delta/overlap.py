@@ -60,8 +60,8 @@ def _rows(number: int, region: Region, point: Array) -> Iterator[Row]:
             yield number, k, conjunction.output[0], Fraction(conjunction.bound[0]) - moved
 
 
-def _possible(rows: Sequence[Row]) -> bool:
-    """Whether some output satisfies all rows strictly."""
+def _possible(rows: Sequence[Row], *, ties: bool = False) -> bool:
+    """Whether some output satisfies all rows strictly; or, with ties, with equality at least."""
     import z3
 
     solver = z3.Solver()
@@ -72,7 +72,8 @@ def _possible(rows: Sequence[Row]) -> bool:
 
     for _, _, row, need in rows:
         terms = [exact(Fraction(c)) * y for c, y in zip(row, outputs, strict=True) if c]
-        solver.add((z3.Sum(terms) if terms else z3.RealVal(0)) > exact(need))
+        left = z3.Sum(terms) if terms else z3.RealVal(0)
+        solver.add(left >= exact(need) if ties else left > exact(need))
     return bool(solver.check() != z3.unsat)
 
 
@@ -85,4 +86,4 @@ def _core(rows: list[Row], point: Array) -> Core:
     demands = (
         Demand("property", None, None, None, f"region {i}, conjunction {k}", point) for i, k, _, _ in rows
     )
-    return Core(tuple(demands), ties=False, same=True)
+    return Core(tuple(demands), ties=_possible(rows, ties=True), same=True)
