@@ -119,7 +119,7 @@ def test_a_job_that_runs_is_cancelled_and_keeps_what_it_reached(server: Server, 
     assert server.client.delete(f"/api/jobs/{answer['id']}").status_code == 409
     assert server.client.post(f"/api/jobs/{answer['id']}/cancel").status_code == 200
     job = server.ended(answer["id"])
-    assert (job["state"], job["reason"]) == ("cancelled", "cancelled"), job
+    assert (job["state"], job["reason"]) == ("cancelled", "cancelled"), job["message"]
     assert server.client.delete(f"/api/jobs/{job['id']}").status_code == 204
     assert server.client.get(f"/api/jobs/{job['id']}").status_code == 404
     assert not (server.data / "jobs" / job["id"]).exists()

@@ -76,7 +76,7 @@ def run(task: Task) -> Made:
 
 def _certificates(task: Task, fix: rs.Repair) -> list[str]:
     """Write the proofs that can be checked; the names of their files."""
-    verdicts = fix.verdicts or tuple(filter(None, [fix.verdict]))
+    verdicts = fix.verdicts or (() if fix.verdict is None else (fix.verdict,))
     names = []
     for number, verdict in enumerate(verdicts, start=1):
         if verdict.certificate is not None:
