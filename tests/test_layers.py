@@ -22,6 +22,7 @@ ROWS = [
     ["baselines"],
     ["report"],
     ["verbs"],
+    ["experiments"],
     [""],
     ["demo", "service"],
     ["cli"],
