@@ -11,9 +11,12 @@ if TYPE_CHECKING:
     from repairsolver.certificate import CheckResult as CheckResult
     from repairsolver.certificate import read_certificate as read_certificate
     from repairsolver.certificate import write_certificate as write_certificate
+    from repairsolver.errors import ExperimentError as ExperimentError
     from repairsolver.errors import RepairSolverError as RepairSolverError
     from repairsolver.errors import SamplingError as SamplingError
     from repairsolver.errors import SoundnessError as SoundnessError
+    from repairsolver.experiments.experiment import Experiment as Experiment
+    from repairsolver.experiments.running import sweep as sweep
     from repairsolver.metrics import Fidelity as Fidelity
     from repairsolver.metrics import fidelity as fidelity
     from repairsolver.network import Network as Network
@@ -88,9 +91,12 @@ _HOME = {
     "CheckResult": "repairsolver.certificate",
     "read_certificate": "repairsolver.certificate",
     "write_certificate": "repairsolver.certificate",
+    "ExperimentError": "repairsolver.errors",
     "RepairSolverError": "repairsolver.errors",
     "SamplingError": "repairsolver.errors",
     "SoundnessError": "repairsolver.errors",
+    "Experiment": "repairsolver.experiments.experiment",
+    "sweep": "repairsolver.experiments.running",
     "Fidelity": "repairsolver.metrics",
     "fidelity": "repairsolver.metrics",
     "Network": "repairsolver.network",

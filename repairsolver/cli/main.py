@@ -11,6 +11,7 @@ import typer
 from repairsolver import __version__
 from repairsolver.cli.apply import apply
 from repairsolver.cli.architecture import architecture
+from repairsolver.cli.bench import bench
 from repairsolver.cli.check import check
 from repairsolver.cli.demo import demo
 from repairsolver.cli.falsify import falsify
@@ -33,7 +34,7 @@ app = typer.Typer(
 )
 COMMANDS = (
     *(verify, falsify, localise, repair, gates, sample, architecture, apply, check),
-    *(report, serve, solvers, demo),
+    *(bench, report, serve, solvers, demo),
 )
 for command in COMMANDS:
     app.command()(command)
