@@ -53,7 +53,6 @@ def bench(
     retry: Annotated[
         bool, typer.Option("--retry", help="With --resume: run again what ended as an error.")
     ] = False,
-    executor: Annotated[str, typer.Option(help="Who runs the instances.")] = "local",
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -80,7 +79,6 @@ def bench(
                 options=_options(option or []),
                 resume=resume,
                 retry=retry,
-                executor=executor,
                 on_row=None if quiet else _tell,
             )
         except rs.Interrupted as stopped:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ from repairsolver.experiments.instances import Instance, read_instances
 from repairsolver.experiments.machine import described, versions
 from repairsolver.experiments.planning import Plan, now, row_of
 from repairsolver.experiments.task import Outcome, Task
-from repairsolver.results import Interrupted, counted
+from repairsolver.results import Interrupted
 
 OnRow = Callable[[Row, int, int], None]
 """Called with each new row, how many rows there are, and how many there will be."""
@@ -172,7 +173,9 @@ class _Run:
             raise Interrupted(self._experiment(rows, len(kept), total)) from None
         finally:
             _close(outcomes)
-            self._tell(state, len(rows) - len(kept), len(kept))
+            # on a full disk there is no room for this either, and the rows are what counts
+            with contextlib.suppress(OSError) if state == "failed" else contextlib.nullcontext():
+                self._tell(state, len(rows) - len(kept), len(kept))
         return self._experiment(rows, len(kept), total)
 
     def _tasks(self, todo: Mapping[str, tuple[Instance, Task]]) -> Iterator[Task]:
@@ -181,9 +184,7 @@ class _Run:
             yield task
 
     def _keep(self, row: Row, outcome: Outcome, count: int) -> None:
-        full = (
-            f"{self.folder.path}: the disk is full; {counted(count, 'row')} are kept: make room, and resume"
-        )
+        full = f"{self.folder.path}: the disk is full; rows kept: {count}; make room, and resume"
         if outcome.reason == "disk":
             raise ExperimentError(f"{full} ({outcome.message})")
         try:
