@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
+from repairsolver.experiments.memory import limit_memory, resident
 from repairsolver.experiments.task import OUTCOME, Task, perform
 from repairsolver.experiments.warming import load_engines
 
@@ -27,9 +28,6 @@ LOG = "log.txt"
 
 LOOK = 0.25
 """Seconds between two looks at memory and limits."""
-
-SLACK = 2**30
-"""What the kernel grants beyond the memory of a task: what is used is watched, this stops one great step."""
 
 
 @dataclass(slots=True)
@@ -108,7 +106,7 @@ def _live(task: Task) -> NoReturn:
         os.dup2(log, 2)
         threading.Thread(target=_die_with, args=(os.getppid(),), daemon=True).start()
         if task.memory is not None:
-            limit(task.memory)
+            limit_memory(task.memory)
         outcome = json.dumps(perform(task)).encode()
         part = Path(task.folder) / f"{OUTCOME}.part"
         part.write_bytes(outcome)
@@ -118,23 +116,6 @@ def _live(task: Task) -> NoReturn:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
-
-
-def limit(memory: int) -> None:
-    """Let this process hold no more than so many bytes, and leave no core dump."""
-    for what, most in ((resource.RLIMIT_DATA, memory + SLACK), (resource.RLIMIT_CORE, 0)):
-        _, hard = resource.getrlimit(what)
-        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        resource.setrlimit(what, (most, most))
-
-
-def resident(process: int) -> int:
-    """Bytes of memory that a process holds, 0 where the system does not tell (it is not Linux)."""
-    try:
-        with open(f"/proc/{process}/statm") as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, IndexError, ValueError):
-        return 0
 
 
 def _die_with(parent: int) -> None:
