@@ -8,6 +8,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from repairsolver import plot as plot
     from repairsolver.certificate import CheckResult as CheckResult
     from repairsolver.certificate import read_certificate as read_certificate
     from repairsolver.certificate import write_certificate as write_certificate
@@ -144,10 +145,14 @@ _HOME = {
     "Kept": "repairsolver.verification.kept",
 }
 
-__all__ = ["__version__", *_HOME]
+_MODULES = ("plot",)
+
+__all__ = ["__version__", *_HOME, *_MODULES]
 
 
 def __getattr__(name: str) -> object:
+    if name in _MODULES:
+        return importlib.import_module(f"repairsolver.{name}")
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOME[name]), name)

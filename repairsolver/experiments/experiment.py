@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from repairsolver.display import table_html
 from repairsolver.experiments.folder import Row
 from repairsolver.results import counted
 
 if TYPE_CHECKING:
     from repairsolver.report.sweep import Sweep
+
+MOST_SHOWN = 40
+"""Rows that a notebook shows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,3 +58,33 @@ class Experiment:
             f"<Experiment in {self.folder}: {len(self.rows)} of {counted(self.total, 'instance')}: {counts}; "
             f"{self.ran} run now in {self.seconds:.1f} s, {self.kept} kept>"
         )
+
+    def _repr_html_(self) -> str:
+        words = [row["result"] for row in self.rows]
+        head = (
+            "onnx",
+            "vnnlib",
+            "options",
+            "result",
+            "seconds",
+            "margin",
+            "cost",
+            "lower_bound",
+            "agreement",
+        )
+        told = [name for name in head if any(row[name] for row in self.rows)]
+        caption = f"{len(self.rows)} of {counted(self.total, 'instance')}: " + ", ".join(
+            f"{words.count(word)} {word}" for word in dict.fromkeys(words)
+        )
+        rows = [[_number(row[name]) for name in told] for row in self.rows[:MOST_SHOWN]]
+        more = len(self.rows) - MOST_SHOWN
+        rest = f"<p>and {more} more in {escape(str(self.folder))}/results.csv</p>" if more > 0 else ""
+        return table_html(caption, told, rows) + rest
+
+
+def _number(text: str) -> float | str:
+    """A number with six digits when shown; other text as it is."""
+    try:
+        return float(text)
+    except ValueError:
+        return text

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from html import escape
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from repairsolver.display import table_html
 from repairsolver.errors import ReportError
 from repairsolver.report import tables
 from repairsolver.report.figure import image
@@ -84,6 +86,11 @@ class Comparison:
     def figures(self, timeout: float | None = None) -> Iterator[tuple[Figure, str, str]]:
         """Every plot with its title and what it shows."""
         return sweep_figures(self.sweeps, timeout, self.published)
+
+    def _repr_html_(self) -> str:
+        said = "".join(f"<li>{escape(line)}</li>" for line in self.sentences())
+        table = self.summary
+        return f"<ul>{said}</ul>" + table_html(table.caption, table.head, tables.shown(table))
 
     def sentences(self, most: int = 10) -> Iterator[str]:
         """What is wrong, and what cannot be compared, in plain words."""
