@@ -64,7 +64,7 @@ def made(prices: Mapping[str, int]) -> Costs:
     return replace(costs, **single, roles=roles, adapters=adapters)  # type: ignore[arg-type]
 
 
-SPECIAL = ("unpad", "target_total", "width_of_weights")
+SPECIAL = ("unpad", "target_total", "width_of_weights", "layout_one", "layout_mixed")
 KINDS = {
     "Flatten": ("Flatten",),
     "Reshape": ("Reshape", "Scramble"),
@@ -98,6 +98,8 @@ def paid(edit: Edit, model: Model, prices: Mapping[str, int]) -> dict[str, int]:
             "remove": ["remove_global_pool", "remove"],
             "weights": ["transpose", "weights"],
             "input": ["input_layout", "declared"],
+            "swap": ["sibling"],
+            "rewire": ["rewire"],
         }[edit.operation]
     return {next(name for name in reversed(options) if prices[name] == edit.cost): 1}
 

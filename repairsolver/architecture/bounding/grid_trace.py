@@ -87,11 +87,13 @@ class Trace:
             cells = cells.rows(exact)
             if not len(cells):
                 continue
-            for row, args, refit in options.leading(cells, rank, shape, price):
-                feed = tuple(int(n) for n in cells.low[row])
-                changes = argument_changes(options, feed, shape, args, refit)
-                if changes is not None:
-                    yield feed, changes
+            for form, swap in options.forms():
+                left = price - sum(edit.cost for edit in swap)
+                for row, args, refit in form.leading(cells, rank, shape, left):
+                    feed = tuple(int(n) for n in cells.low[row])
+                    changes = argument_changes(form, feed, shape, args, refit)
+                    if changes is not None:
+                        yield feed, [*swap, *changes]
 
     def _merge(self, options: Options, layer: Layer, shape: Shape, price: float) -> list[Edit]:
         closed = [self.sweep.closed[layer.name, slot] for slot in range(len(layer.inputs))]
