@@ -19,6 +19,10 @@ _FIRST = ("in_channels", "num_features", "num_channels")
 def argument_edits(model: Model, layer: Layer, inputs: Sequence[Shape], costs: Costs) -> Iterator[Edit]:
     """Single changes of the arguments of a layer."""
     widths = given_widths(layer)
+    if layer.kind.startswith("TimeDistributed("):
+        inputs = [shape[1:] for shape in inputs]
+        if not inputs[0]:
+            return
     for argument in model.rule(layer).arguments:
         old = layer.args[argument.name]
         if argument.name == "data_format" and format_price(model, layer, costs) is None:

@@ -18,6 +18,9 @@ HELP = (
     "expected Keras JSON (class_name, config), a layer list (framework, input_shape, layers), or ExAIS JSON"
 )
 
+WRAPPERS: Mapping[str, tuple[str, ...]] = {"TimeDistributed": (), "Bidirectional": ("merge_mode",)}
+"""Layers around a layer, with arguments of their own."""
+
 
 def load_architecture(
     source: Any, *, input_shape: Sequence[int] | None = None, opaque: Opaque | None = None
@@ -118,7 +121,8 @@ def _listed(data: Mapping[str, Any], opaque: Opaque) -> Model:
         name = entry.get("name", f"{entry['type'].lower()}_{number}")
         weights = {key: tuple(shape) for key, shape in given.get(name, {}).items()}
         sources = tuple(entry.get("inputs", [before]))
-        layers.append(Layer(name, entry["type"], dict(entry.get("args", {})), sources, weights))
+        kind, arguments = inner_layer(entry["type"], entry.get("args", {}), ("type", "args"))
+        layers.append(Layer(name, kind, arguments, sources, weights))
         before = name
     wanted = data.get("output_shape")
     outputs = None if wanted is None else {before: tuple(wanted)}
@@ -149,12 +153,23 @@ def _keras(data: Mapping[str, Any], opaque: Opaque) -> Model:
             if batch and not inputs:
                 inputs[before] = tuple(batch[1:])
             sources = tuple(_sources(entry.get("inbound_nodes"))) or (before,)
-            layers.append(Layer(name, entry["class_name"], arguments, sources, stated=arguments))
+            kind, arguments = inner_layer(entry["class_name"], arguments, ("class_name", "config"))
+            layers.append(Layer(name, kind, arguments, sources, stated=arguments))
         before = name
     if not inputs:
         raise ArchitectureError("the model states no input shape: add an InputLayer with batch_shape")
     outputs = list(_sources([config["output_layers"]])) if config.get("output_layers") else None
     return built("keras", inputs, layers, dict.fromkeys(outputs) if outputs else None, {}, opaque)
+
+
+def inner_layer(kind: str, args: Mapping[str, Any], words: tuple[str, str]) -> tuple[str, dict[str, Any]]:
+    """A layer around a layer as one: its type with the inner one in brackets, the arguments of both."""
+    layer = args.get("layer")
+    if kind not in WRAPPERS or not isinstance(layer, Mapping) or words[0] not in layer:
+        return kind, dict(args)
+    inside, arguments = inner_layer(str(layer[words[0]]), layer.get(words[1], {}), words)
+    own = {name: value for name, value in args.items() if name in WRAPPERS[kind]}
+    return f"{kind}({inside})", {**arguments, **own}
 
 
 def built(

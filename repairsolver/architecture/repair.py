@@ -148,10 +148,20 @@ def _irredundant(model: Model, steps: Iterable[Step]) -> list[Step]:
     kept = []
     for way in steps:
         groups = [edit for edit in way.edits if edit.cost]
-        spare = (tuple(e for e in way.edits if e is not edit) for edit in groups)
+        spare = (_without(way.edits, edit) for edit in groups)
         if len(groups) < 2 or not any(_valid(model, edits) for edits in spare):
             kept.append(way)
     return kept
+
+
+def _without(edits: tuple[Edit, ...], edit: Edit) -> tuple[Edit, ...]:
+    """The other edits; without a swap also without those of the sibling's arguments."""
+    swap = edit.operation == "swap"
+    return tuple(
+        e
+        for e in edits
+        if e is not edit and not (swap and e.layer == edit.layer and e.operation in ("set", "weights"))
+    )
 
 
 def _valid(model: Model, edits: tuple[Edit, ...]) -> bool:
@@ -167,7 +177,6 @@ def _checked(model: Model, edits: tuple[Edit, ...]) -> Model:
 
 
 def _reasons(model: Model, edits: tuple[Edit, ...]) -> Iterable[Reason]:
-    for number, edit in enumerate(edits):
-        rest = (*edits[:number], *edits[number + 1 :])
-        faults = diagnose_model(apply_edits(model, rest)).faults
+    for edit in edits:
+        faults = diagnose_model(apply_edits(model, _without(edits, edit))).faults
         yield Reason(edit, str(faults[0]) if faults else "none: its price is paid by another edit")
