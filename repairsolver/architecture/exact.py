@@ -94,7 +94,7 @@ class Budget:
             return Answer("refused")
         if verdict != z3.sat:
             return Answer("unknown")
-        return Answer("possible", tuple(self._edits(self.solver.model())))
+        return Answer("possible", tuple(self.edits(self.solver.model())))
 
     def _choose(self, name: str, options: Sequence[_Option]) -> None:
         """One of the options holds, and its price is paid."""
@@ -285,7 +285,7 @@ class Budget:
             price = format_price(self.model, layer, self.costs) or 0
         return Edit("set", layer.name, argument.name, value, price, before=said(layer, argument))
 
-    def _edits(self, found: Any) -> Iterator[Edit]:
+    def edits(self, found: Any) -> Iterator[Edit]:
         """The edits that an assignment stands for; weights are refitted by who applies them."""
         picked = [edit for flag, edits in self.chosen if z3.is_true(found[flag]) for edit in edits]
         gone = {edit.layer for edit in picked if edit.operation == "remove"}

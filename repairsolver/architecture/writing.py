@@ -85,8 +85,16 @@ def repair_record(fix: ArchitectureRepair, *, alternatives: bool) -> dict[str, A
         "edits": [{**_edit(reason.edit), "without_it": reason.fault} for reason in fix.reasons],
         "diagnosis": diagnosis_record(fix.diagnosis),
         **({"alternatives": [[_edit(e) for e in edits] for edits in fix.equals]} if alternatives else {}),
+        **({"alternatives_listed": fix.listed} if fix.listed else {}),
         "model": model_record(fix.model),
     }
+
+
+_LISTED = {
+    "all": "these are all repairs of this price",
+    "all kinds": "these are all kinds of repairs of this price; other numbers are possible too",
+    "some": "there may be more repairs of this price: the limit or the time was reached",
+}
 
 
 def _edit(edit: Edit) -> dict[str, Any]:
@@ -113,4 +121,5 @@ def repair_text(fix: ArchitectureRepair, *, alternatives: bool) -> str:
         lines.append(f"price {fix.cost}: {proof}")
     if alternatives:
         lines += [f"or: {'; '.join(map(str, edits))}" for edits in fix.equals]
+        lines += [_LISTED[fix.listed]] if fix.listed else []
     return "\n".join(lines)

@@ -22,7 +22,8 @@ def architecture(
             "-o", "--output", metavar="OUT", help="Write the repaired model here: ONNX for ONNX, else JSON."
         ),
     ] = None,
-    every: Annotated[bool, typer.Option("--all", help="Show all repairs found of the same price.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="List all repairs of the same price.")] = False,
+    limit: Annotated[int, typer.Option(min=1, help="With --all: list no more than so many.")] = 100,
     input_shape: Annotated[
         str | None, typer.Option(metavar="N,N,...", help="Shape of the input, without the batch axis.")
     ] = None,
@@ -68,6 +69,7 @@ def architecture(
             **known,
             prove=prove,
             seconds=timeout,
+            every=limit if every else 0,
         )
         notes = fix.save(output) if output is not None and fix.status != "unknown" else ()
     if as_json:

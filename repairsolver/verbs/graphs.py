@@ -71,6 +71,7 @@ def repair_architecture(
     costs: Costs | None = None,
     prove: bool = True,
     seconds: float = 10.0,
+    every: int = 0,
 ) -> ArchitectureRepair:
     """Find the cheapest edits after which all layers of a layer graph fit together.
 
@@ -88,6 +89,7 @@ def repair_architecture(
         costs: prices of the edits.
         prove: whether to prove that nothing is cheaper.
         seconds: time for each engine that proves.
+        every: list all repairs of the least price in `alternatives`, up to so many.
 
     Raises:
         ArchitectureError: malformed JSON, with its position; layer types without a rule, all listed; sizes
@@ -97,7 +99,7 @@ def repair_architecture(
     from repairsolver.architecture.repair import repair_model
 
     graph = _architecture(model, input_shape, output_shape, opaque)
-    return repair_model(graph, costs, prove=prove, seconds=seconds)
+    return repair_model(graph, costs, prove=prove, seconds=seconds, every=every)
 
 
 def _architecture(
