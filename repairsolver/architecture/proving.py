@@ -106,8 +106,8 @@ def _by_finer_grids(model: Model, costs: Costs, variants: Variants, proof: Proof
 def _adopted(model: Model, costs: Costs, proof: Proof, first: Step, sweep: TreeSweep) -> Proof:
     """The repair that the grids lead to, if numbers exist for it."""
     try:
-        edits = Trace(sweep).edits()
-    except UnrealisedError:
+        edits = Trace(sweep, Deadline(sweep.deadline.seconds)).edits()
+    except (UnrealisedError, TimeUpError):
         return proof
     better = refitted(model, (*first.edits, *edits), costs)
     if better is None or better.cost >= proof.best.cost:
