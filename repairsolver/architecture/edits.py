@@ -93,7 +93,9 @@ def apply_edits(model: Model, edits: Iterable[Edit]) -> Model:
     outputs: Mapping[str, Shape | None] = {draft.ends.get(n, n): s for n, s in draft.outputs.items()}
     layers = [*draft.layers.values(), *draft.inserted]
     edited = build(model.framework, draft.inputs, layers, outputs, draft.declared)
-    return replace(edited, redeclare=model.redeclare, opaque=model.opaque, source=model.source)
+    return replace(
+        edited, redeclare=model.redeclare, opaque=model.opaque, demand=model.demand, source=model.source
+    )
 
 
 def _set(draft: _Draft, edit: Edit) -> None:

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from repairsolver.architecture import exais
 from repairsolver.architecture.exais_sequence import read_sequence
+from repairsolver.architecture.labels import with_labels
 from repairsolver.architecture.model import Framework, Layer, Model, Shape, build, with_input
 from repairsolver.architecture.opaque import Opaque, made_opaque
 from repairsolver.errors import ArchitectureError
@@ -37,18 +38,14 @@ def load_architecture(
             that cannot be traced, sizes that are not known.
     """
     if isinstance(source, Mapping):
-        return _reshaped(read_model(source, opaque), input_shape)
+        return read_model(source, opaque, input_shape)
     if not isinstance(source, str | Path):
         return _from_object(source, input_shape, opaque)
     if str(source).endswith(".onnx"):
         from repairsolver.architecture.onnx_graph.reading import read_onnx
 
         return read_onnx(source, input_shape=input_shape, opaque=opaque)
-    return _reshaped(_from_json(source, opaque), input_shape)
-
-
-def _reshaped(model: Model, input_shape: Sequence[int] | None) -> Model:
-    return model if input_shape is None else with_input(model, tuple(input_shape))
+    return _from_json(source, opaque, input_shape)
 
 
 def _from_object(source: Any, input_shape: Any, opaque: Opaque | None) -> Model:
@@ -72,7 +69,7 @@ def _from_object(source: Any, input_shape: Any, opaque: Opaque | None) -> Model:
     )
 
 
-def _from_json(source: str | Path, opaque: Opaque | None) -> Model:
+def _from_json(source: str | Path, opaque: Opaque | None, input_shape: Sequence[int] | None) -> Model:
     try:
         text = Path(source).read_text(encoding="utf-8")
         data = json.loads(text)
@@ -81,30 +78,32 @@ def _from_json(source: str | Path, opaque: Opaque | None) -> Model:
         raise ArchitectureError(f"{source}: {where}: {error.msg}; {HELP}") from error
     except (UnicodeDecodeError, RecursionError) as error:
         raise ArchitectureError(f"{source}: not JSON ({error}); {HELP}") from error
-    return read_model(data, opaque)
+    return read_model(data, opaque, input_shape)
 
 
-def read_model(data: Any, opaque: Opaque | None = None) -> Model:
-    """The model that parsed JSON describes; `opaque` as in `load_architecture`."""
+def read_model(data: Any, opaque: Opaque | None = None, input_shape: Sequence[int] | None = None) -> Model:
+    """The model that parsed JSON describes; `opaque` and `input_shape` as in `load_architecture`."""
     if not isinstance(data, Mapping):
         raise ArchitectureError(f"got a {type(data).__name__}, {HELP}")
     if "class_name" in data:
-        return _keras(data, opaque or {})
+        return _keras(data, opaque or {}, input_shape)
     if isinstance(data.get("model"), Mapping):
         data = data["model"]
     layers = data.get("layers")
     if not isinstance(layers, list) or not all(isinstance(e, Mapping) and "type" in e for e in layers):
         raise ArchitectureError(f"no list of layers with types; {HELP}")
     if "input_shape" in data:
-        return _listed(data, opaque or {})
+        return _listed(data, opaque or {}, input_shape)
     if isinstance(data.get("shape"), str):
-        return read_sequence(data)
+        model = read_sequence(data)
+        return model if input_shape is None else with_input(model, tuple(input_shape))
     if all("name" in e and isinstance(e.get("inputs"), list) for e in layers):
-        return exais.read(data)
+        model = exais.read(data)
+        return model if input_shape is None else with_input(model, tuple(input_shape))
     raise ArchitectureError(f"no input_shape; {HELP}")
 
 
-def _listed(data: Mapping[str, Any], opaque: Opaque) -> Model:
+def _listed(data: Mapping[str, Any], opaque: Opaque, input_shape: Sequence[int] | None) -> Model:
     """A plain layer list; a layer without `inputs` reads the one before it."""
     framework = data.get("framework", "keras")
     if framework not in ("keras", "torch"):
@@ -112,7 +111,7 @@ def _listed(data: Mapping[str, Any], opaque: Opaque) -> Model:
     shapes = data["input_shape"]
     if not isinstance(shapes, Mapping):
         shapes = {"input": shapes}
-    inputs = {name: _known(shape) for name, shape in shapes.items()}
+    inputs = _stated({name: _known(shape) for name, shape in shapes.items()}, input_shape)
     fed = data.get("declared_input_shape")
     declared = {next(iter(inputs)): tuple(fed)} if fed and tuple(fed) != next(iter(inputs.values())) else {}
     given, before = data.get("given_weights", {}), next(iter(inputs))
@@ -126,7 +125,19 @@ def _listed(data: Mapping[str, Any], opaque: Opaque) -> Model:
         before = name
     wanted = data.get("output_shape")
     outputs = None if wanted is None else {before: tuple(wanted)}
-    return built(cast(Framework, framework), inputs, layers, outputs, declared, opaque)
+    model = built(cast(Framework, framework), inputs, layers, outputs, declared, opaque)
+    if "labels_shape" in data:
+        return with_labels(model, tuple(data["labels_shape"]), data.get("loss", "mse"))
+    return model
+
+
+def _stated(inputs: dict[str, Shape], shape: Sequence[int] | None) -> dict[str, Shape]:
+    """The inputs with another shape of the only one."""
+    if shape is None:
+        return inputs
+    if len(inputs) != 1:
+        raise ArchitectureError(f"input_shape needs one input, the model has {', '.join(inputs)}")
+    return dict.fromkeys(inputs, tuple(shape))
 
 
 def _known(shape: list[int | None]) -> Shape:
@@ -134,7 +145,7 @@ def _known(shape: list[int | None]) -> Shape:
     return tuple(0 if i == 0 and size is None else size for i, size in enumerate(shape))  # type: ignore[misc]
 
 
-def _keras(data: Mapping[str, Any], opaque: Opaque) -> Model:
+def _keras(data: Mapping[str, Any], opaque: Opaque, input_shape: Sequence[int] | None) -> Model:
     config = data.get("config")
     if data["class_name"] not in ("Sequential", "Functional", "Model") or not isinstance(config, Mapping):
         raise ArchitectureError(f"class_name {data['class_name']!r} with such a config; {HELP}")
@@ -156,8 +167,13 @@ def _keras(data: Mapping[str, Any], opaque: Opaque) -> Model:
             kind, arguments = inner_layer(entry["class_name"], arguments, ("class_name", "config"))
             layers.append(Layer(name, kind, arguments, sources, stated=arguments))
         before = name
+    if not inputs and input_shape is not None:
+        inputs["input"] = tuple(input_shape)
     if not inputs:
-        raise ArchitectureError("the model states no input shape: add an InputLayer with batch_shape")
+        raise ArchitectureError(
+            "the model states no input shape: add an InputLayer with batch_shape, or give input_shape"
+        )
+    inputs = _stated(inputs, input_shape)
     outputs = list(_sources([config["output_layers"]])) if config.get("output_layers") else None
     return built("keras", inputs, layers, dict.fromkeys(outputs) if outputs else None, {}, opaque)
 

@@ -30,6 +30,10 @@ def architecture(
     output_shape: Annotated[
         str | None, typer.Option(metavar="N,N,...", help="Shape that the output must have.")
     ] = None,
+    labels_shape: Annotated[
+        str | None, typer.Option(metavar="N,N,...", help="Shape of the labels that the output goes with.")
+    ] = None,
+    loss: Annotated[str, typer.Option(help="The loss, by its name in Keras or torch.")] = "mse",
     opaque: Annotated[
         list[str] | None,
         typer.Option(
@@ -61,6 +65,8 @@ def architecture(
         known: dict[str, Any] = {
             "input_shape": _shape(input_shape),
             "output_shape": _shape(output_shape),
+            "labels_shape": _shape(labels_shape),
+            "loss": loss,
             "opaque": dict(map(_opaque, opaque or [])),
         }
         found = rs.contradiction(model, **known, seconds=timeout) if core else None
