@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from repairsolver.architecture import exais
 from repairsolver.architecture.exais_sequence import read_sequence
+from repairsolver.architecture.json_forms import entries, mapping, names, sizes, text
 from repairsolver.architecture.labels import with_labels
 from repairsolver.architecture.model import Framework, Layer, Model, Shape, build, with_input
 from repairsolver.architecture.opaque import Opaque, made_opaque
@@ -71,8 +72,7 @@ def _from_object(source: Any, input_shape: Any, opaque: Opaque | None) -> Model:
 
 def _from_json(source: str | Path, opaque: Opaque | None, input_shape: Sequence[int] | None) -> Model:
     try:
-        text = Path(source).read_text(encoding="utf-8")
-        data = json.loads(text)
+        data = json.loads(Path(source).read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         raise ArchitectureError(f"{source}: {where}: {error.msg}; {HELP}") from error
@@ -111,23 +111,29 @@ def _listed(data: Mapping[str, Any], opaque: Opaque, input_shape: Sequence[int] 
     shapes = data["input_shape"]
     if not isinstance(shapes, Mapping):
         shapes = {"input": shapes}
-    inputs = _stated({name: _known(shape) for name, shape in shapes.items()}, input_shape)
-    fed = data.get("declared_input_shape")
-    declared = {next(iter(inputs)): tuple(fed)} if fed and tuple(fed) != next(iter(inputs.values())) else {}
-    given, before = data.get("given_weights", {}), next(iter(inputs))
+    inputs = _stated({name: _known(shape, name) for name, shape in shapes.items()}, input_shape)
+    if not inputs:
+        raise ArchitectureError("input_shape names no input")
+    fed = sizes(data.get("declared_input_shape") or [], "declared_input_shape")
+    declared = {next(iter(inputs)): fed} if fed and fed != next(iter(inputs.values())) else {}
+    given, before = mapping(data.get("given_weights", {}), "given_weights"), next(iter(inputs))
     layers = []
-    for number, entry in enumerate(data["layers"], start=1):
-        name = entry.get("name", f"{entry['type'].lower()}_{number}")
-        weights = {key: tuple(shape) for key, shape in given.get(name, {}).items()}
-        sources = tuple(entry.get("inputs", [before]))
-        kind, arguments = inner_layer(entry["type"], entry.get("args", {}), ("type", "args"))
+    for number, entry in enumerate(entries(data["layers"], "layers"), start=1):
+        kind = text(entry["type"], f"the type of layer {number}")
+        name = text(entry.get("name", f"{kind.lower()}_{number}"), f"the name of layer {number}")
+        shapes = mapping(given.get(name, {}), f"given_weights of {name}")
+        weights = {key: sizes(shape, f"weight {key} of {name}") for key, shape in shapes.items()}
+        sources = names(entry.get("inputs", [before]), f"inputs of {name}")
+        arguments = mapping(entry.get("args", {}), f"args of {name}")
+        kind, arguments = inner_layer(kind, arguments, ("type", "args"))
         layers.append(Layer(name, kind, arguments, sources, weights))
         before = name
     wanted = data.get("output_shape")
-    outputs = None if wanted is None else {before: tuple(wanted)}
+    outputs = None if wanted is None else {before: sizes(wanted, "output_shape")}
     model = built(cast(Framework, framework), inputs, layers, outputs, declared, opaque)
     if "labels_shape" in data:
-        return with_labels(model, tuple(data["labels_shape"]), data.get("loss", "mse"))
+        labels = sizes(data["labels_shape"], "labels_shape")
+        return with_labels(model, labels, text(data.get("loss", "mse"), "loss"))
     return model
 
 
@@ -140,8 +146,10 @@ def _stated(inputs: dict[str, Shape], shape: Sequence[int] | None) -> dict[str, 
     return dict.fromkeys(inputs, tuple(shape))
 
 
-def _known(shape: list[int | None]) -> Shape:
+def _known(shape: Any, name: str) -> Shape:
     """A leading unknown size is kept as 0: it is taken for a batch axis that does not belong there."""
+    if not isinstance(shape, list | tuple):
+        raise ArchitectureError(f"input {name} has shape {shape!r}, expected a list such as [28, 28, 1]")
     return tuple(0 if i == 0 and size is None else size for i, size in enumerate(shape))  # type: ignore[misc]
 
 
@@ -152,11 +160,14 @@ def _keras(data: Mapping[str, Any], opaque: Opaque, input_shape: Sequence[int] |
     inputs: dict[str, Shape] = {}
     layers: list[Layer] = []
     before = "input"
-    for entry in config["layers"]:
-        arguments = dict(entry["config"])
+    for number, entry in enumerate(entries(config.get("layers"), "layers of config"), start=1):
+        kind = text(entry.get("class_name"), f"class_name of layer {number}")
+        arguments = dict(mapping(entry.get("config"), f"config of layer {number} ({kind})"))
         name = str(entry.get("name") or arguments.get("name"))
-        batch = arguments.get("batch_input_shape") or arguments.get("batch_shape")
-        if entry["class_name"] == "InputLayer":
+        batch = arguments.get("batch_input_shape") or arguments.get("batch_shape") or []
+        if not isinstance(batch, list | tuple):
+            raise ArchitectureError(f"{name} has batch shape {batch!r}, expected a list such as [null, 28]")
+        if kind == "InputLayer":
             if not batch:
                 raise ArchitectureError(f"input {name} states no batch_shape; {HELP}")
             inputs[name] = tuple(batch[1:])
@@ -164,7 +175,7 @@ def _keras(data: Mapping[str, Any], opaque: Opaque, input_shape: Sequence[int] |
             if batch and not inputs:
                 inputs[before] = tuple(batch[1:])
             sources = tuple(_sources(entry.get("inbound_nodes"))) or (before,)
-            kind, arguments = inner_layer(entry["class_name"], arguments, ("class_name", "config"))
+            kind, arguments = inner_layer(kind, arguments, ("class_name", "config"))
             layers.append(Layer(name, kind, arguments, sources, stated=arguments))
         before = name
     if not inputs and input_shape is not None:
@@ -183,7 +194,8 @@ def inner_layer(kind: str, args: Mapping[str, Any], words: tuple[str, str]) -> t
     layer = args.get("layer")
     if kind not in WRAPPERS or not isinstance(layer, Mapping) or words[0] not in layer:
         return kind, dict(args)
-    inside, arguments = inner_layer(str(layer[words[0]]), layer.get(words[1], {}), words)
+    inner = mapping(layer.get(words[1], {}), f"{words[1]} of the layer inside {kind}")
+    inside, arguments = inner_layer(text(layer[words[0]], f"the type inside {kind}"), inner, words)
     own = {name: value for name, value in args.items() if name in WRAPPERS[kind]}
     return f"{kind}({inside})", {**arguments, **own}
 
