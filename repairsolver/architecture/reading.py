@@ -150,7 +150,7 @@ def _known(shape: Any, name: str) -> Shape:
     """A leading unknown size is kept as 0: it is taken for a batch axis that does not belong there."""
     if not isinstance(shape, list | tuple):
         raise ArchitectureError(f"input {name} has shape {shape!r}, expected a list such as [28, 28, 1]")
-    return tuple(0 if i == 0 and size is None else size for i, size in enumerate(shape))  # type: ignore[misc]
+    return tuple(0 if i == 0 and size is None else size for i, size in enumerate(shape))
 
 
 def _keras(data: Mapping[str, Any], opaque: Opaque, input_shape: Sequence[int] | None) -> Model:
