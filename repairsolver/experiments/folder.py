@@ -25,7 +25,8 @@ from typing import Any
 from repairsolver.errors import ExperimentError
 
 COLUMNS = (
-    "onnx", "vnnlib", "timeout", "options", "result", "seconds", "prepare_seconds", "cpu_seconds", "peak_gb",
+    "onnx", "vnnlib", "timeout", "options", "result", "seconds", "prepare_seconds", "process_seconds",
+    "cpu_seconds", "peak_gb",
     "expected", "proved", "margin", "bound", "proved_volume", "boxes", "methods", "measure", "cost",
     "lower_bound", "gap", "changed", "rounds", "agreement", "region_agreement", "drawdown", "efficacy",
     "generalisation", "certificate", "reason", "message", "seed", "date", "folder", "sha256",

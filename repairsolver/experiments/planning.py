@@ -87,6 +87,7 @@ def row_of(one: Instance, task: Task, outcome: Outcome) -> Row:
         "date": now(),
         "folder": task.name,
         "sha256": task.options["sha256"],
+        "process_seconds": outcome.seconds,
         "cpu_seconds": outcome.cpu_seconds,
         "peak_gb": None if outcome.peak_memory is None else outcome.peak_memory / 1e9,
         "reason": outcome.reason,
