@@ -169,7 +169,8 @@ class _Run:
                     on_row(row, len(rows), total)
             state = "finished"
         except KeyboardInterrupt:
-            state = "interrupted"
+            # one may be on disk that was not counted yet
+            state, rows = "interrupted", self.folder.rows()
             raise Interrupted(self._experiment(rows, len(kept), total)) from None
         finally:
             _close(outcomes)
