@@ -115,6 +115,12 @@ class Folder:
         """Append a row; it is on disk when this returns."""
         _append(self.results, _line([row[c] for c in COLUMNS]))
 
+    def clear(self) -> None:
+        """Remove the files of instances that have not ended."""
+        self.instances.mkdir(parents=True, exist_ok=True)
+        for left in self.instances.glob("*.part"):
+            shutil.rmtree(left, ignore_errors=True)
+
     def part(self, name: str) -> Path:
         """An empty folder for the files of an instance under way."""
         path = self.instances / f"{name}.part"
