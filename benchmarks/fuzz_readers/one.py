@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import tempfile
 from pathlib import Path
 
 import atheris
@@ -24,8 +23,7 @@ def main() -> None:
         del sys.modules[module]
     with atheris.instrument_imports(include=list(target.instrumented)):
         read = target.reader()
-    folder = Path(tempfile.mkdtemp())
-    file = folder / f"file{target.ending}"
+    file = Path(corpus).parent / f"file{target.ending}"
 
     def once(data: bytes) -> None:
         file.write_bytes(data)
