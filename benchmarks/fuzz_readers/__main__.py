@@ -36,10 +36,9 @@ def _fuzzed(name: str, seconds: int, seed: int, findings: Path) -> dict[str, obj
     with tempfile.TemporaryDirectory(dir=memory) as work:
         corpus = Path(work) / "corpus"
         corpus.mkdir()
-        command = [
-            sys.executable, "-m", "benchmarks.fuzz_readers.one", name, str(corpus), f"-max_total_time={seconds}",
-            f"-seed={seed + 1}", f"-artifact_prefix={findings}/{name}-", "-rss_limit_mb=4096", "-timeout=20",
-        ]  # fmt: skip
+        command = [sys.executable, "-m", "benchmarks.fuzz_readers.one", name, str(corpus)]
+        command += [f"-max_total_time={seconds}", f"-seed={seed + 1}", "-rss_limit_mb=4096", "-timeout=20"]
+        command += [f"-artifact_prefix={findings}/{name}-"]
         done = subprocess.run(command, capture_output=True, text=True, errors="replace")
         kept = len(list(corpus.iterdir()))
     said = done.stderr + done.stdout
