@@ -31,10 +31,8 @@ FILES = {"network": NET, "property": PROP}
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One server for all tests, on one folder, however often they kill it."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("REPAIRSOLVER_TREE_SECONDS", "0.2")
-        with serving(tmp_path_factory.mktemp("recovery")) as started:
-            yield started
+    with serving(tmp_path_factory.mktemp("recovery")) as started:
+        yield started
 
 
 def slow_job(server: Server, folder: Path) -> str:
@@ -107,26 +105,30 @@ def test_a_process_that_dies_twice_is_given_up_and_the_next_job_runs(server: Ser
     assert server.ended(quick_job(server))["answer"] == "sat"
 
 
-def test_after_a_kill_a_job_goes_on_from_what_it_saved_meanwhile(server: Server, tmp_path: Path) -> None:
+def test_after_a_kill_a_job_goes_on_from_what_it_saved_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Server and process get SIGKILL at work, so that nobody saves at the end: only the clock has."""
-    name = slow_job(server, tmp_path)
-    folder = Folder(server.data / "jobs" / name)
-    end = time.monotonic() + 90
-    while not folder.tree.exists():
-        assert time.monotonic() < end, server.job(name)
-        time.sleep(0.005)
-    process = folder.process()
-    assert process is not None
-    server.kill()
-    os.killpg(process, signal.SIGKILL)
-    with np.load(folder.tree, allow_pickle=False) as tree:
-        saved = sum(tree[name].size for name in tree.files if name != "head")
-    assert saved > 0
-    assert not folder.results.exists()
-    server.start()
-    job = server.ended(name)
-    assert (job["state"], job["answer"]) == ("done", "unsat"), job
-    notes = server.client.get(f"/api/jobs/{name}/files/result.json").json()["notes"]
+    monkeypatch.setenv("REPAIRSOLVER_TREE_SECONDS", "0.2")
+    with serving(tmp_path / "data") as server:
+        name = slow_job(server, tmp_path)
+        folder = Folder(server.data / "jobs" / name)
+        end = time.monotonic() + 90
+        while not folder.tree.exists():
+            assert time.monotonic() < end, server.job(name)
+            time.sleep(0.005)
+        process = folder.process()
+        assert process is not None
+        os.killpg(process, signal.SIGSTOP)  # so that what is killed is what is looked at
+        server.kill()
+        os.killpg(process, signal.SIGKILL)
+        assert not folder.results.exists()
+        with np.load(folder.tree, allow_pickle=False) as tree:
+            assert sum(tree[part].size for part in tree.files if part != "head") > 0
+        server.start()
+        job = server.ended(name)
+        assert (job["state"], job["answer"]) == ("done", "unsat"), job
+        notes = server.client.get(f"/api/jobs/{name}/files/result.json").json()["notes"]
     assert any(note.startswith("Continued from ") for note in notes), notes
 
 
