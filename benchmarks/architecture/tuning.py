@@ -66,7 +66,7 @@ def made(prices: Mapping[str, int]) -> Costs:
     return replace(costs, **single, roles=roles, adapters=adapters)  # type: ignore[arg-type]
 
 
-SPECIAL = ("unpad", "target_total", "width_of_weights", "layout_one", "layout_mixed")
+SPECIAL = ("unpad", "target_total", "width_of_weights", "wide_padding", "layout_one", "layout_mixed")
 KINDS = {
     "Flatten": ("Flatten",),
     "Reshape": ("Reshape", "Scramble"),

@@ -48,6 +48,7 @@ class Costs:
     Args:
         roles: changing an argument, by its role in the layer rules.
         target_total: changing a reshape target to another number of elements.
+        wide_padding: changing padding to more than half the kernel.
         unpad: changing padding that is stated as "same" to "valid".
         adapters: inserting a layer, by what it does; a reshape at the same rank scrambles positions and
             channels, and padding or cropping is large beyond a quarter of an axis.
@@ -67,6 +68,7 @@ class Costs:
 
     roles: Mapping[str, int] = field(default_factory=_roles)
     target_total: int = 8
+    wide_padding: int = 9
     unpad: int = 7
     adapters: Mapping[str, int] = field(default_factory=_adapters)
     remove: int = 9

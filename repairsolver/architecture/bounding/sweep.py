@@ -48,37 +48,59 @@ def lower_bound(
 ) -> float:
     """No repair is cheaper; `limit` + 1 where none is within the limit. Out of time, what is known by then.
 
-    Behind every faulty layer the graph is cut. The parts share no edits, so their bounds, whatever comes in
-    and goes out, add up. Then what lies behind each cut is bounded as a whole, the last one first: the parts
-    before it take their bounds out of what it may cost, and those behind it out of what is left on the way.
+    Behind every faulty layer the graph is cut, see `stretches`. What lies behind each cut is bounded as a
+    whole, the last one first: the stretches before it take their bounds out of what it may cost, and those
+    behind it out of what is left on the way.
+    """
+    parts = stretches(model, costs, limit, ranks, deadline)
+    known = sum(part.least for part in parts)
+    ahead: dict[int, float] = {}
+    behind = 0.0
+    for number, part in reversed(list(enumerate(parts))):
+        if known > limit:
+            return limit + 1
+        before = sum(earlier.least for earlier in parts[:number])
+        sweep = Sweep(model, costs, limit - before, ranks, deadline, start=part.start, ahead=ahead)
+        try:
+            behind = max(sweep.run(), part.least + behind)
+        except TimeUpError:
+            return known
+        known = max(known, before + behind)
+        ahead[part.start] = behind
+    return min(known, limit + 1)
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Layers number `start` to `stop` - 1, and the least price of edits among them, whatever comes in."""
+
+    start: int
+    stop: int
+    least: float
+
+
+def stretches(
+    model: Model, costs: Costs, limit: float, ranks: tuple[int, ...], deadline: Deadline = FOREVER
+) -> list[Stretch]:
+    """The graph cut behind every faulty layer; the stretches share no edits, so their bounds add up.
+
+    A stretch that is not bounded in time has the bound 0.
     """
     faulty = {fault.layer for fault in diagnose_model(model).faults}
     ends = [number for number, layer in enumerate(model.layers, start=1) if layer.name in faulty]
-    cuts = [0, *(cut for cut in ends if cut < len(model.layers))]
-    own: list[float] = []
-    known = 0.0
-    try:
-        for start, stop in pairwise([*cuts, len(model.layers)]):
-            own.append(_part_bound(model, costs, limit, ranks, deadline, start, stop))
-            known = sum(own)
-            if known > limit:
-                return limit + 1
-        ahead: dict[int, float] = {}
-        behind = 0.0
-        for number, cut in reversed(list(enumerate(cuts))):
-            before = sum(own[:number])
-            sweep = Sweep(model, costs, limit - before, ranks, deadline, start=cut, ahead=ahead)
-            behind = max(sweep.run(), own[number] + behind)
-            known = max(known, before + behind)
-            if known > limit:
-                return limit + 1
-            ahead[cut] = behind
-    except TimeUpError:
-        return known
-    return known
+    cuts = [0, *(cut for cut in ends if cut < len(model.layers)), len(model.layers)]
+    found = []
+    for start, stop in pairwise(cuts):
+        room = limit - sum(part.least for part in found)
+        try:
+            least_price = _rising(model, costs, room, ranks, deadline, start, stop)
+        except TimeUpError:
+            least_price = 0.0
+        found.append(Stretch(start, stop, least_price))
+    return found
 
 
-def _part_bound(
+def _rising(
     model: Model,
     costs: Costs,
     limit: float,
@@ -87,14 +109,14 @@ def _part_bound(
     start: int,
     stop: int,
 ) -> float:
-    """The least price of some layers by themselves; with a limit that rises from 0, as it is mostly small."""
+    """The bound of a stretch, with a limit that rises from 0, as it is mostly small."""
     room = 0
     while room <= limit:
         found = Sweep(model, costs, room, ranks, deadline, start=start, stop=stop).run()
         if found <= room:
             return found
         room += 1
-    return limit + 1
+    return max(room, 0)
 
 
 class Sweep:
