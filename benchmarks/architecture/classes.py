@@ -20,6 +20,7 @@ CLASSES: Mapping[str, tuple[str, ...]] = {
     ),
     "distorts": (
         *("adapters.Scramble", "adapters.LargePad", "adapters.LargeCrop", "adapters.Stride"),
+        "adapters.LargeUpsample",
         *("weights", "unpad", "wide_padding"),
     ),
     "intent": ("roles.dilation", "roles.stride", "roles.kernel", "roles.pool", "roles.width"),

@@ -74,7 +74,7 @@ KINDS = {
     "Permute": ("Permute",),
     "ZeroP": ("Pad", "LargePad", "Crop", "LargeCrop"),
     "Cropp": ("Crop", "LargeCrop"),
-    "UpSam": ("Upsample",),
+    "UpSam": ("Upsample", "LargeUpsample"),
     "MaxPo": ("Pool",),
     "Globa": ("GlobalPool",),
     "Dense": ("Project",),

@@ -34,6 +34,7 @@ def _adapters() -> dict[str, int]:
         "LargePad": 9,
         "LargeCrop": 10,
         "Upsample": 7,
+        "LargeUpsample": 11,
         "Pool": 7,
         "Project": 7,
         "Stride": 9,
@@ -51,7 +52,7 @@ class Costs:
         wide_padding: changing padding to more than half the kernel.
         unpad: changing padding that is stated as "same" to "valid".
         adapters: inserting a layer, by what it does; a reshape at the same rank scrambles positions and
-            channels, and padding or cropping is large beyond a quarter of an axis.
+            channels, padding or cropping is large beyond a quarter of an axis, upsampling beyond twice.
         remove: removing a layer that keeps or shrinks its input.
         remove_global_pool: removing a global pool, whose lost axes the next layer needs.
         weights: truncating or extending weights that are given.
