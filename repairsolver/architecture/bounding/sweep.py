@@ -89,7 +89,7 @@ def stretches(
     faulty = {fault.layer for fault in diagnose_model(model).faults}
     ends = [number for number, layer in enumerate(model.layers, start=1) if layer.name in faulty]
     cuts = [0, *(cut for cut in ends if cut < len(model.layers)), len(model.layers)]
-    found = []
+    found: list[Stretch] = []
     for start, stop in pairwise(cuts):
         room = limit - sum(part.least for part in found)
         try:
