@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 
 import repairsolver as rs
+from benchmarks.architecture.scaling import broken, network
 from repairsolver.architecture.alternatives import alternatives
-from repairsolver.architecture.bounding.sweep import lower_bound, ranks_of
+from repairsolver.architecture.bounding.sweep import lower_bound, ranks_of, stretches
 from repairsolver.architecture.costs import Costs
 from repairsolver.architecture.diagnosis import diagnose_model
 from repairsolver.architecture.edits import apply_edits
@@ -178,6 +179,35 @@ def test_search_sweeps_and_z3_agree_on_random_prices(seed):
     budget, edits = least_budget(model, costs, best.cost)
     assert budget == proof.best.cost
     assert diagnose_model(apply_edits(model, edits)).valid
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_stretches_between_faults_add_up_to_no_more_than_the_least_price(seed):
+    """Broken chains and residual nets: the sum of the parts, the sweep, z3 and the repair, in this order."""
+    rng = random.Random(seed)
+    family = ("chain", "residual")[seed % 2]
+    model, costs = broken(network(family, 8, rng), 3, rng), Costs()
+    best = search(model, costs)[0]
+    proof = prove_cheapest(model, costs, best, 20)
+    assert proof.closed
+    price, ranks = proof.best.cost, proof.ranks
+    parts = stretches(model, costs, price, ranks)
+    assert [part.start for part in parts[1:]] == [part.stop for part in parts[:-1]]
+    assert sum(part.least for part in parts) <= lower_bound(model, costs, price, ranks) <= price
+    assert refuse(list(layouts(model, costs)), costs, price - 1, 20).status == "refused"
+    assert refuse(list(layouts(model, costs)), costs, price, 20).status == "possible"
+
+
+def test_padding_beyond_half_the_kernel_is_dear_for_every_engine():
+    """Two paddings of 1 fit a declared width; one of 2 would, at the higher price."""
+    conv = {"in_channels": 1, "out_channels": 1, "kernel_size": 3}
+    model = listed(
+        ("a", "Conv1d", conv), ("b", "Linear", {"in_features": 12, "out_features": 2}), input_shape=(1, 10),
+        framework="torch",
+    )  # fmt: skip
+    costs = replace(DEAR, roles={**DEAR.roles, "padding": 1}, wide_padding=5)
+    fix = agreed(model, costs)
+    assert [(e.name, e.value, e.cost) for e in fix.edits] == [("padding", (2,), 5)]
 
 
 def test_the_verb_takes_prices():

@@ -65,7 +65,8 @@ def main() -> None:
     os.environ.setdefault("KERAS_BACKEND", "torch")
     warnings.simplefilter("ignore")
     if arguments.set in ("torch", "keras", "onnx"):
-        recorder = Recorder(RESULTS / f"rules_{arguments.set}.csv", RULE_COLUMNS, seed=arguments.seed)
+        path = RESULTS / f"rules_{arguments.set}.csv"
+        recorder = Recorder(path, RULE_COLUMNS, seed=arguments.seed, resume=arguments.resume)
         if arguments.set == "onnx":
             wrong = check_onnx(recorder, arguments.calls, arguments.seed)
         else:

@@ -20,7 +20,8 @@ CLASSES: Mapping[str, tuple[str, ...]] = {
     ),
     "distorts": (
         *("adapters.Scramble", "adapters.LargePad", "adapters.LargeCrop", "adapters.Stride"),
-        *("weights", "unpad"),
+        "adapters.LargeUpsample",
+        *("weights", "unpad", "wide_padding"),
     ),
     "intent": ("roles.dilation", "roles.stride", "roles.kernel", "roles.pool", "roles.width"),
     "structure": ("remove", "sibling", "rewire"),

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import combinations
 
+from repairsolver.architecture.candidates import price_of
+from repairsolver.architecture.costs import Costs
 from repairsolver.architecture.diagnosis import diagnose_model
+from repairsolver.architecture.edits import Edit, apply_edits
 from repairsolver.architecture.model import Layer, Model, build
 from repairsolver.architecture.repair import repair_model
 
@@ -22,8 +27,10 @@ COLUMNS = (
     "engine",
     "search_seconds",
     "proof_seconds",
+    "cpu_seconds",
+    "brute_force",
 )
-SIZES = (10, 30, 100, 300)
+SIZES = (6, 10, 30, 100, 300)
 FAULTS = (1, 2, 4, 6)
 
 
@@ -84,7 +91,9 @@ def rows(seed: int, seconds: float, largest: int) -> Iterator[dict[str, object]]
                 rng = random.Random(f"{family} {count} {faults} {seed}")
                 model = broken(network(family, count, rng), faults, rng)
                 if count <= largest and not diagnose_model(model).valid:
+                    start = time.process_time()
                     fix = repair_model(model, seconds=seconds)
+                    used = time.process_time() - start
                     yield {
                         "family": family,
                         "layers": len(model.layers),
@@ -97,4 +106,35 @@ def rows(seed: int, seconds: float, largest: int) -> Iterator[dict[str, object]]
                         "engine": fix.engine,
                         "search_seconds": fix.seconds[0],
                         "proof_seconds": fix.seconds[1],
+                        "cpu_seconds": used,
+                        "brute_force": brute_force(model, fix.cost) if count == SIZES[0] else "",
                     }
+
+
+def brute_force(model: Model, price: int) -> str:
+    """The least price of all sets of up to three changes of arguments that are cheaper; "none" without any.
+
+    The values tried are all sizes that occur in the model and the paddings 0 to 2.
+    """
+    costs = Costs()
+    sizes = {size for shape in diagnose_model(model).shapes.values() for size in shape}
+    for layer in model.layers:
+        roles = {a.name: a.role for a in model.rule(layer).arguments}
+        sizes |= {layer.args[name] for name, role in roles.items() if role in ("derived", "width")}
+    singles = [
+        Edit("set", layer.name, argument.name, value, price_of(model, argument, value, layer, costs))
+        for layer in model.layers
+        for argument in model.rule(layer).arguments
+        if argument.role in ("derived", "padding")
+        for value in (sizes if argument.role == "derived" else [(n,) * argument.size for n in range(3)])
+        if value != layer.args[argument.name]
+    ]
+    fitting = (
+        cost
+        for count in (1, 2, 3)
+        for edits in combinations(singles, count)
+        if (cost := sum(edit.cost for edit in edits)) < price
+        and len({(edit.layer, edit.name) for edit in edits}) == count
+        and diagnose_model(apply_edits(model, edits)).valid
+    )
+    return str(min(fitting, default="none"))

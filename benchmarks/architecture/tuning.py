@@ -66,7 +66,7 @@ def made(prices: Mapping[str, int]) -> Costs:
     return replace(costs, **single, roles=roles, adapters=adapters)  # type: ignore[arg-type]
 
 
-SPECIAL = ("unpad", "target_total", "width_of_weights", "layout_one", "layout_mixed")
+SPECIAL = ("unpad", "target_total", "width_of_weights", "wide_padding", "layout_one", "layout_mixed")
 KINDS = {
     "Flatten": ("Flatten",),
     "Reshape": ("Reshape", "Scramble"),
@@ -74,7 +74,7 @@ KINDS = {
     "Permute": ("Permute",),
     "ZeroP": ("Pad", "LargePad", "Crop", "LargeCrop"),
     "Cropp": ("Crop", "LargeCrop"),
-    "UpSam": ("Upsample",),
+    "UpSam": ("Upsample", "LargeUpsample"),
     "MaxPo": ("Pool",),
     "Globa": ("GlobalPool",),
     "Dense": ("Project",),

@@ -93,7 +93,8 @@ class Adapters:
             price = "LargeCrop" if any(4 * (n - m) > n for n, m in pairs) and max(have) > 4 else "Crop"
             yield self._padding(price, "Cropping{}D", "cropping", [n - m for n, m in pairs])
         if self.keras and all(m % n == 0 for n, m in pairs):
-            yield self._edit("Upsample", f"UpSampling{dims}D", {"size": tuple(m // n for n, m in pairs)})
+            price = "Upsample" if all(m <= 2 * n for n, m in pairs) else "LargeUpsample"
+            yield self._edit(price, f"UpSampling{dims}D", {"size": tuple(m // n for n, m in pairs)})
         if self.keras and all(n % m == 0 for n, m in pairs) and any(m > 1 for m in want):
             args = {"pool_size": tuple(n // m for n, m in pairs)}
             yield self._edit("Pool", f"MaxPooling{dims}D", args)

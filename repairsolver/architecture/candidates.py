@@ -31,9 +31,7 @@ def argument_edits(model: Model, layer: Layer, inputs: Sequence[Shape], costs: C
         for value in dict.fromkeys([*values, *widths.get(argument.name, ())]):
             if value == old or (isinstance(value, tuple) and not value and argument.role == "derived"):
                 continue
-            cost = _cost(model, argument, value, layer, costs)
-            if value in widths.get(argument.name, ()):
-                cost = min(cost, costs.width_of_weights)
+            cost = price_of(model, argument, value, layer, costs)
             yield Edit(
                 "set",
                 layer.name,
@@ -51,7 +49,8 @@ def said(layer: Layer, argument: Argument) -> Any:
     return layer.stated.get(argument.name, default)
 
 
-def _cost(model: Model, argument: Argument, value: Any, layer: Layer, costs: Costs) -> int:
+def price_of(model: Model, argument: Argument, value: Any, layer: Layer, costs: Costs) -> int:
+    """The price of a new value of an argument."""
     if argument.name == "data_format":
         return format_price(model, layer, costs) or 0
     if argument.name == "padding" and value == "valid":
@@ -61,7 +60,20 @@ def _cost(model: Model, argument: Argument, value: Any, layer: Layer, costs: Cos
         old = layer.args[argument.name][skip:]
         if -1 not in old and prod(old) != prod(value[skip:]):
             return costs.target_total
+    half = half_kernel(argument, layer)
+    if half and any(v > h for v, h in zip(value, half, strict=True)):
+        return costs.wide_padding
+    if value in given_widths(layer).get(argument.name, ()):
+        return min(costs.width_of_weights, costs.roles[argument.role])
     return costs.roles[argument.role]
+
+
+def half_kernel(argument: Argument, layer: Layer) -> Shape:
+    """The most padding of each border that makes sense; empty for arguments that are no such numbers."""
+    kernel = layer.args.get("kernel_size", layer.args.get("kernel_shape"))
+    if argument.role != "padding" or argument.choices or kernel is None:
+        return ()
+    return tuple(k // 2 for k in kernel) * (argument.size // len(kernel))
 
 
 def change(old: Any, new: Any) -> float:

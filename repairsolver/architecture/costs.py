@@ -34,6 +34,7 @@ def _adapters() -> dict[str, int]:
         "LargePad": 9,
         "LargeCrop": 10,
         "Upsample": 7,
+        "LargeUpsample": 11,
         "Pool": 7,
         "Project": 7,
         "Stride": 9,
@@ -48,9 +49,10 @@ class Costs:
     Args:
         roles: changing an argument, by its role in the layer rules.
         target_total: changing a reshape target to another number of elements.
+        wide_padding: changing padding to more than half the kernel.
         unpad: changing padding that is stated as "same" to "valid".
         adapters: inserting a layer, by what it does; a reshape at the same rank scrambles positions and
-            channels, and padding or cropping is large beyond a quarter of an axis.
+            channels, padding or cropping is large beyond a quarter of an axis, upsampling beyond twice.
         remove: removing a layer that keeps or shrinks its input.
         remove_global_pool: removing a global pool, whose lost axes the next layer needs.
         weights: truncating or extending weights that are given.
@@ -67,6 +69,7 @@ class Costs:
 
     roles: Mapping[str, int] = field(default_factory=_roles)
     target_total: int = 8
+    wide_padding: int = 9
     unpad: int = 7
     adapters: Mapping[str, int] = field(default_factory=_adapters)
     remove: int = 9

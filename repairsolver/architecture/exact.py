@@ -21,7 +21,8 @@ from layerwise.shapes.terms import product as elements
 from repairsolver.architecture.adapters import Adapters
 from repairsolver.architecture.alternatives import alternatives, format_price
 from repairsolver.architecture.bounding.deadline import FOREVER, Deadline, TimeUpError
-from repairsolver.architecture.candidates import given_widths, said
+from repairsolver.architecture.bounding.sweep import Stretch, stretches
+from repairsolver.architecture.candidates import given_widths, half_kernel, price_of, said
 from repairsolver.architecture.costs import Costs
 from repairsolver.architecture.edits import Edit
 from repairsolver.architecture.model import Layer, Model, Shape
@@ -54,6 +55,7 @@ class Budget:
         budget: what the edits may cost in all; dearer options are left out from the start.
         deadline: raises `TimeUpError` while the constraints are written down.
         ranks: the ranks that tensors may have.
+        parts: stretches of layers with what each costs at least: so much less is left for the others.
     """
 
     def __init__(
@@ -63,8 +65,10 @@ class Budget:
         budget: int,
         deadline: Deadline = FOREVER,
         ranks: tuple[int, ...] = RANKS,
+        parts: Sequence[Stretch] = (),
     ) -> None:
         self.model, self.costs, self.budget, self.ranks = model, costs, budget, ranks
+        self.parts = parts or [Stretch(0, len(model.layers), 0)]
         self.solver = z3.Solver()
         self.prices: list[tuple[Any, int]] = []
         self.chosen: list[tuple[Any, tuple[Edit, ...]]] = []
@@ -73,18 +77,27 @@ class Budget:
         names = [*model.inputs, *(layer.name for layer in model.layers)]
         self.tensors = {name: Tensor(self.solver, name, ranks) for name in names}
         self.rewires: list[Any] = []
-        for name, shape in model.inputs.items():
-            self._choose(name, self._inputs(name, shape))
-        for layer in model.layers:
-            deadline.check()
-            self._layer(layer)
-        for name, wanted in model.outputs.items():
-            if wanted is not None:
-                self._output(name, wanted)
+        spare = budget - sum(part.least for part in self.parts)
+        for part in self.parts:
+            self.budget = int(spare + part.least)
+            self._stretch(part, deadline)
         if self.prices:
             self.solver.add(z3.PbLe(self.prices, budget))
         if self.rewires:
             self.solver.add(z3.PbLe([(flag, 1) for flag in self.rewires], 1))
+
+    def _stretch(self, part: Stretch, deadline: Deadline) -> None:
+        """Inputs go with the first layers, outputs with the last."""
+        if part.start == 0:
+            for name, shape in self.model.inputs.items():
+                self._choose(name, self._inputs(name, shape))
+        for layer in self.model.layers[part.start : part.stop]:
+            deadline.check()
+            self._layer(layer)
+        if part.stop == len(self.model.layers):
+            for name, wanted in self.model.outputs.items():
+                if wanted is not None:
+                    self._output(name, wanted)
 
     def decide(self, seconds: float) -> Answer:
         """Whether any edits fit the budget."""
@@ -240,24 +253,31 @@ class Budget:
             if argument.choices or argument.role in ("flag", "target"):
                 continue
             olds = old if isinstance(old, tuple) else (old,)
-            options = list(self._prices(layer, argument))
-            if min(price for price, _ in options) > self.budget:
+            if self._least(layer, argument) > self.budget:
                 continue
             terms = tuple(z3.Int(f"{layer.name}.{layer.kind}.{argument.name}.{i}") for i in range(len(olds)))
             self.solver.add(*(term >= argument.low for term in terms))
-            changed = [_Option(p, z3.BoolVal(True) if v is None else terms[0] == v) for p, v in options]
-            self._choose(
-                f"{layer.name}.{layer.kind}.{argument.name}", [_Option(0, equal(olds, terms)), *changed]
-            )
+            place = f"{layer.name}.{layer.kind}.{argument.name}"
+            changed = self._changes(layer, argument, terms)
+            self._choose(place, [_Option(0, equal(olds, terms)), *changed])
             self.numbers.append((layer, argument, terms))
             free[argument.name] = terms if isinstance(old, tuple) else terms[0]
         return free
 
-    def _prices(self, layer: Layer, argument: Argument) -> Iterator[tuple[int, int | None]]:
-        """Prices of a new number: of any, and of one that given weights imply."""
-        yield self.costs.roles[argument.role], None
+    def _least(self, layer: Layer, argument: Argument) -> int:
+        """The least price of another number."""
+        implied = [self.costs.width_of_weights] * (argument.name in given_widths(layer))
+        return min([self.costs.roles[argument.role], *implied])
+
+    def _changes(self, layer: Layer, argument: Argument, terms: tuple[Any, ...]) -> Iterator[_Option]:
+        """Any number, one that given weights imply, and paddings of up to half the kernel."""
+        price, half = self.costs.roles[argument.role], half_kernel(argument, layer)
+        if half:
+            yield _Option(price, z3.And(*(t <= h for t, h in zip(terms, half, strict=True))))
+            price = self.costs.wide_padding
+        yield _Option(price, z3.BoolVal(True))
         for width in given_widths(layer).get(argument.name, ()):
-            yield self.costs.width_of_weights, width
+            yield _Option(self.costs.width_of_weights, terms[0] == width)
 
     def _words(self, layer: Layer) -> Iterator[tuple[Edit, ...]]:
         """Arguments that are words, axes or switches: changes of one or more."""
@@ -280,9 +300,7 @@ class Budget:
                 yield edits
 
     def _word(self, layer: Layer, argument: Argument, value: Any) -> Edit:
-        price = self.costs.unpad if value == "valid" else self.costs.roles[argument.role]
-        if argument.name == "data_format":
-            price = format_price(self.model, layer, self.costs) or 0
+        price = price_of(self.model, argument, value, layer, self.costs)
         return Edit("set", layer.name, argument.name, value, price, before=said(layer, argument))
 
     def edits(self, found: Any) -> Iterator[Edit]:
@@ -308,7 +326,7 @@ class Budget:
             numbers = tuple(found.eval(term, model_completion=True).as_long() for term in terms)
             new = numbers if isinstance(old, tuple) else numbers[0]
             if new != old and layer.name not in gone and layer.kind == kinds[layer.name]:
-                price = min(p for p, v in self._prices(layer, argument) if v is None or v == new)
+                price = price_of(self.model, argument, new, layer, self.costs)
                 before = said(layer, argument)
                 yield Edit("set", layer.name, argument.name, new, price, before=before)
 
@@ -324,8 +342,12 @@ def refuse(
     unknown, deadline = False, Deadline(seconds)
     for model, first in variants:
         if budget >= first.cost:
+            left = budget - first.cost
             try:
-                answer = Budget(model, costs, budget - first.cost, deadline, ranks).decide(deadline.left)
+                parts = stretches(model, costs, left, ranks, Deadline(deadline.left / 3))
+                if sum(part.least for part in parts) > left:
+                    continue
+                answer = Budget(model, costs, left, deadline, ranks, parts).decide(deadline.left)
             except TimeUpError:
                 return Answer("unknown")
             if answer.status == "possible":

@@ -167,7 +167,8 @@ def _every(
     found = list_repairs(model, costs, price, limit=limit, seconds=seconds, ranks=proof.ranks)
     known = {proof.best.words, *(way.words for way in met)}
     new = [way for way in found.repairs if way.words not in known]
-    others = sorted([*met, *_irredundant(model, new)])
+    room = limit - 1 - sum(way.cost == price for way in met)
+    others = sorted([*met, *_irredundant(model, new)[: max(room, 0)]])
     return others, "all" if found.complete else "all kinds" if found.kinds else "some"
 
 

@@ -140,7 +140,9 @@ class Slot:
         yield price["Crop"], z3.And(shrunk, z3.Not(z3.And(some[1], far[1])))
         yield price["LargeCrop"], shrunk
         if self.adapters.keras:
-            yield price["Upsample"], z3.And(*(m % n == 0 for n, m in pairs))
+            multiples = z3.And(*(m % n == 0 for n, m in pairs))
+            yield price["Upsample"], z3.And(multiples, *(m <= 2 * n for n, m in pairs))
+            yield price["LargeUpsample"], multiples
             yield price["Pool"], z3.And(*(n % m == 0 for n, m in pairs), z3.Or(*(m > 1 for _, m in pairs)))
 
     def _projected(self, a: Tensor, b: Tensor) -> Iterator[tuple[int, Any]]:

@@ -67,7 +67,7 @@ class GridInsertions:
             return
         axes = [axis for axis in range(rank) if axis != width]
         for name, move in _MOVES.items():
-            if name in self.price and (self.keras or name not in ("Upsample", "Pool")):
+            if name in self.price and (self.keras or name not in _KERAS_ALONE):
                 moved = array
                 for axis in axes:
                     moved = _along(moved, axis, move(limit_of(array)))
@@ -207,7 +207,8 @@ _TESTS = {
     "LargePad": lambda n, m, gap: n <= m,
     "Crop": lambda n, m, gap: m <= n and 4 * m >= 3 * n,
     "LargeCrop": lambda n, m, gap: m <= n,
-    "Upsample": lambda n, m, gap: m == gap or (n < gap and m % n == 0),
+    "Upsample": lambda n, m, gap: 2 * n >= gap if m == gap else n < gap and m % n == 0 and m <= 2 * n,
+    "LargeUpsample": lambda n, m, gap: m == gap or (n < gap and m % n == 0),
     "Pool": lambda n, m, gap: n == gap or (m < gap and n % m == 0),
     "Stride": _stride,
 }
@@ -217,7 +218,8 @@ def _mover(name: str) -> Callable[[int], Sources]:
     return lambda limit: _sources(limit, name)
 
 
-_MOVES = {name: _mover(name) for name in ("Pad", "LargePad", "Crop", "LargeCrop", "Upsample", "Pool")}
+_KERAS_ALONE = ("Upsample", "LargeUpsample", "Pool")
+_MOVES = {name: _mover(name) for name in ("Pad", "LargePad", "Crop", "LargeCrop", *_KERAS_ALONE)}
 _strides = _mover("Stride")
 
 

@@ -115,7 +115,8 @@ class Insertions:
             ("LargeCrop", one, high),
         ]
         if self.keras:
-            boxes += [("Upsample", low, np.full_like(low, np.inf)), ("Pool", one, high)]
+            boxes += [("Upsample", low, 2 * high), ("LargeUpsample", low, np.full_like(low, np.inf))]
+            boxes.append(("Pool", one, high))
         for name, below, above in boxes:
             yield rank, _replaced(states, at, below, above).dearer(price[name])
         strided = _replaced(states, at, one, high)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import permutations, product
-from math import prod
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -16,7 +15,7 @@ from repairsolver.architecture.alternatives import alternatives, format_price
 from repairsolver.architecture.bounding.insertions import Insertions
 from repairsolver.architecture.bounding.merging import merged
 from repairsolver.architecture.bounding.states import Prices, States
-from repairsolver.architecture.candidates import derived, given_widths, said
+from repairsolver.architecture.candidates import derived, given_widths, half_kernel, price_of, said
 from repairsolver.architecture.costs import Costs
 from repairsolver.architecture.edits import Edit
 from repairsolver.architecture.model import Layer, Model, Shape
@@ -139,18 +138,7 @@ class Options:
 
     def price_of(self, argument: Argument, value: Any) -> int:
         """The price of a new value of an argument."""
-        if argument.name == "padding" and value == "valid":
-            return self.costs.unpad
-        if argument.name == "data_format":
-            return self._format_price or 0
-        if argument.role == "target":
-            skip = 1 if argument.name == "shape" else 0
-            old = self.layer.args[argument.name][skip:]
-            same = -1 in old or prod(old) == abs(prod(value))
-            return self.costs.roles["target"] if same else self.costs.target_total
-        if value in given_widths(self.layer).get(argument.name, ()):
-            return min(self.costs.width_of_weights, self.costs.roles[argument.role])
-        return self.costs.roles[argument.role]
+        return price_of(self.model, argument, value, self.layer, self.costs)
 
     def word_edits(self, args: Arguments) -> list[Edit]:
         """Edits of the words that differ from those of the layer."""
@@ -189,7 +177,11 @@ class Options:
             yield self.costs.roles[argument.role], argument.name, value
         free = Range(np.asarray(float(argument.low)), np.asarray(np.inf))
         value = (free,) * len(old) if isinstance(old, tuple) else free
-        yield self.costs.roles[argument.role], argument.name, value
+        half = half_kernel(argument, self.layer)
+        if half:
+            few = tuple(Range(free.low, np.asarray(float(h))) for h in half)
+            yield self.costs.roles[argument.role], argument.name, few
+        yield self.costs.wide_padding if half else self.costs.roles[argument.role], argument.name, value
         for width in given_widths(self.layer).get(argument.name, ()):
             yield self.costs.width_of_weights, argument.name, width
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import permutations
 from typing import Any
+
+import numpy as np
 
 from layerwise.shapes import RankMismatch
 from layerwise.shapes.ranges import Range
@@ -69,6 +71,7 @@ def _numbers(
     unknown = {name: _terms(z3, layer, name) for name in open_}
     for name, terms in unknown.items():
         solver.add(*(term >= options.rule.argument(name).low for term in terms))
+        solver.add(*_tops(args[name], terms))
     filled = {n: t if isinstance(layer.args[n], tuple) else t[0] for n, t in unknown.items()}
     try:
         outcome = options.rule([feed], {**args, **filled})
@@ -95,6 +98,14 @@ def _numbers(
     if best is None:
         return None
     return {name: v if isinstance(layer.args[name], tuple) else v[0] for name, v in best.items()}
+
+
+def _tops(value: Any, terms: Sequence[Any]) -> Iterator[Any]:
+    """Upper bounds of numbers that are not any."""
+    ranges = value if isinstance(value, tuple) else (value,)
+    for term, entry in zip(terms, ranges, strict=True):
+        if isinstance(entry, Range) and np.isfinite(entry.high):
+            yield term <= int(entry.high)
 
 
 def _terms(z3: Any, layer: Layer, name: str) -> tuple[Any, ...]:

@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from repairsolver.architecture.bounding.deadline import FOREVER, Deadline
+from repairsolver.architecture.bounding.deadline import FOREVER, Deadline, TimeUpError
 from repairsolver.architecture.bounding.insertions import Insertions
 from repairsolver.architecture.bounding.options import Arguments, Options
 from repairsolver.architecture.bounding.states import (
@@ -46,20 +46,77 @@ class _Part:
 def lower_bound(
     model: Model, costs: Costs, limit: float, ranks: tuple[int, ...], deadline: Deadline = FOREVER
 ) -> float:
-    """No repair is cheaper; `limit` + 1 where none is within the limit.
+    """No repair is cheaper; `limit` + 1 where none is within the limit. Out of time, what is known by then.
 
-    Behind every faulty layer the graph is cut, and what lies behind the cut is bounded first, whatever comes
-    in: so much less is left for the layers before it.
+    Behind every faulty layer the graph is cut, see `stretches`. What lies behind each cut is bounded as a
+    whole, the last one first: the stretches before it take their bounds out of what it may cost, and those
+    behind it out of what is left on the way.
+    """
+    parts = stretches(model, costs, limit, ranks, deadline)
+    known = sum(part.least for part in parts)
+    ahead: dict[int, float] = {}
+    behind = 0.0
+    for number, part in reversed(list(enumerate(parts))):
+        if known > limit:
+            return limit + 1
+        before = sum(earlier.least for earlier in parts[:number])
+        sweep = Sweep(model, costs, limit - before, ranks, deadline, start=part.start, ahead=ahead)
+        try:
+            behind = max(sweep.run(), part.least + behind)
+        except TimeUpError:
+            return known
+        known = max(known, before + behind)
+        ahead[part.start] = behind
+    return min(known, limit + 1)
 
-    Raises:
-        TimeUpError: the deadline is over.
+
+@dataclass(frozen=True)
+class Stretch:
+    """Layers number `start` to `stop` - 1, and the least price of edits among them, whatever comes in."""
+
+    start: int
+    stop: int
+    least: float
+
+
+def stretches(
+    model: Model, costs: Costs, limit: float, ranks: tuple[int, ...], deadline: Deadline = FOREVER
+) -> list[Stretch]:
+    """The graph cut behind every faulty layer; the stretches share no edits, so their bounds add up.
+
+    A stretch that is not bounded in time has the bound 0.
     """
     faulty = {fault.layer for fault in diagnose_model(model).faults}
-    cuts = [number for number, layer in enumerate(model.layers, start=1) if layer.name in faulty]
-    ahead: dict[int, float] = {}
-    for cut in reversed([cut for cut in cuts if cut < len(model.layers)]):
-        ahead[cut] = Sweep(model, costs, limit, ranks, deadline, start=cut, ahead=ahead).run()
-    return Sweep(model, costs, limit, ranks, deadline, ahead=ahead).run()
+    ends = [number for number, layer in enumerate(model.layers, start=1) if layer.name in faulty]
+    cuts = [0, *(cut for cut in ends if cut < len(model.layers)), len(model.layers)]
+    found: list[Stretch] = []
+    for start, stop in pairwise(cuts):
+        room = limit - sum(part.least for part in found)
+        try:
+            least_price = _rising(model, costs, room, ranks, deadline, start, stop)
+        except TimeUpError:
+            least_price = 0.0
+        found.append(Stretch(start, stop, least_price))
+    return found
+
+
+def _rising(
+    model: Model,
+    costs: Costs,
+    limit: float,
+    ranks: tuple[int, ...],
+    deadline: Deadline,
+    start: int,
+    stop: int,
+) -> float:
+    """The bound of a stretch, with a limit that rises from 0, as it is mostly small."""
+    room = 0
+    while room <= limit:
+        found = Sweep(model, costs, room, ranks, deadline, start=start, stop=stop).run()
+        if found <= room:
+            return found
+        room += 1
+    return max(room, 0)
 
 
 class Sweep:
@@ -72,6 +129,7 @@ class Sweep:
         ranks: the ranks that tensors may have.
         deadline: raises `TimeUpError` from `run`.
         start: number of layers that are left out: the tensors between have any shape.
+        stop: number of layers at which it ends, with any shapes; None: at the outputs.
         ahead: such numbers, to lower bounds of what the layers from there on cost.
     """
 
@@ -84,10 +142,12 @@ class Sweep:
         deadline: Deadline = FOREVER,
         *,
         start: int = 0,
+        stop: int | None = None,
         ahead: Mapping[int, float] | None = None,
     ) -> None:
         self.model, self.costs, self.limit, self.deadline = model, costs, limit, deadline
         self.start, self.ahead, self.place = start, dict(ahead or {}), start
+        self.stop = len(model.layers) if stop is None else stop
         self.insertions = Insertions(model.framework, costs, ranks, deadline)
         self.readers = dict(model.consumers)
         for layer in model.layers[:start]:
@@ -97,12 +157,14 @@ class Sweep:
 
     def run(self) -> float:
         """The bound: `limit` + 1 where nothing within the limit exists."""
-        for place in range(self.start, len(self.model.layers)):
+        for place in range(self.start, self.stop):
             self.deadline.check()
             self.place = place
             self._advance(self.model.layers[place])
             if not all(part.table for part in self.parts):
                 return self.limit + 1
+        if self.stop < len(self.model.layers):
+            return min(sum(least(part.table) for part in self.parts), self.limit + 1)
         bound = sum(self._ended(part) for part in self.parts)
         return min(bound, self.limit + 1)
 
