@@ -12,7 +12,7 @@ from bounding import assert_inside
 from random_networks import dense_network, random_box, sample
 
 import repairsolver as rs
-from repairsolver.bounds import tighten
+from repairsolver.bounds import backward, tighten
 from repairsolver.bounds.tensors import tensor_graph
 from repairsolver.network import Network, replace_parameters
 from repairsolver.network.forward import activations
@@ -172,6 +172,30 @@ def test_an_edit_of_the_last_layer_leaves_little_to_bound() -> None:
     assert again.boxes < first.boxes / 5
     assert again.certificate is None
     assert any(note.startswith("Kept from") for note in again.notes)
+
+
+def test_layers_before_the_edited_one_are_not_bounded_again() -> None:
+    network, prop, _ = question(1)
+    search = search_of(network, prop)
+    while not search.done:
+        search.round()
+    kept = Kept()
+    kept.put(network, search.queries, "real", search.nodes)
+    # From which layer a row starts that bounds neurons: the input for those of the first dense layer.
+    for layer, expected in ((0, {0, 2}), (1, {2}), (2, set())):
+        after, started = edited(network, layer, 1e-4, 0), set()
+
+        def watched(graph: object, boxes: object, start: dict[int, object], **options: object) -> object:
+            started.add(max(start))  # noqa: B023 - called within the loop
+            return backward.pull_back(graph, boxes, start, **options)  # type: ignore[arg-type]
+
+        again = search_of(after, prop)
+        nodes = kept.reusable(after, again.queries, "real")
+        assert nodes is not None
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(tighten, "pull_back", watched)
+            assert reuse(again, nodes, first_edit(network, after)) > 1
+        assert started == expected
 
 
 def test_safer_questions_take_no_row_at_all() -> None:

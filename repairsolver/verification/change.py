@@ -83,18 +83,16 @@ def change(
     operator = before.nodes[-1].operator
     assert isinstance(operator, Dense)
     weight_before, bias_before = weight.new_tensor(operator.weight), weight.new_tensor(operator.bias)
-    constants = new.output @ bias - new.bound, old.output @ bias_before - old.bound
-    sizes = (
-        (new.output.abs(), weight.abs(), bias.abs(), new.bound.abs()),
-        (old.output.abs(), weight_before.abs(), bias_before.abs(), old.bound.abs()),
-    )
+    rows, others = new.output, old.output
+    constant = rows @ bias - new.bound - (others @ bias_before - old.bound)
+    size = rows.abs() @ bias.abs() + new.bound.abs() + others.abs() @ bias_before.abs() + old.bound.abs()
     return Change(
         graph,
         source,
-        new.output @ weight - old.output @ weight_before,
-        sum(rows @ w for rows, w, _, _ in sizes),
+        rows @ weight - others @ weight_before,
+        rows.abs() @ weight.abs() + others.abs() @ weight_before.abs(),
         new.input - old.input,
         new.input.abs() + old.input.abs(),
-        constants[0] - constants[1],
-        sum(rows @ b + d for rows, _, b, d in sizes),
+        constant,
+        size,
     )

@@ -89,7 +89,11 @@ class Walk:
             nodes = replace(nodes, empty=empty)
         nodes = self._asked(replace(nodes, boxes=part))
         closed, inner = _judged(nodes)
-        opened = (~closed & ~inner).nonzero()[:, 0]
+        failed = ~closed & ~inner & (nodes.axis >= 0)
+        if bool(failed.any()):
+            wide = nodes[failed.nonzero()[:, 0]]
+            self.opened.append(_cut_down(wide.boxes, wide.row))
+        opened = (~closed & ~inner & ~failed).nonzero()[:, 0]
         if len(opened):
             again = nodes.boxes[opened]
             bounded = Boxes(again.lower, again.upper, dict(again.known), again.cut, recorded=True)
@@ -179,15 +183,20 @@ def implied(row: LinearBound, cut: HalfSpace, part: Open) -> Tensor:
     return found
 
 
-def halves(nodes: Nodes) -> Open:
-    """The halves of boxes, contracted by their cuts as the search has done it: first all lower ones."""
-    boxes, own = nodes.boxes, nodes.own
+def _cut_down(boxes: Open, own: HalfSpace) -> Open:
+    """What of boxes lies within their own cut and that of the box around, which may be nothing (crossed)."""
     cuts = LinearBound(
         torch.stack([own.slope, boxes.cut.slope], dim=1), torch.stack([own.shift, boxes.cut.shift], dim=1)
     )
     lower, upper = contract(cuts, boxes.lower, boxes.upper)
+    return replace(boxes, lower=lower, upper=upper, cut=own)
+
+
+def halves(nodes: Nodes) -> Open:
+    """The halves of boxes, contracted by their cuts as the search has done it: first all lower ones."""
     axis, value = nodes.axis.unsqueeze(1), nodes.value.unsqueeze(1)
-    whole = replace(boxes, lower=lower, upper=upper, cut=own)
+    whole = _cut_down(nodes.boxes, nodes.own)
+    lower, upper = whole.lower, whole.upper
     first = replace(whole, upper=upper.scatter(1, axis, value))
     return merge([first, replace(whole, lower=lower.scatter(1, axis, value))])
 
