@@ -19,7 +19,7 @@ from repairsolver.errors import NetworkError
 from repairsolver.network import operators as ops
 
 CACHE = 1e7
-# With so many times the loose entries in a packed batch, their list is faster, though it copies lines.
+# Batches that would hold more than so many times the loose entries are listed: as fast, and no row is spent.
 PADDED = 1.5
 
 
