@@ -12,15 +12,17 @@ from bounding import assert_inside
 from random_networks import dense_network, random_box, sample
 
 import repairsolver as rs
+from repairsolver.bounds import backward, tighten
 from repairsolver.bounds.tensors import tensor_graph
 from repairsolver.network import Network, replace_parameters
 from repairsolver.network.forward import activations
 from repairsolver.network.operators import Dense
 from repairsolver.property import Conjunction, Property, Region
 from repairsolver.results import VerifyStatus
-from repairsolver.verification import growing
+from repairsolver.verification import growing, split
+from repairsolver.verification.change import change
 from repairsolver.verification.engine import verify_property
-from repairsolver.verification.kept import Kept, first_edit
+from repairsolver.verification.kept import Kept, first_edit, joined
 from repairsolver.verification.query import queries
 from repairsolver.verification.reuse import reuse
 from repairsolver.verification.split import InputSplitting
@@ -92,9 +94,29 @@ def assert_not_closed(search: InputSplitting, network: Network, prop: Property, 
     return len(points)
 
 
+def assert_rows_hold(search: InputSplitting, network: Network, prop: Property, seed: int) -> int:
+    """Kept rows bound the weighted rows of the newest question wherever a violation may lie."""
+    region, checked = prop.regions[0], 0
+    if not search.nodes:
+        return 0
+    nodes = joined(search.nodes)
+    points = torch.tensor(sample(np.random.default_rng(seed), region.lower, region.upper, 4000))
+    # Outside of the cuts above nothing is claimed: a point counts where it violates.
+    values = torch.tensor(network(points.numpy()) - region.unsafe[0].bound)
+    for node in range(len(nodes)):
+        box = nodes.boxes[slice(node, node + 1)]
+        within = ((box.lower <= points) & (points <= box.upper)).all(dim=1) & (values <= 0).all(dim=1)
+        weights = nodes.weights[node].to(torch.float64)
+        truth = (values[within] @ weights) / weights.sum()
+        claimed = points[within] @ nodes.row.slope[node] + nodes.row.shift[node]
+        assert not len(truth) or float((claimed - truth).max()) <= 1e-9, (seed, node)
+        checked += len(truth)
+    return checked
+
+
 @pytest.mark.parametrize("layer", [0, 1, 2, None], ids=["first", "hidden", "last", "property"])
 def test_violations_of_the_next_question_stay_open(layer: int | None) -> None:
-    seen = stayed = 0
+    seen = stayed = checked = 0
     for seed in range(8):
         network, prop, unit = question(seed)
         # More slack than margin: such a tree does not end, and keeps what the next question violates.
@@ -110,12 +132,17 @@ def test_violations_of_the_next_question_stay_open(layer: int | None) -> None:
         again = search_of(after, worse)
         nodes = kept.reusable(after, again.queries, "real")
         assert nodes is not None
-        stayed += reuse(again, nodes, first_edit(network, after))
+        edit, known = first_edit(network, after), again.state.stack[0].known
+        moved_by = change(network, search.queries, again.graph, again.queries, edit, known)
+        assert (moved_by is None) == (layer in (0, 1))
+        stayed += reuse(again, nodes, edit, moved_by)
+        checked += assert_rows_hold(again, after, worse, seed)
         seen += assert_not_closed(again, after, worse, seed)
         again.round()
         assert_not_closed(again, after, worse, seed)
     assert seen > 100
     assert stayed > 100
+    assert checked > 1000
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -145,6 +172,51 @@ def test_an_edit_of_the_last_layer_leaves_little_to_bound() -> None:
     assert again.boxes < first.boxes / 5
     assert again.certificate is None
     assert any(note.startswith("Kept from") for note in again.notes)
+
+
+def test_layers_before_the_edited_one_are_not_bounded_again() -> None:
+    network, prop, _ = question(1)
+    search = search_of(network, prop)
+    while not search.done:
+        search.round()
+    kept = Kept()
+    kept.put(network, search.queries, "real", search.nodes)
+    # From which layer a row starts that bounds neurons: the input for those of the first dense layer.
+    for layer, expected in ((0, {0, 2}), (1, {2}), (2, set())):
+        after, started = edited(network, layer, 1e-4, 0), set()
+
+        def watched(graph: object, boxes: object, start: dict[int, object], **options: object) -> object:
+            started.add(max(start))  # noqa: B023 - called within the loop
+            return backward.pull_back(graph, boxes, start, **options)  # type: ignore[arg-type]
+
+        again = search_of(after, prop)
+        nodes = kept.reusable(after, again.queries, "real")
+        assert nodes is not None
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(tighten, "pull_back", watched)
+            assert reuse(again, nodes, first_edit(network, after)) > 1
+        assert started == expected
+
+
+def test_safer_questions_take_no_row_at_all() -> None:
+    """Of a last layer with another bias, or of other thresholds, it is known by how much the rows move."""
+    network, prop, unit = question(1)
+    kept = Kept()
+    assert rs.verify(network, prop, kept=kept).status is VerifyStatus.HOLDS
+    operator = network.output.operator
+    assert isinstance(operator, Dense)
+    assert operator.bias_source is not None
+    safer = replace_parameters(network, {operator.bias_source.tensor: operator.bias + 0.01 * unit})
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (split, tighten):
+            patch.setattr(module, "pull_back", lambda *_, **__: pytest.fail("a row was pulled back"))
+        for asked_again in ((safer, prop), (network, moved(prop, -0.01 * unit)), (safer, prop)):
+            found = rs.verify(*asked_again, kept=kept)
+            assert (found.status, found.boxes) == (VerifyStatus.HOLDS, 0)
+    # Back to the first question, and to one that is violated.
+    assert rs.verify(network, prop, kept=kept).status is VerifyStatus.HOLDS
+    worse = moved(prop, 0.5 * unit)
+    assert rs.verify(network, worse, kept=kept).status is VerifyStatus.VIOLATED
 
 
 def test_other_questions_start_anew() -> None:

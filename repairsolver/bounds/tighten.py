@@ -19,7 +19,7 @@ from repairsolver.errors import NetworkError
 from repairsolver.network import operators as ops
 
 CACHE = 1e7
-# With so many times the loose entries in a packed batch, their list is faster, though it copies lines.
+# Batches that would hold more than so many times the loose entries are listed: as fast, and no row is spent.
 PADDED = 1.5
 
 
@@ -153,7 +153,9 @@ def _tighten_listed(
     lower, upper = (side.clone() for side in boxes.known[source])
     box, entry = loose.nonzero(as_tuple=True)
     _fill_caches(graph, boxes, source)
-    chunk = max(1, int(memory / (8 * 12 * _widest(graph, source))))
+    # Each row holds lines and magnitudes of everything below it.
+    held = 6 * sum(graph.size(k) for k in range(source + 1)) + 8 * _widest(graph, source)
+    chunk = max(1, int(memory / (8 * held)))
     empty = torch.zeros_like(loose[:, 0]) if boxes.empty is None else boxes.empty
     for some in (slice(k, k + chunk) for k in range(0, len(box), chunk)):
         if time.monotonic() > until:

@@ -9,6 +9,7 @@ import torch
 
 from repairsolver.results import Certificate
 from repairsolver.verification.attack import ascend
+from repairsolver.verification.change import change
 from repairsolver.verification.growing import grown
 from repairsolver.verification.kept import first_edit
 from repairsolver.verification.reuse import reuse
@@ -32,10 +33,12 @@ def begin(run: Run, search: InputSplitting) -> None:
     run.nearest = float(height.max())
     loosen(run, search)
     nodes = run.kept.reusable(run.core, run.queries, run.arithmetic)
-    if nodes is None or run.kept.network is None:
+    before, asked = run.kept.network, run.kept.queries
+    if nodes is None or before is None or asked is None:
         return
-    edited = first_edit(run.kept.network, run.core)
-    stayed = reuse(search, nodes, edited, time.monotonic() + run.left)
+    edited, known = first_edit(before, run.core), search.state.stack[0].known
+    moved = change(before, asked, search.graph, run.queries, edited, known)
+    stayed = reuse(search, nodes, edited, moved, time.monotonic() + run.left)
     run.reused = True
     run.notes.append(f"Kept from the question before: {stayed} of {len(nodes)} boxes.")
 

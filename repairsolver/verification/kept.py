@@ -37,6 +37,7 @@ class Nodes:
         boxes: as they were examined, with the bounds that were found; their cut is the parent's.
         weights: of the rows, whole numbers, [b, r].
         own: the cut that their children have.
+        row: at most 0 at every violation: a bound of the weighted rows of the newest question.
         empty: no point satisfies the cuts above, as bounds of a neuron contradict each other, [b].
         axis, value: how they were halved; axis -1 for leaves, [b].
         child: the numbers of the halves, -1 for leaves, [b, 2].
@@ -45,6 +46,7 @@ class Nodes:
     boxes: Open
     weights: Tensor
     own: HalfSpace
+    row: HalfSpace
     empty: Tensor
     axis: Tensor
     value: Tensor
@@ -54,23 +56,26 @@ class Nodes:
         return len(self.boxes)
 
     def __getitem__(self, index: slice | Tensor) -> Nodes:
-        own = HalfSpace(self.own.slope[index], self.own.shift[index])
+        own, row = (HalfSpace(x.slope[index], x.shift[index]) for x in (self.own, self.row))
         weights, empty, axis = self.weights[index], self.empty[index], self.axis[index]
-        return Nodes(self.boxes[index], weights, own, empty, axis, self.value[index], self.child[index])
+        return Nodes(self.boxes[index], weights, own, row, empty, axis, self.value[index], self.child[index])
 
     @property
     def bytes(self) -> int:
-        return self.boxes.bytes + 8 * len(self) * (self.own.slope.shape[1] + 8)
+        return self.boxes.bytes + 8 * len(self) * (2 * self.own.slope.shape[1] + 9)
 
 
 def joined(parts: list[Nodes]) -> Nodes:
     """All nodes of several batches."""
-    own = HalfSpace(torch.cat([p.own.slope for p in parts]), torch.cat([p.own.shift for p in parts]))
+    own, row = (
+        HalfSpace(torch.cat([x.slope for x in column]), torch.cat([x.shift for x in column]))
+        for column in ([p.own for p in parts], [p.row for p in parts])
+    )
     weights, empty, axis, value, child = (
         torch.cat([getattr(p, name) for p in parts])
         for name in ("weights", "empty", "axis", "value", "child")
     )
-    return Nodes(merge([p.boxes for p in parts]), weights, own, empty, axis, value, child)
+    return Nodes(merge([p.boxes for p in parts]), weights, own, row, empty, axis, value, child)
 
 
 @dataclass(slots=True, eq=False)
@@ -138,13 +143,13 @@ def _equal(old: object, new: object) -> bool:
     return all(np.array_equal(getattr(old, name), getattr(new, name)) for name in names)
 
 
-def leaves(boxes: Open, weights: Tensor, own: HalfSpace, empty: Tensor | None) -> Nodes:
+def leaves(boxes: Open, weights: Tensor, own: HalfSpace, row: HalfSpace, empty: Tensor | None) -> Nodes:
     """Nodes of boxes that are not halved."""
     none = torch.full_like(boxes.number, -1)
     if empty is None:
         empty = torch.zeros_like(none, dtype=torch.bool)
     value = torch.zeros_like(boxes.bound)
-    return Nodes(boxes, weights, own, empty, none, value, torch.stack([none, none], dim=1))
+    return Nodes(boxes, weights, own, row, empty, none, value, torch.stack([none, none], dim=1))
 
 
 def halved(nodes: Nodes, made: Splits, first: int) -> Nodes:

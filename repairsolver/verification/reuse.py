@@ -12,6 +12,7 @@ from torch import Tensor
 
 from repairsolver.bounds.backward import ROUNDING, Boxes, HalfSpace, LinearBound
 from repairsolver.bounds.tighten import tighten
+from repairsolver.verification.change import Change
 from repairsolver.verification.conjunction import contract
 from repairsolver.verification.frontier import Open, merge
 from repairsolver.verification.kept import Nodes
@@ -47,12 +48,14 @@ class Walk:
         nodes: of the tree.
         place: where the node of an old number is, -1 for one that was not kept.
         edited: bounds of tensors from this position on are computed anew.
+        change: by what the rows differ, if no bound of a neuron does.
     """
 
     search: InputSplitting
     nodes: Nodes
     place: Tensor
     edited: int
+    change: Change | None
     opened: list[Open] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     stayed: int = 0
@@ -77,26 +80,44 @@ class Walk:
         """Close or open nodes again, and return the children of the others that were kept."""
         nodes, part = self.part(level)
         search = self.search
-        boxes = Boxes(part.lower, part.upper, dict(part.known), part.cut, recorded=True)
         if level.fresh:
+            boxes = Boxes(part.lower, part.upper, dict(part.known), part.cut, recorded=True)
             tighten(search.graph, boxes, further=search.doubtful(part), only=level.fresh)
-        weights = nodes.weights.to(part.lower.dtype)
-        row = search.weighted(boxes, part.query, weights / weights.sum(dim=1, keepdim=True))
-        best = row.minimum(part.lower, part.upper, part.cut)[:, 0]
-        # Whether bounds behind an edited layer contradict each other has to be seen again.
-        empty = boxes.empty if level.fresh else nodes.empty
-        empty = torch.zeros_like(nodes.empty) if empty is None else empty
-        closed = (best > 0) | empty
-        inner = (nodes.axis >= 0) & ~closed & implied(row, nodes.own, part)
-        known = replace(part, known=boxes.known, bound=best.clamp(max=0))
-        nodes = replace(nodes, boxes=known, empty=empty)
-        opened = (~closed & ~inner).nonzero()[:, 0]
+            part = replace(part, known=boxes.known)
+            # Whether bounds behind an edited layer contradict each other has to be seen again.
+            empty = torch.zeros_like(nodes.empty) if boxes.empty is None else boxes.empty
+            nodes = replace(nodes, empty=empty)
+        nodes = self._asked(replace(nodes, boxes=part))
+        closed, inner = _judged(nodes)
+        failed = ~closed & ~inner & (nodes.axis >= 0)
+        if bool(failed.any()):
+            wide = nodes[failed.nonzero()[:, 0]]
+            self.opened.append(_cut_down(wide.boxes, wide.row))
+        opened = (~closed & ~inner & ~failed).nonzero()[:, 0]
         if len(opened):
-            again = known[opened]
+            again = nodes.boxes[opened]
             bounded = Boxes(again.lower, again.upper, dict(again.known), again.cut, recorded=True)
             self.steps.append(search.step(again, bounded))
         self._close(nodes[closed.nonzero()[:, 0]])
         return self._descend(nodes[inner.nonzero()[:, 0]])
+
+    def _asked(self, nodes: Nodes) -> Nodes:
+        """The nodes with their rows of this question; few are pulled back if the change is small."""
+        weights = nodes.weights.to(nodes.boxes.lower.dtype)
+        weights = weights / weights.sum(dim=1, keepdim=True)
+        left = torch.arange(len(nodes), device=weights.device)
+        row = nodes.row
+        if self.change is not None:
+            row = HalfSpace(row.slope, row.shift + self.change.least(nodes.boxes, weights))
+            closed, inner = _judged(_with_row(nodes, row))
+            left = (~closed & ~inner).nonzero()[:, 0]
+        if len(left):
+            part = nodes.boxes[left]
+            boxes = Boxes(part.lower, part.upper, dict(part.known), part.cut, recorded=True)
+            found = self.search.weighted(boxes, part.query, weights[left])
+            slope = row.slope.index_copy(0, left, found.slope[:, 0])
+            row = HalfSpace(slope, row.shift.index_copy(0, left, found.shift[:, 0]))
+        return _with_row(nodes, row)
 
     def _close(self, nodes: Nodes) -> None:
         if len(nodes):
@@ -130,9 +151,26 @@ class Walk:
         return [Level(index[found], number[found], fresh)] if len(found) else []
 
 
+def _with_row(nodes: Nodes, row: HalfSpace) -> Nodes:
+    boxes = nodes.boxes
+    least = _linear(row).minimum(boxes.lower, boxes.upper, boxes.cut)[:, 0]
+    return replace(nodes, row=row, boxes=replace(boxes, bound=least.clamp(max=0)))
+
+
+def _judged(nodes: Nodes) -> tuple[Tensor, Tensor]:
+    """Which nodes are proved, and which of the others may keep their halves."""
+    boxes, row = nodes.boxes, _linear(nodes.row)
+    closed = (row.minimum(boxes.lower, boxes.upper, boxes.cut)[:, 0] > 0) | nodes.empty
+    return closed, (nodes.axis >= 0) & ~closed & implied(row, nodes.own, boxes)
+
+
+def _linear(row: HalfSpace) -> LinearBound:
+    return LinearBound(row.slope.unsqueeze(1), row.shift.unsqueeze(1))
+
+
 def implied(row: LinearBound, cut: HalfSpace, part: Open) -> Tensor:
     """Whether the points of boxes where a row is at most 0 lie in a half-space, [b] of bool."""
-    old = LinearBound(cut.slope.unsqueeze(1), cut.shift.unsqueeze(1))
+    old = _linear(cut)
     found = (row.slope == old.slope).all(dim=2)[:, 0] & (row.shift >= old.shift)[:, 0]
     reach = torch.maximum(part.lower.abs(), part.upper.abs()).unsqueeze(2)
     for multiple in MULTIPLES:
@@ -145,24 +183,32 @@ def implied(row: LinearBound, cut: HalfSpace, part: Open) -> Tensor:
     return found
 
 
-def halves(nodes: Nodes) -> Open:
-    """The halves of boxes, contracted by their cuts as the search has done it: first all lower ones."""
-    boxes, own = nodes.boxes, nodes.own
+def _cut_down(boxes: Open, own: HalfSpace) -> Open:
+    """What of boxes lies within their own cut and that of the box around, which may be nothing (crossed)."""
     cuts = LinearBound(
         torch.stack([own.slope, boxes.cut.slope], dim=1), torch.stack([own.shift, boxes.cut.shift], dim=1)
     )
     lower, upper = contract(cuts, boxes.lower, boxes.upper)
+    return replace(boxes, lower=lower, upper=upper, cut=own)
+
+
+def halves(nodes: Nodes) -> Open:
+    """The halves of boxes, contracted by their cuts as the search has done it: first all lower ones."""
     axis, value = nodes.axis.unsqueeze(1), nodes.value.unsqueeze(1)
-    whole = replace(boxes, lower=lower, upper=upper, cut=own)
+    whole = _cut_down(nodes.boxes, nodes.own)
+    lower, upper = whole.lower, whole.upper
     first = replace(whole, upper=upper.scatter(1, axis, value))
     return merge([first, replace(whole, lower=lower.scatter(1, axis, value))])
 
 
-def reuse(search: InputSplitting, nodes: Nodes, edited: int, until: float = math.inf) -> int:
+def reuse(
+    search: InputSplitting, nodes: Nodes, edited: int, moved: Change | None = None, until: float = math.inf
+) -> int:
     """Put a new search where a kept tree leaves it; returns how many nodes stay as they are.
 
     Args:
         edited: the position of the first layer that differs.
+        moved: by what the rows differ, if that is known.
         until: when `time.monotonic()` has passed this, the nodes left are open boxes.
     """
     numbers = nodes.boxes.number
@@ -170,7 +216,7 @@ def reuse(search: InputSplitting, nodes: Nodes, edited: int, until: float = math
     place[numbers] = torch.arange(len(numbers), device=numbers.device)
     roots = len(search.queries)
     place = torch.cat([place, place.new_full((max(0, roots - len(place)),), -1)])
-    walk = Walk(search, nodes, place, edited)
+    walk = Walk(search, nodes, place, edited, moved)
     levels = [walk.roots()]
     while levels:
         some = [part for level in levels for part in level.chunks()]

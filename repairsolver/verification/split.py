@@ -226,7 +226,8 @@ class InputSplitting:
 
     def _survivors(self, part: Open, boxes: Boxes) -> tuple[Open, float, Tensor | None, Nodes | None]:
         """The boxes not proved, contracted; the least bound of those that were; weights; what is kept."""
-        bound, best, cut, weights = self._bound(boxes, part.query)
+        bound, best, row, weights = self._bound(boxes, part.query)
+        cut = self._loosened(row)
         lower, upper = contract(bound, part.lower, part.upper)
         # Stated so that a NaN (weights that overflow) leaves a box open: it must never count as proved.
         alive = ~((best > self.slack) | (lower > upper).any(dim=1))
@@ -242,10 +243,10 @@ class InputSplitting:
         if not self._keep or weights is None:
             return left, least, weights, None
         seen = replace(part, known=boxes.known, bound=best.clamp(max=0))
-        return left, least, weights, leaves(seen, weights, cut, boxes.empty)
+        return left, least, weights, leaves(seen, weights, cut, row, boxes.empty)
 
     def _bound(self, boxes: Boxes, query: Tensor) -> tuple[LinearBound, Tensor, HalfSpace, Tensor | None]:
-        """Linear bounds of every row and of their best combination, which is the children's cut.
+        """Linear bounds of every row and of their best combination, which becomes the children's cut.
 
         The parent's cut takes part as a row that must be at most 0 like all others. The weights of the
         combination are whole numbers where the proof is recorded.
@@ -260,15 +261,19 @@ class InputSplitting:
             best = torch.full_like(best, -torch.inf)
         single = self.weighted(boxes, query, weights) if output.shape[1] > 1 else rows
         best = torch.maximum(best, single.minimum(boxes.lower, boxes.upper, boxes.cut)[:, 0])
-        own = HalfSpace(single.slope[:, 0], single.shift[:, 0] - self.slack)
+        row = HalfSpace(single.slope[:, 0], single.shift[:, 0])
         # What is kept must hang on cuts alone, which the next question can confirm with one row a node.
         used = [] if self._keep else [rows, single]
         slopes, shifts = [u.slope for u in used], [u.shift for u in used]
-        for cut in (own, boxes.cut) if self._keep else (boxes.cut,):
+        for cut in (self._loosened(row), boxes.cut) if self._keep else (boxes.cut,):
             if cut is not None:
                 slopes.append(cut.slope.unsqueeze(1))
                 shifts.append(cut.shift.unsqueeze(1))
-        return LinearBound(torch.cat(slopes, 1), torch.cat(shifts, 1)), best, own, whole
+        return LinearBound(torch.cat(slopes, 1), torch.cat(shifts, 1)), best, row, whole
+
+    def _loosened(self, row: HalfSpace) -> HalfSpace:
+        """The children's cut for a row that is at most 0 at every violation."""
+        return HalfSpace(row.slope, row.shift - self.slack)
 
     def weighted(self, boxes: Boxes, query: Tensor, weights: Tensor) -> LinearBound:
         """A linear bound of the rows' sum with weights [b, r]: one row for each box."""
