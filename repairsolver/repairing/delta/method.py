@@ -12,6 +12,7 @@ from repairsolver.metrics import Fidelity, fidelity
 from repairsolver.network.graph import Network
 from repairsolver.property import PointSet
 from repairsolver.property.specification import Property
+from repairsolver.repairing.delta import robust
 from repairsolver.repairing.delta.addressing import Choice
 from repairsolver.repairing.delta.attempts import attempt
 from repairsolver.repairing.delta.behaviour import behavioural
@@ -160,7 +161,10 @@ def _repaired(session: Session, points: PointSet | None, keep: PointSet | None, 
     plain = all(group.plain for group in requirements.groups.values())
     if not one_margin(session):
         start = first_margin(session)
-        search_margins(session, start, shared=True)
+        if robust.applicable(session):
+            robust.search_boxes(session, start)
+        if not session.finished:
+            search_margins(session, start, shared=True)
         if not session.finished and not plain:
             search_margins(session, start, shared=False)
     if session.best is None and (end := _contradiction(session, points, keep)) is not None:
