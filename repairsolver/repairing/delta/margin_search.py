@@ -14,6 +14,9 @@ from repairsolver.verification.replay import into_box
 POINTS_START = 1e-3
 """The first margin for points alone, which need no proof: as a share of what is missing at the worst."""
 
+MOST_START = 100.0
+"""The first margin is at most this multiple of what is missing at the worst: rows may be far from any border."""
+
 SAMPLES, MOST_REGIONS = 500, 20
 """Per region, for the typical size of the property's rows; of more regions the first ones tell."""
 
@@ -51,7 +54,8 @@ def first_margin(session: Session) -> float:
     scale = session.problem(0.0, np.inf).scale()
     if not session.prop.regions:
         return POINTS_START * scale
-    return max(START * scale, _typical(session) if session.layer.affine else 0.0)
+    typical = _typical(session) if session.layer.affine else 0.0
+    return max(START * scale, min(typical, MOST_START * scale))
 
 
 def _typical(session: Session) -> float:

@@ -66,7 +66,7 @@ def applicable(session: Session) -> bool:
     prop, layer, objective = session.prop, session.layer, session.objective
     if not prop.regions or many_regions(prop) or np.isinf(session.remaining) or session.margin is not None:
         return False
-    plain = objective.imitation is None and objective.norm != "l0"
+    plain = objective.squares is None and objective.norm != "l0"
     if not isinstance(layer, EditableLayer) or not plain:
         return False
     if layer.scores not in (session.network.output.name, *session.network.output.inputs):
