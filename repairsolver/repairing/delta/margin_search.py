@@ -15,7 +15,7 @@ POINTS_START = 1e-3
 """The first margin for points alone, which need no proof: as a share of what is missing at the worst."""
 
 MOST_START = 100.0
-"""The first margin is at most this multiple of what is missing at the worst: rows may be far from any border."""
+"""The first margin is at most so many times what is missing at the worst: rows may be far from any border."""
 
 SAMPLES, MOST_REGIONS = 500, 20
 """Per region, for the typical size of the property's rows; of more regions the first ones tell."""
