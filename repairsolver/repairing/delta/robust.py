@@ -32,9 +32,9 @@ from repairsolver.solvers import SolutionStatus
 MARGIN = 0.02
 """Of boxes and points, as a share of what was missing at the worst."""
 
-HIGHER, RISE, LONGER = 4.0, 8.0, 1.5
-"""How much larger the first margin is than for the verifier alone, as boxes are kept; how the margin rises;
-and how many times as long each next one may take while it does."""
+HIGHER, RISE, GENTLE, STEEP_RISE, BACK, LONGER = 4.0, 8.0, 2, 32.0, 4.0, 1.2
+"""How much larger the first margin is than for the verifier alone, as boxes are kept; how it rises, how often
+so, and then; how it falls where its change is too large; and how many times as long each next one may take."""
 
 FALL, FAST_FALL, FEW_BOXES = 0.5, 0.125, 250
 """How the margin falls; and how it falls as long as boxes are few."""
@@ -112,18 +112,23 @@ class _Search:
 
     def _first(self) -> Array | None:
         """A change that is proved on boxes, with a margin that rises as long as that takes too much time."""
-        share, best, until = FIRST_SHARE, None, self.begun + SEARCH_SHARE * self.seconds
+        share, rises, until = FIRST_SHARE, 0, self.begun + SEARCH_SHARE * self.seconds
+        lowest: float | None = None
         while time.perf_counter() < until:
             target = self._target(self.level)
-            large = target is None or self.session.objective.value(target) > self.largest
-            if large and best is None:
-                return None
-            target, end = (best, until) if target is None or large else (target, self._after(share))
-            assert target is not None
-            if self._refined(target, end):
+            if target is None or self.session.objective.value(target) > self.largest:
+                if lowest is None:
+                    return None
+                # Between what took too long and what is too large: with all the time there is.
+                self.level, share = self.level / BACK, 1.0
+                if self.level <= lowest:
+                    return None
+                continue
+            if self._refined(target, min(until, self._after(share))):
                 return target
-            best, share = target, LONGER * share
-            self.level *= RISE
+            lowest, share = self.level, LONGER * share
+            self.level *= RISE if rises < GENTLE else STEEP_RISE
+            rises += 1
             # What was halved for smaller margins in vain is more than larger ones need.
             self.leaves = self.tiling.roots()
         return None
