@@ -34,7 +34,7 @@ MARGIN = 0.02
 
 HIGHER, RISE, GENTLE, STEEP_RISE, BACK, LONGER = 4.0, 8.0, 2, 32.0, 4.0, 1.2
 """How much larger the first margin is than for the verifier alone, as boxes are kept; how it rises, how often
-so, and then; how it falls where its change is too large; and how many times as long each next one may take."""
+so, and then; how it falls where its change is too large; and how much longer each next one may take."""
 
 FALL, FAST_FALL, FEW_BOXES = 0.5, 0.125, 250
 """How the margin falls; and how it falls as long as boxes are few."""
