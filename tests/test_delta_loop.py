@@ -143,7 +143,7 @@ def test_points_are_repaired_and_kept() -> None:
 def test_events_tell_the_story() -> None:
     events: list[Event] = []
     repair_property(NETWORK, violated_property(NETWORK), gap=0.3, limits=LIMITS, on_event=events.append)
-    assert {"attack", "solve", "margin", "bound"} <= {event.stage for event in events}
+    assert {"attack", "solve", "boxes", "bound"} <= {event.stage for event in events}
 
 
 REFUSED = {

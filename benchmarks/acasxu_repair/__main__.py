@@ -12,6 +12,7 @@ from pathlib import Path
 from benchmarks.acasxu_repair.instances import Pair, strengthened_pairs, violated_pairs
 from benchmarks.acasxu_repair.measure import COLUMNS, run
 from benchmarks.acasxu_repair.plots import draw
+from benchmarks.clock import CLOCK
 from benchmarks.record import Recorder, data_folder, read_rows
 from repairsolver.verification.searching import processors
 
@@ -79,6 +80,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help="default: results/repairs.csv, or strengthened.csv")
     parser.add_argument("--plots", action="store_true", help="only draw the figures of the rows there are")
     arguments = parser.parse_args()
+    if CLOCK == "processor" and arguments.jobs != 1:
+        parser.error("seconds of the processor are counted for one job at a time")
     if arguments.strengthened and arguments.keep_soft is None:
         arguments.keep_soft = SOFT
     arguments.out = arguments.out or (STRENGTHENED if arguments.strengthened else RESULTS)

@@ -158,6 +158,12 @@ def repair(
             metavar="W", help="Points of --keep may be lost, at this price for each unit of output."
         ),
     ] = None,
+    drop_contradictory: Annotated[
+        bool,
+        typer.Option(
+            "--drop-contradictory", help="Leave out given points that contradict others, and say which."
+        ),
+    ] = False,
     decision: Annotated[
         Decision, typer.Option(help="Whether the largest or the smallest output is chosen.")
     ] = Decision.MAX,
@@ -238,6 +244,7 @@ def repair(
                 points=points,
                 keep=keep,
                 keep_soft=keep_soft,
+                contradictory="drop" if drop_contradictory else "refuse",
                 decision=decision.value,
                 place=place.value,
                 max_gates=max_gates,

@@ -18,6 +18,7 @@ from repairsolver.property.specification import Property
 from repairsolver.repairing.delta.addressing import Choice
 from repairsolver.repairing.delta.method import repair_delta
 from repairsolver.repairing.delta.objective import Aim, PerEntry
+from repairsolver.repairing.dropping import CONTRADICTORY, repair_dropping
 from repairsolver.repairing.gate.method import repair_gate
 from repairsolver.repairing.gate.wishes import Gating
 from repairsolver.repairing.imitation.method import repair_imitation
@@ -82,6 +83,7 @@ def repair_property(
     decision: str = "max",
     gating: Gating = Gating(),  # noqa: B008 - frozen
     imitation: Imitation | None = None,
+    contradictory: str = "refuse",
     limits: Limits = Limits(),  # noqa: B008 - frozen
     seed: int = 0,
     on_event: OnEvent | None = None,
@@ -111,6 +113,7 @@ def repair_property(
         decision: whether the largest or the smallest output is the decision.
         gating: the options of method "gate", and of it alone.
         imitation: the options of method "imitation", and of it alone.
+        contradictory: "drop": points that contradict others are left out, see `dropping`; "refuse": none.
         limits: seconds for everything. Without a limit of time one margin gets 20 s, the next twice as
             long until one is proved; three failures after that end the search for a smaller change.
 
@@ -123,7 +126,11 @@ def repair_property(
     """
     check_fits(prop, network)
     aim = Aim(norm, weights, max_change, np.inf if keep_soft is None else keep_soft, minimise, margin)
-    choices = (("method", method, METHODS), ("decision", decision, DECISIONS))
+    choices = (
+        ("method", method, METHODS),
+        ("decision", decision, DECISIONS),
+        ("contradictory", contradictory, CONTRADICTORY),
+    )
     for what, got, known in choices:
         if got not in known:
             raise EditError(f"unknown {what} {got!r}: choose one of {', '.join(known)}")
@@ -136,21 +143,19 @@ def repair_property(
         )
     if not 0 <= gap < 1:
         raise EditError(f"gap must lie in [0, 1), got {gap}")
-    run = _chosen(method, gating, imitation)
-    return run(
-        network,
-        prop,
-        choice=choice,
-        aim=aim,
-        gap=gap,
-        solver=solver,
-        points=points,
-        keep=keep,
-        decision=decision,
-        limits=limits,
-        seed=seed,
-        on_event=on_event,
-    )
+    run = partial(
+        _chosen(method, gating, imitation), network, prop, choice=choice, aim=aim, gap=gap, solver=solver,
+        decision=decision, seed=seed, on_event=on_event,
+    )  # fmt: skip
+    if contradictory == "refuse":
+        return run(points=points, keep=keep, limits=limits)
+    if method != "delta":
+        raise EditError(f"method {method!r} looks for no contradictions: leave out contradictory='drop'")
+
+    def attempt(points: PointSet | None, keep: PointSet | None, limits: Limits) -> Repair:
+        return run(points=points, keep=keep, limits=limits)
+
+    return repair_dropping(attempt, points, keep, limits)
 
 
 def _chosen(method: str, gating: Gating, imitation: Imitation | None) -> Method:

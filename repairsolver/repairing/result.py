@@ -28,7 +28,7 @@ from repairsolver.results import (
 
 if TYPE_CHECKING:
     from repairsolver.metrics import Fidelity
-    from repairsolver.repairing.explanation import Core
+    from repairsolver.repairing.explanation import Core, Demand
     from repairsolver.repairing.gate.edit import Gates
     from repairsolver.sampling.statement import Statement
 
@@ -238,6 +238,7 @@ class Repair:
         empirical: the method repairs from examples, so that its network is handed over proved or not.
         core: for `infeasible`, demands that contradict each other, none of them superfluous.
         remarks: what the caller should know besides, such as points outside of every region.
+        dropped: demands of points that were left out, as they contradict others; see `contradictory`.
     """
 
     status: RepairStatus
@@ -261,6 +262,7 @@ class Repair:
     statement: Statement | None = None
     empirical: bool = False
     remarks: tuple[str, ...] = ()
+    dropped: tuple[Demand, ...] = ()
 
     @property
     def proved(self) -> bool:

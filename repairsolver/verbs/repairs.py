@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from numpy.typing import ArrayLike
 
-from repairsolver.errors import SoundnessError
+from repairsolver.errors import EditError, SoundnessError
 from repairsolver.network import Network
 from repairsolver.property import PointSet, Property
 from repairsolver.results import Interrupted, Limits, OnEvent, VerifyStatus
@@ -49,6 +49,7 @@ def repair(
     max_gates: int | None = None,
     monitor: bool = False,
     imitation: Imitation | None = None,
+    contradictory: Literal["refuse", "drop"] = "refuse",
     limits: Limits | None = None,
     seed: int = 0,
     on_event: OnEvent | None = None,
@@ -98,6 +99,9 @@ def repair(
         monitor: an output of the gated file that tells which gates are on.
         imitation: the options of method "imitation": points (negatives) and keep (positives) are sampled
             where they are not given, and the result is `repaired` only if it is proved, too.
+        contradictory: what to do with points that contradict others: "refuse" answers `infeasible`, with the
+            contradiction; "drop" leaves out one of its members, points to keep first, until none is left, and
+            `fix.dropped` and `fix.remarks` say which and why. The property is never weakened.
         limits: what the call may spend. Without one of time, three failures after the first proof end it.
         seed: the same seed gives the same answer, time limits aside.
         on_event: called with progress reports.
@@ -123,7 +127,11 @@ def repair(
     if guarantee != "exact":
         from repairsolver.repairing.guarantee import repair_with_guarantee
 
+        if contradictory != "refuse":
+            raise EditError("contradictory='drop' takes the exact guarantee: leave out guarantee")
         make = partial(repair_with_guarantee, guarantee=guarantee, epsilon=epsilon, eta=eta)
+    else:
+        make = partial(make, contradictory=contradictory)
     fix = make(
         net,
         united(props),

@@ -29,10 +29,10 @@ from scipy.optimize import nnls
 from repairsolver.repairing.delta.branching import Optimum
 from repairsolver.repairing.delta.curvature import Curvature, Pulled, Rows, curvature, derivatives
 from repairsolver.repairing.delta.hidden import HiddenLayers
-from repairsolver.repairing.delta.imitation import Imitation
 from repairsolver.repairing.delta.merit import KEPT, Merit, State
 from repairsolver.repairing.delta.momentum import descended
 from repairsolver.repairing.delta.program import LeastChange, Row
+from repairsolver.repairing.delta.squared_moves import SquaredMoves
 from repairsolver.results import Array
 from repairsolver.solvers import SolutionStatus
 
@@ -73,8 +73,8 @@ def least_moved(
         shared: one row for all points of a group in which one row is enough.
         start: finds some change that meets every requirement, where steps from no change do not.
     """
-    measure = problem.objective.imitation
-    assert isinstance(measure, Imitation)
+    measure = problem.objective.squares
+    assert isinstance(measure, SquaredMoves)
     return _Descent(Merit(problem, layer, measure, shared), start).run()
 
 
@@ -164,9 +164,9 @@ class _Descent:
 
     def _step(self, state: State, weight: float) -> State | None:
         """The state after the first step that lowers the sum; None if none does."""
-        inputs = self.merit.imitation.inputs
+        inputs = self.merit.squares.inputs
         shapes, gradient = curvature(self.layer, state.delta, inputs, state.residual, self.inner)
-        model = _Model(shapes, gradient + self.merit.imitation.ridge * state.delta)
+        model = _Model(shapes, gradient + self.merit.squares.ridge * state.delta)
         self._add_rows(model, state)
         while self.damping <= MOST_DAMPING and not self._late():
             step, promised = self._solved(model, weight)

@@ -10,17 +10,17 @@ import numpy as np
 from repairsolver.repairing.delta.branching import Optimum, optimise
 from repairsolver.repairing.delta.gauss_newton import least_moved
 from repairsolver.repairing.delta.hidden import HiddenLayers
-from repairsolver.repairing.delta.imitation import Imitation
 from repairsolver.repairing.delta.layer import EditableLayer
 from repairsolver.repairing.delta.objective import Objective
 from repairsolver.repairing.delta.program import LeastChange
 from repairsolver.repairing.delta.requirements import Requirements
+from repairsolver.repairing.delta.squared_moves import SquaredMoves
 from repairsolver.repairing.delta.whitened import Coordinates, Turned
 from repairsolver.results import Array
 from repairsolver.solvers import SolutionStatus
 
 
-def imitated(
+def least_behaviour(
     problem: LeastChange, *, shared: bool, known: float, start: Callable[[], Array | None]
 ) -> Optimum:
     """The change that meets all requirements and moves behaviour least.
@@ -42,7 +42,7 @@ def imitated(
     return found if found.delta is None else replace(found, delta=coordinates.back(found.delta))
 
 
-def imitated_bound(problem: LeastChange, *, gap: float, known: float) -> Optimum:
+def least_moved_bound(problem: LeastChange, *, gap: float, known: float) -> Optimum:
     """A lower bound on the change of behaviour of every correct repair; 0 where none can be computed."""
     coordinates = _coordinates(problem)
     if coordinates is None:
@@ -51,8 +51,8 @@ def imitated_bound(problem: LeastChange, *, gap: float, known: float) -> Optimum
 
 
 def _coordinates(problem: LeastChange) -> Coordinates | None:
-    measure = problem.objective.imitation
-    assert isinstance(measure, Imitation)
+    measure = problem.objective.squares
+    assert isinstance(measure, SquaredMoves)
     return None if np.isfinite(problem.objective.reach).any() else measure.coordinates
 
 

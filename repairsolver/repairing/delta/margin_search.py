@@ -14,6 +14,9 @@ from repairsolver.verification.replay import into_box
 POINTS_START = 1e-3
 """The first margin for points alone, which need no proof: as a share of what is missing at the worst."""
 
+MOST_START = 100.0
+"""The first margin is at most so many times what is missing at the worst: rows may be far from any border."""
+
 SAMPLES, MOST_REGIONS = 500, 20
 """Per region, for the typical size of the property's rows; of more regions the first ones tell."""
 
@@ -36,6 +39,9 @@ of them; and how many times as long it may take."""
 FREE = 0.5
 """A smaller margin gains nothing where the margin costs less than this share of the gap asked for."""
 
+WORTHWHILE = 4.0
+"""How many proofs like the last one must fit into the time left, where a repair is known already."""
+
 MOST_CHANGE = 30.0
 """Sizes of the layer: a margin raised for the proof's sake may not cost a larger change."""
 
@@ -48,7 +54,8 @@ def first_margin(session: Session) -> float:
     scale = session.problem(0.0, np.inf).scale()
     if not session.prop.regions:
         return POINTS_START * scale
-    return max(START * scale, _typical(session) if session.layer.affine else 0.0)
+    typical = _typical(session) if session.layer.affine else 0.0
+    return max(START * scale, min(typical, MOST_START * scale))
 
 
 def _typical(session: Session) -> float:
@@ -68,12 +75,12 @@ def search_margins(session: Session, start: float, *, shared: bool) -> None:
     """Try margins until the gap is closed, the time is up, or none is left to try.
 
     Without a time limit a margin may take the longer the more have failed, until one is proved; from then
-    on a few failures end the search. If a repair is known already, choices of rows are only searched below
-    its margin, and only as long as proofs succeed.
+    on a few failures end the search. If a repair is known already, the search begins with its margin, and
+    goes on only as long as proofs succeed.
     """
-    if session.best is not None and not shared:
+    if session.best is not None:
         verdict = session.best.verdict
-        if verdict is not None and session.remaining < verdict.seconds:
+        if verdict is not None and session.remaining < WORTHWHILE * verdict.seconds:
             return
         start = session.best.margin
     _Search(session, Margins(start), shared, known=session.best is not None).run()

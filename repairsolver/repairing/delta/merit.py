@@ -22,9 +22,9 @@ from repairsolver.network.graph import Network
 from repairsolver.repairing.delta.curvature import Kronecker, as_vector, centred, features
 from repairsolver.repairing.delta.derivatives import pull
 from repairsolver.repairing.delta.hidden import HiddenLayers
-from repairsolver.repairing.delta.imitation import Imitation
 from repairsolver.repairing.delta.program import LeastChange
 from repairsolver.repairing.delta.requirements import Group
+from repairsolver.repairing.delta.squared_moves import SquaredMoves
 from repairsolver.repairing.delta.unknowns import Block
 from repairsolver.results import Array
 
@@ -94,7 +94,7 @@ class Merit:
 
     problem: LeastChange
     layer: HiddenLayers
-    imitation: Imitation
+    squares: SquaredMoves
     shared: bool
     inputs: Array = field(init=False)
     samples: Ids = field(init=False)
@@ -107,7 +107,7 @@ class Merit:
         def placed(rows: Iterable[Array]) -> Ids:
             return np.array([known.setdefault(row.tobytes(), len(known)) for row in rows], dtype=np.int64)
 
-        self.samples = placed(self.imitation.inputs)
+        self.samples = placed(self.squares.inputs)
         groups = self.problem.requirements.groups
         self.places = {name: placed(group.inputs) for name, group in groups.items()}
         self.inputs = np.array([np.frombuffer(row) for row in known])
@@ -140,7 +140,7 @@ class Merit:
             floor = self._deciding(group, group.floor[:, None] - rows)
             missing = max(missing, float(floor.max(initial=0.0)))
         residual = centred(moved[self.samples])
-        behaviour = (residual**2).sum() / len(residual) + self.imitation.ridge @ delta**2 + paid
+        behaviour = (residual**2).sum() / len(residual) + self.squares.ridge @ delta**2 + paid
         return State(delta, short, residual, 0.5 * float(behaviour), lack, missing)
 
     def wished(self, group: Group) -> Array:
@@ -184,7 +184,7 @@ class Merit:
             _gradient(block, values[block.node.inputs[0]], pulled[block.node.name][:, 0])
             for block in self.layer.blocks
         ]
-        return np.concatenate(parts) + self.imitation.ridge * delta
+        return np.concatenate(parts) + self.squares.ridge * delta
 
     def _pressed(self, moved: Array, weight: float, rows: Ids) -> Array:
         """The sum's derivative by the scores at the rows, [b, m]."""

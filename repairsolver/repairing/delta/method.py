@@ -12,12 +12,12 @@ from repairsolver.metrics import Fidelity, fidelity
 from repairsolver.network.graph import Network
 from repairsolver.property import PointSet
 from repairsolver.property.specification import Property
+from repairsolver.repairing.delta import robust
 from repairsolver.repairing.delta.addressing import Choice
 from repairsolver.repairing.delta.attempts import attempt
 from repairsolver.repairing.delta.behaviour import behavioural
 from repairsolver.repairing.delta.candidate import Candidate, edit_of
 from repairsolver.repairing.delta.core import find_core
-from repairsolver.repairing.delta.imitation import imitating
 from repairsolver.repairing.delta.layer import find_layers
 from repairsolver.repairing.delta.localise import AUTO, choose_layer
 from repairsolver.repairing.delta.loop import (
@@ -34,6 +34,7 @@ from repairsolver.repairing.delta.one_margin import one_margin
 from repairsolver.repairing.delta.points import add_points, strays_of
 from repairsolver.repairing.delta.requirements import Requirements, only_compares
 from repairsolver.repairing.delta.sequential import least_bound
+from repairsolver.repairing.delta.squared_moves import squared_moves
 from repairsolver.repairing.delta.ties import tie_weights
 from repairsolver.repairing.explanation import Core
 from repairsolver.repairing.result import Delta, Repair
@@ -128,7 +129,7 @@ def begin_session(
     used = QUADRATIC if (objective.norm, solver) == ("l2", "highs") else solver
     check_solver(used, objective)
     if aim.minimise == "behaviour":
-        measured = imitating if aim.norm == "l2" else behavioural
+        measured = squared_moves if aim.norm == "l2" else behavioural
         objective = measured(objective, requirements, prop, keep, decision, seed)
     session = Session(network, prop, layer, requirements, objective, gap, used, limits, seed, on_event)
     session.started = started
@@ -154,13 +155,16 @@ def _repaired(session: Session, points: PointSet | None, keep: PointSet | None, 
         return end
     if attempt(session) or (session.remaining <= 0 and not session.layer.affine):
         return _result(session, decision, points, keep)
-    if session.objective.imitation is None:
+    if session.objective.squares is None:
         share = TIE_SHARE * session.gap
         session.weights = tie_weights(requirements, session.prop, decision, share, session.seed)
     plain = all(group.plain for group in requirements.groups.values())
     if not one_margin(session):
         start = first_margin(session)
-        search_margins(session, start, shared=True)
+        if robust.applicable(session):
+            robust.search_boxes(session, start)
+        if not session.finished:
+            search_margins(session, start, shared=True)
         if not session.finished and not plain:
             search_margins(session, start, shared=False)
     if session.best is None and (end := _contradiction(session, points, keep)) is not None:

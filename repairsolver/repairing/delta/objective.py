@@ -81,7 +81,7 @@ class Aim:
 
 
 class Measure(Protocol):
-    """The change of behaviour as a function of the change; see `imitation`."""
+    """The change of behaviour as a function of the change; see `squared_moves`."""
 
     @property
     def margin(self) -> float:
@@ -104,7 +104,7 @@ class Objective:
         name: what people call it, such as "relative-l1".
         rounding: by how much writing an unknown into the file may move it, a number or [unknowns].
         moves: A, [k, unknowns], where the L1 norm of A delta is to be least instead; see `behaviour`.
-        imitation: what is to be least instead, in squares.
+        squares: what is to be least instead, in squares.
     """
 
     norm: str = "l1"
@@ -113,7 +113,7 @@ class Objective:
     name: str = "l1"
     rounding: Array | float = 0.0
     moves: sparse.csr_array | None = None
-    imitation: Measure | None = None
+    squares: Measure | None = None
 
     @property
     def roundable(self) -> Array:
@@ -122,8 +122,8 @@ class Objective:
 
     def value(self, delta: Array, ties: Array | float = 1.0) -> float:
         """The norm of a change [unknowns], with further weights on top."""
-        if self.imitation is not None:
-            return self.imitation.value(delta)
+        if self.squares is not None:
+            return self.squares.value(delta)
         if self.moves is not None:
             return float(np.abs(self.moves @ delta).sum())
         return NORMS[self.norm].value(delta, self.weights * ties)
@@ -136,7 +136,7 @@ class Objective:
     @property
     def bounds_entries(self) -> bool:
         """Whether w |delta_u| is at most the objective, for every unknown."""
-        return self.norm != "l0" and self.moves is None and self.imitation is None
+        return self.norm != "l0" and self.moves is None and self.squares is None
 
 
 def objective_for(layer: Layer, aim: Aim) -> Objective:

@@ -1,4 +1,4 @@
-"""Repairs with one margin: the caller's, or that of imitated behaviour at points alone."""
+"""Repairs with one margin: the caller's, or that of the least change of behaviour at points alone."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ EXTRA = 1.0
 
 
 def one_margin(session: Session) -> bool:
-    """Try the caller's margin, or that of imitated behaviour at points alone; whether that ends the search.
+    """Try the caller's margin, or the objective's own one at points alone; whether that ends the search.
 
-    At points no proof needs a smaller margin, and the imitation's own one is what unseen points gain by.
+    The change of behaviour has one: at points no proof needs a smaller margin, and unseen points gain by it.
     """
-    measure = session.objective.imitation
+    measure = session.objective.squares
     margin = session.margin
     if margin is None and measure is not None and not session.prop.regions:
         margin = measure.margin

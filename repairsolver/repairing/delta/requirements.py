@@ -28,7 +28,7 @@ from repairsolver.verification.replay import into_box
 
 Ids = NDArray[np.int64]
 
-FLOOR_RISE = 16.0
+FLOOR_RISE = 8.0
 """By how much floors rise where rounding undid what the program gave: a large change rounds more coarsely."""
 
 

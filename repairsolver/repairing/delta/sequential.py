@@ -27,7 +27,7 @@ from repairsolver.network import operators as ops
 from repairsolver.repairing.delta.branching import Optimum, optimise
 from repairsolver.repairing.delta.exact import least_exactly
 from repairsolver.repairing.delta.hidden import HiddenLayers
-from repairsolver.repairing.delta.least_behaviour import imitated, imitated_bound
+from repairsolver.repairing.delta.least_behaviour import least_behaviour, least_moved_bound
 from repairsolver.repairing.delta.program import TOLERANCE, Key, LeastChange
 from repairsolver.repairing.delta.requirements import Requirements
 from repairsolver.results import Array
@@ -75,8 +75,10 @@ def least(problem: LeastChange, *, shared: bool, known: float = np.inf) -> Optim
         found, which proves nothing.
     """
     layer = problem.requirements.layer
-    if problem.objective.imitation is not None:
-        return imitated(problem, shared=shared, known=known, start=lambda: _any_change(problem, shared))
+    if problem.objective.squares is not None:
+        return least_behaviour(
+            problem, shared=shared, known=known, start=lambda: _any_change(problem, shared)
+        )
     if not isinstance(layer, HiddenLayers):
         return optimise(problem, shared=shared, known=known)
     found = _Descent(problem, layer, shared, known).run()
@@ -94,7 +96,7 @@ def _any_change(problem: LeastChange, shared: bool) -> Array | None:
     """A change that meets all requirements, by its weights: where a search by behaviour may begin."""
     required = problem.requirements
     bare = HiddenLayers(required.network, required.layer.blocks, required.layer.scores)
-    plain = replace(problem.objective, imitation=None)
+    plain = replace(problem.objective, squares=None)
     weights = replace(
         problem,
         objective=plain,
@@ -120,8 +122,8 @@ def least_bound(problem: LeastChange, *, gap: float, known: float) -> Optimum:
         gap, known: see `branching.optimise`.
     """
     layer = problem.requirements.layer
-    if problem.objective.imitation is not None:
-        return imitated_bound(problem, gap=gap, known=known)
+    if problem.objective.squares is not None:
+        return least_moved_bound(problem, gap=gap, known=known)
     if not isinstance(layer, HiddenLayers):
         return optimise(problem, shared=False, gap=gap, known=known)
     return least_exactly(problem, layer, known, gap=gap)

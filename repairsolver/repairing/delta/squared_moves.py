@@ -38,11 +38,11 @@ RIDGE = 1e-2
 """tau, as a share of the mean curvature of the layer's entries."""
 
 LEAD = 0.1
-"""The margin of points to repair, as a share of the median lead of the decisions that are imitated."""
+"""The margin of points to repair, as a share of the median lead of the decisions at its samples."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Imitation:
+class SquaredMoves:
     """B, as a function of the change.
 
     Args:
@@ -76,7 +76,7 @@ class Imitation:
         return float(np.sqrt(squares + self.ridge @ delta**2))
 
 
-def imitating(
+def squared_moves(
     objective: Objective,
     requirements: Requirements,
     prop: Property,
@@ -104,5 +104,5 @@ def imitating(
     ridge = RIDGE * np.concatenate([np.full(shape.block.size, shape.mean) for shape in shapes])
     ridge = np.maximum(ridge, 1e-12 * (ridge.max() or 1.0))
     coordinates = whitening(layer, shapes[0], hidden, ridge)
-    imitation = Imitation(layer, inputs, hidden, ridge, lead, coordinates)
-    return replace(objective, norm="l2", weights=1.0, name="behaviour-l2", imitation=imitation)
+    squares = SquaredMoves(layer, inputs, hidden, ridge, lead, coordinates)
+    return replace(objective, norm="l2", weights=1.0, name="behaviour-l2", squares=squares)

@@ -17,15 +17,15 @@ from repairsolver.repairing import repair_property
 from repairsolver.repairing.delta.addressing import Choice
 from repairsolver.repairing.delta.curvature import Diagonal, Kronecker, Pulled, curvature
 from repairsolver.repairing.delta.hidden import HiddenLayers
-from repairsolver.repairing.delta.imitation import RIDGE, Imitation, imitating
 from repairsolver.repairing.delta.layer import find_layers
-from repairsolver.repairing.delta.least_behaviour import imitated, imitated_bound
+from repairsolver.repairing.delta.least_behaviour import least_behaviour, least_moved_bound
 from repairsolver.repairing.delta.merit import Merit
 from repairsolver.repairing.delta.momentum import descended
 from repairsolver.repairing.delta.objective import Aim, objective_for
 from repairsolver.repairing.delta.points import add_points
 from repairsolver.repairing.delta.program import LeastChange
 from repairsolver.repairing.delta.requirements import Requirements
+from repairsolver.repairing.delta.squared_moves import RIDGE, SquaredMoves, squared_moves
 from repairsolver.results import Limits, RepairStatus
 
 LIMITS = Limits(seconds=60.0)
@@ -42,14 +42,14 @@ def problem(
     layer = find_layers(network, choice)
     requirements, prop = Requirements(network, layer), Property((), network.input_size, network.output_size)
     plain = objective_for(layer, Aim("l2", minimise="behaviour"))
-    objective = imitating(plain, requirements, prop, samples(network), "max", 0)
+    objective = squared_moves(plain, requirements, prop, samples(network), "max", 0)
     add_points(requirements, prop, labelled(network, wrong, seed), None, "max")
     return LeastChange(requirements, margin, objective, "projection")
 
 
-def measured(given: LeastChange) -> Imitation:
-    assert isinstance(given.objective.imitation, Imitation)
-    return given.objective.imitation
+def measured(given: LeastChange) -> SquaredMoves:
+    assert isinstance(given.objective.squares, SquaredMoves)
+    return given.objective.squares
 
 
 def bare(given: LeastChange) -> HiddenLayers:
@@ -119,7 +119,7 @@ def test_the_optimum_of_a_last_layer_is_that_of_scipy(choice: Choice, seed: int)
     """min B^2 over the rows of two points, by SLSQP; the bound proves it."""
     network = dense_network(seed, (2, 6, 3))
     given = problem(network, choice, seed=seed)
-    found = imitated(given, shared=True, known=np.inf, start=lambda: None)
+    found = least_behaviour(given, shared=True, known=np.inf, start=lambda: None)
     assert found.delta is not None
     rows, missing = [], []
     for group in given.requirements.groups.values():
@@ -137,7 +137,7 @@ def test_the_optimum_of_a_last_layer_is_that_of_scipy(choice: Choice, seed: int)
     )  # fmt: skip
     assert measure.value(found.delta) == pytest.approx(np.sqrt(answer.fun), rel=1e-4)
     assert found.bound == pytest.approx(measure.value(found.delta), rel=1e-5)
-    assert 0 < imitated_bound(given, gap=1e-6, known=np.inf).bound <= found.bound * (1 + 1e-9)
+    assert 0 < least_moved_bound(given, gap=1e-6, known=np.inf).bound <= found.bound * (1 + 1e-9)
 
 
 @pytest.mark.parametrize("name", ["layer0", "layer1", "layer0, layer1", "layer2"])
