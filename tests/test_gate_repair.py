@@ -23,7 +23,7 @@ from repairsolver.network.gated import Correction, Override, gateable
 from repairsolver.network.gates import gates_of
 from repairsolver.network.operators import Relu
 from repairsolver.property import Conjunction, Property, Region
-from repairsolver.repairing.gate.placement import layer_of, place_gates
+from repairsolver.repairing.gate.placement import Wanted, layer_of, overridden, place_gates
 from repairsolver.repairing.gate.regions import cover, places_around
 from repairsolver.repairing.gate.shield import contradictions, shield
 from repairsolver.results import RepairStatus, VerifyStatus
@@ -203,9 +203,8 @@ def test_the_fewest_gates_are_those_that_brute_force_finds(seed: int) -> None:
     threshold = float(np.quantile(y @ row.T, 0.9)) + rng.choice([0.1, 2.0])
     unsafe = Conjunction(row, np.zeros((1, 2)), np.array([threshold]))
     layer = layer_of(network, node, np.arange(5))
-    placed = place_gates(
-        network, layer, [unsafe], points, margin=0.01, most=None, solver="highs", seconds=20, seed=0
-    )
+    wanted = Wanted([unsafe], points, 0.01, np.zeros((0, 2)))
+    placed = place_gates(network, layer, wanted, most=None, solver="highs", seconds=20, seed=0)
     if placed is None:
         with pytest.raises(AssertionError):
             fewest_by_force(network, node.name, unsafe, points, 0.01)
@@ -221,30 +220,11 @@ def test_gates_in_an_earlier_layer_are_encoded_exactly() -> None:
     node = next(n for n in gateable(network) if isinstance(n.operator, Relu))
     points = np.random.default_rng(0).uniform(-1, 1, (10, 2))
     layer = layer_of(network, node, np.arange(10))
-    placed = place_gates(
-        network,
-        layer,
-        prop.regions[0].unsafe,
-        points,
-        margin=0.01,
-        most=None,
-        solver="highs",
-        seconds=20,
-        seed=0,
-    )
+    wanted = Wanted(prop.regions[0].unsafe, points, 0.01, np.zeros((0, 2)))
+    placed = place_gates(network, layer, wanted, most=None, solver="highs", seconds=20, seed=0)
     assert placed is not None
-    behind = [
-        n
-        for n in network.nodes
-        if n.name not in {m.name for m in network.nodes[: network.nodes.index(node) + 1]}
-    ]
-    value = placed.change(activations(network, points)[node.name], points)
-    from repairsolver.network.forward import apply
-
-    values = activations(network, points) | {node.name: value}
-    for other in behind:
-        values[other.name] = apply(other, [values[name] for name in other.inputs], other.shape)
-    assert (prop.violation(points, values[network.output.name]) <= -0.01 + 1e-6).all()
+    _, outputs = overridden(network, layer, placed.change, points)
+    assert (prop.violation(points, outputs) <= -0.01 + 1e-6).all()
 
 
 def region_of(*conjunctions: tuple[list[list[float]], list[float]]) -> Region:

@@ -23,6 +23,8 @@ class Override:
     Args:
         index: flat entries of the tensor, [e].
         slope, shift, lower, upper: [e]; limits may be infinite.
+        channels: the channel as a part of which each entry is overridden, -1 for a neuron by itself; empty
+            for neurons only. Entries of one channel are overridden alike.
     """
 
     index: NDArray[np.int64]
@@ -30,6 +32,7 @@ class Override:
     shift: Array
     lower: Array
     upper: Array
+    channels: tuple[int, ...] = ()
 
     def __call__(self, values: Array, points: Array) -> Array:
         """The tensor [b, m] where the gate is on, for inputs [b, n]."""
@@ -40,20 +43,29 @@ class Override:
 
     @property
     def count(self) -> int:
-        return len(self.index)
+        """Neurons and whole channels."""
+        return len(self._names())
+
+    def _names(self) -> dict[str, int]:
+        """What is overridden, and the place of its first entry."""
+        own = self.channels or (-1,) * len(self.index)
+        names = [
+            f"neuron {i}" if c < 0 else f"channel {c} ({own.count(c)} neurons)"
+            for i, c in zip(self.index, own, strict=True)
+        ]
+        return {name: names.index(name) for name in dict.fromkeys(names)}
 
     def sentences(self, layer: str) -> list[str]:
-        """What happens to each entry, for people."""
-        return [
-            f"{layer}: neuron {i} {_what(*map(float, numbers))}"
-            for i, *numbers in zip(self.index, self.slope, self.shift, self.lower, self.upper, strict=True)
-        ]
+        """What happens to each neuron or channel, for people."""
+        numbers = np.stack([self.slope, self.shift, self.lower, self.upper], axis=1)
+        return [f"{layer}: {name} {_what(*map(float, numbers[k]))}" for name, k in self._names().items()]
 
     def to_json(self) -> dict[str, Any]:
         """Exact: every number is read back as it was."""
         limits = {"lower": _texts(self.lower), "upper": _texts(self.upper)}
         line = {"slope": self.slope.tolist(), "shift": self.shift.tolist()}
-        return {"kind": "override", "neurons": self.index.tolist()} | line | limits
+        whole = {"channels": list(self.channels)} if self.channels else {}
+        return {"kind": "override", "neurons": self.index.tolist()} | whole | line | limits
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -140,7 +152,9 @@ def gate_from_json(content: Mapping[str, Any]) -> NewGate:
     change: Change
     if what["kind"] == "override":
         index = np.array(what["neurons"], dtype=np.int64)
-        change = Override(index, *(_array(what[name]) for name in ("slope", "shift", "lower", "upper")))
+        slope, shift, low, high = (_array(what[name]) for name in ("slope", "shift", "lower", "upper"))
+        channels = tuple(map(int, what.get("channels", ())))
+        change = Override(index, slope, shift, low, high, channels)
     elif what["kind"] == "correction":
         change = Correction(*(_array(what[name]) for name in ("output", "input", "bound", "direction")))
     else:

@@ -48,6 +48,11 @@ class Picked:
     bound: Array
     owner: tuple[int, ...]
 
+    def broken(self) -> tuple[Conjunction, ...]:
+        """Conjunctions of one row each, that are all broken only where every picked row is."""
+        rows = zip(self.output, self.input, self.bound, strict=True)
+        return tuple(Conjunction(c[None], d[None], np.array([bound])) for c, d, bound in rows)
+
 
 def shield(region: Region, points: Array, outputs: Array) -> Correction | None:
     """A correction that makes a region safe; None if no choice of rows can be met together.
@@ -56,7 +61,7 @@ def shield(region: Region, points: Array, outputs: Array) -> Correction | None:
         points: samples of the region [b, n] with their outputs [b, m]: the cheapest choice of rows there is
             taken.
     """
-    for picked in _choices(region.unsafe, points, outputs):
+    for picked in choices(region.unsafe, points, outputs):
         for alone in (True, False):
             if (directions := _directions(region.unsafe, picked, alone=alone)) is not None:
                 bound = picked.bound + margin(picked, points, outputs)
@@ -100,7 +105,7 @@ def _pick(unsafe: Sequence[Conjunction], rows: Sequence[int]) -> Picked:
     return Picked(np.array(output), np.array(inputs), np.array(bound), owners)
 
 
-def _choices(unsafe: Sequence[Conjunction], points: Array, outputs: Array) -> Iterator[Picked]:
+def choices(unsafe: Sequence[Conjunction], points: Array, outputs: Array) -> Iterator[Picked]:
     """Rows of all conjunctions, the cheapest first; what a row costs is its mean shortfall at the samples.
 
     Violating samples count most: the others change only because one row is demanded where another one holds.
