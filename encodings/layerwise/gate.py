@@ -29,6 +29,9 @@ from layerwise.program import Array, Expr, Program, ProgramError, stack
 MOST_VALUES = 128
 """Different values of a candidate, beyond which it gets no clamp: every one costs a binary."""
 
+BETWEEN = 8
+"""Values of the points at which clamps need not be exact, of so many of which they are."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Gated:
@@ -123,7 +126,9 @@ def with_clamps(
     for number in clamped:
         own = values[:, gated.groups[number]]
         place = (np.arange(len(values))[:, None] * size + gated.groups[number]).ravel()
-        ends = np.unique(own[:count])
+        rest = np.unique(own[count:])
+        between = rest[np.linspace(0, len(rest) - 1, min(BETWEEN, len(rest))).astype(int)]
+        ends = np.unique(np.append(own[:count], between))
         if len(ends) > MOST_VALUES or not np.ptp(own):
             continue
         above[number] = clamp_from_above(program, own.ravel(), ends)

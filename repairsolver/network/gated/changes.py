@@ -103,7 +103,7 @@ class Correction:
         """Each half-space that the tensor is moved into, and what moves."""
         return [
             f"{layer}: {_terms(direction, 'Y', ' and ')} moved until "
-            f"{_sum(output, 'Y')}{_sum(inputs, 'X', first=False)} >= {bound:.6g}"
+            f"{linear_text(output, 'Y')}{linear_text(inputs, 'X', first=False)} >= {bound:.6g}"
             for output, inputs, bound, direction in zip(
                 self.output, self.input, self.bound, self.direction, strict=True
             )
@@ -195,7 +195,7 @@ def _terms(values: Array, name: str, between: str) -> str:
     return between.join(f"{name}_{i}" for i in np.flatnonzero(values))
 
 
-def _sum(values: Array, name: str, *, first: bool = True) -> str:
+def linear_text(values: Array, name: str, *, first: bool = True) -> str:
     """`2 Y_0 - Y_1`; with a sign in front where something stands before."""
     text = ""
     for i in np.flatnonzero(values):

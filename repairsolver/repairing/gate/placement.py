@@ -147,8 +147,9 @@ def place_gates(
     """
     values = activations(network, np.vstack([wanted.points, wanted.kept]))
     until = time.perf_counter() + seconds
-    for unsafe in _demands(wanted, values[network.output.name]):
-        for keeps in (True, False):
+    demands = list(_demands(wanted, values[network.output.name]))
+    for keeps in (True, False):
+        for unsafe in demands:
             left = until - time.perf_counter()
             if left <= 0:
                 return None

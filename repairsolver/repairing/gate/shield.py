@@ -24,7 +24,7 @@ from layerwise.program import Program
 from repairsolver.network.gated import Correction
 from repairsolver.property.specification import Conjunction, Region
 from repairsolver.results import Array
-from repairsolver.solvers import SolutionStatus, solve
+from repairsolver.solvers import solve
 
 MARGIN = 1e-3
 """By how much rows are broken, as a share of the rows' spread at the samples."""
@@ -47,6 +47,12 @@ class Picked:
     input: Array
     bound: Array
     owner: tuple[int, ...]
+
+    def only(self, rows: Sequence[int]) -> Picked:
+        """Some of the rows."""
+        kept = list(rows)
+        owners = tuple(self.owner[row] for row in kept)
+        return Picked(self.output[kept], self.input[kept], self.bound[kept], owners)
 
     def broken(self) -> tuple[Conjunction, ...]:
         """Conjunctions of one row each, that are all broken only where every picked row is."""
@@ -76,25 +82,8 @@ def margin(picked: Picked, points: Array, outputs: Array) -> float:
     return max(MARGIN * spread, ROUNDING * max(largest, float(np.abs(picked.bound).max(initial=0.0)), 1e-3))
 
 
-def contradictions(region: Region) -> list[tuple[int, ...]]:
-    """Choices of rows (one of each conjunction) that no scores meet at all, of those that are tried."""
-    found = []
-    for rows in islice(product(*(range(len(c.bound)) for c in region.unsafe)), MOST_CHOICES):
-        if _contradicts(_pick(region.unsafe, rows)):
-            found.append(rows)
-    return found
-
-
-def _contradicts(picked: Picked) -> bool:
-    """Whether C y >= d has no solution (rows that read inputs are left out: they may be met somewhere)."""
-    plain = ~picked.input.any(axis=1)
-    program = Program()
-    y = program.columns(picked.output.shape[1], -1e9, 1e9)
-    program.rows(picked.output[plain] @ y, lower=picked.bound[plain] + 1e-9)
-    return solve(program).status is SolutionStatus.INFEASIBLE
-
-
-def _pick(unsafe: Sequence[Conjunction], rows: Sequence[int]) -> Picked:
+def pick(unsafe: Sequence[Conjunction], rows: Sequence[int]) -> Picked:
+    """One row of every conjunction; of equal ones only the one with the largest bound."""
     found: dict[bytes, tuple[Array, Array, float, int]] = {}
     for owner, (c, r) in enumerate(zip(unsafe, rows, strict=True)):
         key = c.output[r].tobytes() + c.input[r].tobytes()
@@ -121,7 +110,7 @@ def choices(unsafe: Sequence[Conjunction], points: Array, outputs: Array) -> Ite
     orders = product(*(range(len(rows)) for rows in ranked))
     chosen = sorted(islice(orders, 16 * MOST_CHOICES), key=lambda places: (sum(places), places))
     for places in chosen[:MOST_CHOICES]:
-        yield _pick(unsafe, [rows[place] for rows, place in zip(ranked, places, strict=True)])
+        yield pick(unsafe, [rows[place] for rows, place in zip(ranked, places, strict=True)])
 
 
 def _directions(unsafe: Sequence[Conjunction], picked: Picked, *, alone: bool) -> Array | None:
