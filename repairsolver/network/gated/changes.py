@@ -42,6 +42,12 @@ class Override:
         return changed
 
     @property
+    def shifts_only(self) -> bool:
+        """Whether every entry is moved by a number, and nothing else."""
+        free = np.isinf(self.lower) & np.isinf(self.upper)
+        return bool((free & (self.slope == 1)).all())
+
+    @property
     def count(self) -> int:
         """Neurons and whole channels."""
         return len(self._names())

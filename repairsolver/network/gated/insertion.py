@@ -132,6 +132,8 @@ class Writer:
         inside = self.guard(gate.lower, gate.upper)
         self.conditions.append(inside)
         match gate.change:
+            case Override() if gate.change.shifts_only:
+                self._shifted(gate.change, before, known.shape, inside, gate.tensor)
             case Override():
                 changed = self._overridden(gate.change, before, known.shape)
                 fitted = self._fitted(self.truth(inside), len(known.shape))
@@ -212,11 +214,21 @@ class Writer:
         return self.node(operator, [tensor], axes=[axis], keepdims=int(keep))
 
     def _fitted(self, condition: str, rank: int) -> str:
-        """[N, 1] with as many axes as the tensor has."""
+        """A guard, [N, 1], with as many axes as the tensor has."""
         if rank == 2 and self.batched:
             return condition
         shape = [-1, *[1] * (rank - 1)] if self.batched else [1] * rank
         return self.node("Reshape", [condition, self.constant(np.array(shape, dtype=np.int64))])
+
+    def _shifted(
+        self, change: Override, tensor: str, shape: tuple[int, ...], inside: str, output: str
+    ) -> None:
+        """The tensor and the shifts times 0 or 1: fewer nodes than a choice between two tensors."""
+        shift = np.zeros(int(np.prod(shape)))
+        shift[change.index] = change.shift
+        number = self._fitted(inside, len(shape))
+        step = self.node("Mul", [number, self.floats(shift, shape)])
+        self.node("Add", [tensor, step], output)
 
     def _overridden(self, change: Override, tensor: str, shape: tuple[int, ...]) -> str:
         size = int(np.prod(shape))
