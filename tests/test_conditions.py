@@ -10,7 +10,7 @@ from onnx import NodeProto, TensorProto, helper
 from onnx_models import model, one_node, run
 
 from repairsolver.errors import UnsupportedOperatorError
-from repairsolver.network import load_network
+from repairsolver.network import load_network, replay
 from repairsolver.network.gates import decided, gates_of
 
 FACES = np.array([-1.0, -0.5, 0.25, 1.0], np.float32)
@@ -108,6 +108,23 @@ def test_a_gate_is_a_union_of_boxes_and_can_be_decided() -> None:
     np.testing.assert_array_equal(decided(network, [False])(x), x)
 
 
+def test_numbers_times_truth_values_are_a_gate() -> None:
+    for order in (["b", "h"], ["h", "b"]):
+        data = refused(
+            helper.make_node("LessOrEqual", ["x", "c"], ["a"]),
+            helper.make_node("Cast", ["a"], ["f"], to=TensorProto.FLOAT),
+            helper.make_node("ReduceMin", ["f"], ["b"], axes=[1], keepdims=1),
+            helper.make_node("Neg", ["x"], ["h"]),
+            helper.make_node("Mul", order, ["y"]),
+        )
+        network = load_network(data)
+        (gate,) = gates_of(network)
+        np.testing.assert_array_equal(gate.operator.upper, [[0, 0]])
+        x = np.array([[-1.0, -2.0], [0.0, -1.0], [0.5, -1.0]])
+        np.testing.assert_array_equal(network(x), [[1, 2], [0, 1], [0, 0]])
+        np.testing.assert_array_equal(network(x), replay(network, x))
+
+
 def refused(*nodes: NodeProto) -> bytes:
     return model(nodes, [1, 2], {"c": np.zeros((1, 2), np.float32)}).SerializeToString()
 
@@ -135,12 +152,12 @@ def refused(*nodes: NodeProto) -> bytes:
             refused(
                 helper.make_node("LessOrEqual", ["x", "c"], ["a"]),
                 helper.make_node("Cast", ["a"], ["b"], to=TensorProto.FLOAT),
-                helper.make_node("Mul", ["x", "b"], ["y"]),
+                helper.make_node("Add", ["x", "b"], ["y"]),
             ),
             "truth values",
         ),
     ],
-    ids=["strict", "computed", "two tensors", "product"],
+    ids=["strict", "computed", "two tensors", "sum"],
 )
 def test_other_comparisons_are_refused_with_their_reason(data: bytes, reason: str) -> None:
     with pytest.raises(UnsupportedOperatorError, match=reason):

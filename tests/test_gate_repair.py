@@ -23,9 +23,10 @@ from repairsolver.network.gated import Correction, Override, gateable
 from repairsolver.network.gates import gates_of
 from repairsolver.network.operators import Relu
 from repairsolver.property import Conjunction, Property, Region
-from repairsolver.repairing.gate.placement import layer_of, place_gates
+from repairsolver.repairing.gate.contradiction import contradictions, explained
+from repairsolver.repairing.gate.placement import Wanted, layer_of, overridden, place_gates
 from repairsolver.repairing.gate.regions import cover, places_around
-from repairsolver.repairing.gate.shield import contradictions, shield
+from repairsolver.repairing.gate.shield import shield
 from repairsolver.results import RepairStatus, VerifyStatus
 from repairsolver.solvers import SolutionStatus, solve
 from repairsolver.verification.attack import attack
@@ -203,9 +204,8 @@ def test_the_fewest_gates_are_those_that_brute_force_finds(seed: int) -> None:
     threshold = float(np.quantile(y @ row.T, 0.9)) + rng.choice([0.1, 2.0])
     unsafe = Conjunction(row, np.zeros((1, 2)), np.array([threshold]))
     layer = layer_of(network, node, np.arange(5))
-    placed = place_gates(
-        network, layer, [unsafe], points, margin=0.01, most=None, solver="highs", seconds=20, seed=0
-    )
+    wanted = Wanted([unsafe], points, 0.01, np.zeros((0, 2)))
+    placed = place_gates(network, layer, wanted, most=None, solver="highs", seconds=20, seed=0)
     if placed is None:
         with pytest.raises(AssertionError):
             fewest_by_force(network, node.name, unsafe, points, 0.01)
@@ -221,30 +221,11 @@ def test_gates_in_an_earlier_layer_are_encoded_exactly() -> None:
     node = next(n for n in gateable(network) if isinstance(n.operator, Relu))
     points = np.random.default_rng(0).uniform(-1, 1, (10, 2))
     layer = layer_of(network, node, np.arange(10))
-    placed = place_gates(
-        network,
-        layer,
-        prop.regions[0].unsafe,
-        points,
-        margin=0.01,
-        most=None,
-        solver="highs",
-        seconds=20,
-        seed=0,
-    )
+    wanted = Wanted(prop.regions[0].unsafe, points, 0.01, np.zeros((0, 2)))
+    placed = place_gates(network, layer, wanted, most=None, solver="highs", seconds=20, seed=0)
     assert placed is not None
-    behind = [
-        n
-        for n in network.nodes
-        if n.name not in {m.name for m in network.nodes[: network.nodes.index(node) + 1]}
-    ]
-    value = placed.change(activations(network, points)[node.name], points)
-    from repairsolver.network.forward import apply
-
-    values = activations(network, points) | {node.name: value}
-    for other in behind:
-        values[other.name] = apply(other, [values[name] for name in other.inputs], other.shape)
-    assert (prop.violation(points, values[network.output.name]) <= -0.01 + 1e-6).all()
+    _, outputs = overridden(network, layer, placed.change, points)
+    assert (prop.violation(points, outputs) <= -0.01 + 1e-6).all()
 
 
 def region_of(*conjunctions: tuple[list[list[float]], list[float]]) -> Region:
@@ -278,15 +259,42 @@ def test_a_shield_breaks_every_conjunction_and_leaves_what_is_fine(region: Regio
 
 
 def test_a_safe_set_without_scores_is_said_to_be_empty() -> None:
-    region = region_of(([[1.0, 0.0]], [1.0]), ([[-1.0, 0.0]], [0.0]))
+    """The conjunction between the contradicting ones is not named: without it they contradict, too."""
+    region = region_of(([[1.0, 0.0]], [1.0]), ([[0.0, 1.0]], [0.0]), ([[-1.0, 0.0]], [0.0]))
     assert shield(region, np.zeros((0, 1)), np.zeros((0, 2))) is None
-    assert contradictions(region) == [(0, 0)]
+    (found,) = contradictions(region)
+    assert found.owner == (0, 2)
     network = dense_network(0, [1, 4, 2])
     prop = Property((region,), 1, 2)
     fix = rs.repair(network, prop, method="gate", place="output", limits=LIMITS)
     assert fix.status is RepairStatus.INFEASIBLE
-    assert "contradict" in fix.message
+    assert "Y_0 > 1 (of conjunction 1) and -Y_0 > 0 (of conjunction 3) contradict each other" in fix.message
+    assert "conjunction 2" not in fix.message
     assert fix.network is None
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_contradictions_are_irreducible(seed: int) -> None:
+    """Whole numbers, by z3: what is said to contradict has no scores, and has some without any row."""
+    z3 = pytest.importorskip("z3")
+    rng = np.random.default_rng(seed)
+    rows, bounds = rng.integers(-2, 3, (5, 2)).astype(float), rng.integers(-1, 3, 5).astype(float)
+    region = region_of(*(([row.tolist()], [bound]) for row, bound in zip(rows, bounds, strict=True)))
+    y = z3.Reals("a b")
+
+    def possible(picked: np.ndarray, bound: np.ndarray) -> bool:
+        solver = z3.Solver()
+        for row, least in zip(picked, bound, strict=True):
+            solver.add(sum(int(c) * v for c, v in zip(row, y, strict=True)) > int(least))
+        return bool(solver.check() == z3.sat)
+
+    found = contradictions(region)
+    assert bool(found) == (not possible(rows, bounds))
+    for picked in found:
+        assert not possible(picked.output, picked.bound)
+        for k in range(len(picked.bound)):
+            assert possible(np.delete(picked.output, k, 0), np.delete(picked.bound, k))
+    assert not found or "region 7" in explained(region, 7)
 
 
 def test_few_boxes_cover_many() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -52,6 +53,28 @@ def test_one_gate_changes_its_tensor_as_it_says(seed: int) -> None:
     before = activations(network, points)[gate.tensor]
     expected = np.where(gate.fires(points)[:, None], gate.change(before, points), before)
     np.testing.assert_allclose(activations(found, points)[gate.tensor], expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_shifts_alone_need_no_choice_and_do_as_they_say(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    network = dense_network(seed, [3, 6, 5, 2])
+    gate = random_gate(rng, network, boxes=1 + seed % 2)
+    size = next(node.size for node in network.nodes if node.name == gate.tensor)
+    index, none = np.arange(0, size, 2), np.full((size + 1) // 2, np.inf)
+    shift = np.round(16 * rng.normal(size=len(index))) / 16
+    gate = replace(gate, change=Override(index, np.ones(len(index)), shift, -none, none))
+    found = add_gates(network, [gate])
+    kinds = [node.op_type for node in onnx.load_from_string(found.model).graph.node]
+    assert "Where" not in kinds
+    points = points_near(rng, [gate])
+    before = activations(network, points)[gate.tensor]
+    expected = np.where(gate.fires(points)[:, None], gate.change(before, points), before)
+    np.testing.assert_allclose(activations(found, points)[gate.tensor], expected, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(replay(found, points), found(points), rtol=1e-4, atol=1e-4)
+    off = ~gate.fires(points)
+    np.testing.assert_array_equal(replay(found, points)[off], replay(network, points)[off])
+    assert remove_gates(found).model == network.model
 
 
 @pytest.mark.parametrize("seed", range(24))

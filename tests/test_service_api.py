@@ -56,6 +56,29 @@ def test_a_repair_is_handed_back_and_holds(server: Server, repaired: dict[str, A
     assert any(row["numbers"].get("lower_bound") for row in record["history"])
 
 
+def test_gates_and_imitation_are_kinds_of_repair(server: Server, tmp_path: Path) -> None:
+    asked = '{"seconds": 30, "decision": "min", "method": "gate", "place": "output", "monitor": true}'
+    job = server.ended(server.submit("repair", FILES, asked).json()["id"])
+    assert (job["state"], job["answer"]) == ("done", "repaired"), job
+    assert "repaired.gates.json" in job["files"]
+    gated = rs.load_network(fetch(server, job, "repaired.onnx", tmp_path / "gated.onnx"))
+    assert rs.verify(gated, PROP).status is rs.VerifyStatus.HOLDS
+    assert rs.remove_gates(gated).model == NET.read_bytes()
+    asked = '{"seconds": 30, "decision": "min", "method": "imitation", "variant": "tune"}'
+    job = server.ended(server.submit("repair", FILES, asked).json()["id"])
+    assert (job["state"], job["answer"]) == ("done", "repaired"), job
+
+
+@pytest.mark.parametrize(
+    "options",
+    ['{"monitor": true}', '{"method": "gate", "norm": "linf"}', '{"method": "gate", "variant": "tune"}'],
+)
+def test_options_of_another_method_fail_with_the_reason(server: Server, options: str) -> None:
+    job = server.ended(server.submit("repair", FILES, options).json()["id"])
+    assert job["state"] == "failed", job
+    assert "does not" in json.dumps(job) or "not use" in json.dumps(job), job
+
+
 def test_progress_comes_as_events_and_goes_on_where_it_was(server: Server, repaired: dict[str, Any]) -> None:
     def events(last: str) -> list[tuple[str, str, Any]]:
         text = server.client.get(f"/api/jobs/{repaired['id']}/events", headers={"Last-Event-ID": last}).text

@@ -47,7 +47,7 @@ def _rows(path: Path) -> list[Row]:
 def table(rows: list[Row]) -> Iterator[str]:
     """One line for each method, over the pairs that it has rows for."""
     heads = ("method", "pairs", "proved", "changes", "in the box: mean, worst", "scores unchanged")
-    heads += ("whole domain: worst", "s", "CPU s")
+    heads += ("whole domain: worst", "s", "CPU s", "latency 1, 1000")
     yield f"| {' | '.join(heads)} |"
     yield "|---" * len(heads) + "|"
     for method, name in NAMES.items():
@@ -57,10 +57,11 @@ def table(rows: list[Row]) -> Iterator[str]:
             inside, whole = _numbers(part, "box_fidelity"), _numbers(part, "domain_fidelity")
             same, changes = _numbers(part, "box_unchanged"), _numbers(part, "changes")
             seconds, busy = _numbers(part, "seconds"), _numbers(part, "cpu_seconds")
+            single, many = _numbers(part, "latency_1"), _numbers(part, "latency_1000")
             yield (
                 f"| {name} | {len(part)} | {proved} | {_middle(changes, '.3g')} | {_mean(inside)}, "
                 f"{_least(inside)} | {_mean(same)} | {_least(whole)} | {_middle(seconds, '.3g')} "
-                f"| {_middle(busy, '.3g')} |"
+                f"| {_middle(busy, '.3g')} | {_middle(single, '.3g')}, {_middle(many, '.3g')} |"
             )
 
 

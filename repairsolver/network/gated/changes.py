@@ -23,6 +23,8 @@ class Override:
     Args:
         index: flat entries of the tensor, [e].
         slope, shift, lower, upper: [e]; limits may be infinite.
+        channels: the channel as a part of which each entry is overridden, -1 for a neuron by itself; empty
+            for neurons only. Entries of one channel are overridden alike.
     """
 
     index: NDArray[np.int64]
@@ -30,6 +32,7 @@ class Override:
     shift: Array
     lower: Array
     upper: Array
+    channels: tuple[int, ...] = ()
 
     def __call__(self, values: Array, points: Array) -> Array:
         """The tensor [b, m] where the gate is on, for inputs [b, n]."""
@@ -39,21 +42,36 @@ class Override:
         return changed
 
     @property
+    def shifts_only(self) -> bool:
+        """Whether every entry is moved by a number, and nothing else."""
+        free = np.isinf(self.lower) & np.isinf(self.upper)
+        return bool((free & (self.slope == 1)).all())
+
+    @property
     def count(self) -> int:
-        return len(self.index)
+        """Neurons and whole channels."""
+        return len(self._names())
+
+    def _names(self) -> dict[str, int]:
+        """What is overridden, and the place of its first entry."""
+        own = self.channels or (-1,) * len(self.index)
+        names = [
+            f"neuron {i}" if c < 0 else f"channel {c} ({own.count(c)} neurons)"
+            for i, c in zip(self.index, own, strict=True)
+        ]
+        return {name: names.index(name) for name in dict.fromkeys(names)}
 
     def sentences(self, layer: str) -> list[str]:
-        """What happens to each entry, for people."""
-        return [
-            f"{layer}: neuron {i} {_what(*map(float, numbers))}"
-            for i, *numbers in zip(self.index, self.slope, self.shift, self.lower, self.upper, strict=True)
-        ]
+        """What happens to each neuron or channel, for people."""
+        numbers = np.stack([self.slope, self.shift, self.lower, self.upper], axis=1)
+        return [f"{layer}: {name} {_what(*map(float, numbers[k]))}" for name, k in self._names().items()]
 
     def to_json(self) -> dict[str, Any]:
         """Exact: every number is read back as it was."""
         limits = {"lower": _texts(self.lower), "upper": _texts(self.upper)}
         line = {"slope": self.slope.tolist(), "shift": self.shift.tolist()}
-        return {"kind": "override", "neurons": self.index.tolist()} | line | limits
+        whole = {"channels": list(self.channels)} if self.channels else {}
+        return {"kind": "override", "neurons": self.index.tolist()} | whole | line | limits
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,7 +109,7 @@ class Correction:
         """Each half-space that the tensor is moved into, and what moves."""
         return [
             f"{layer}: {_terms(direction, 'Y', ' and ')} moved until "
-            f"{_sum(output, 'Y')}{_sum(inputs, 'X', first=False)} >= {bound:.6g}"
+            f"{linear_text(output, 'Y')}{linear_text(inputs, 'X', first=False)} >= {bound:.6g}"
             for output, inputs, bound, direction in zip(
                 self.output, self.input, self.bound, self.direction, strict=True
             )
@@ -140,7 +158,9 @@ def gate_from_json(content: Mapping[str, Any]) -> NewGate:
     change: Change
     if what["kind"] == "override":
         index = np.array(what["neurons"], dtype=np.int64)
-        change = Override(index, *(_array(what[name]) for name in ("slope", "shift", "lower", "upper")))
+        slope, shift, low, high = (_array(what[name]) for name in ("slope", "shift", "lower", "upper"))
+        channels = tuple(map(int, what.get("channels", ())))
+        change = Override(index, slope, shift, low, high, channels)
     elif what["kind"] == "correction":
         change = Correction(*(_array(what[name]) for name in ("output", "input", "bound", "direction")))
     else:
@@ -181,7 +201,7 @@ def _terms(values: Array, name: str, between: str) -> str:
     return between.join(f"{name}_{i}" for i in np.flatnonzero(values))
 
 
-def _sum(values: Array, name: str, *, first: bool = True) -> str:
+def linear_text(values: Array, name: str, *, first: bool = True) -> str:
     """`2 Y_0 - Y_1`; with a sign in front where something stands before."""
     text = ""
     for i in np.flatnonzero(values):

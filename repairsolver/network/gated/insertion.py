@@ -83,6 +83,7 @@ class Writer:
     added: list[str] = field(default_factory=list)
     renamed: list[tuple[str, str]] = field(default_factory=list)
     guards: dict[bytes, str] = field(default_factory=dict)
+    truths: dict[str, str] = field(default_factory=dict)
     conditions: list[str] = field(default_factory=list)
     head: list[NodeProto] = field(default_factory=list)
     pending: list[NodeProto] = field(default_factory=list)
@@ -128,15 +129,17 @@ class Writer:
         before = f"{self.prefix}{gate.tensor}/before{len(self.renamed)}"
         producer.output[:] = [before if tensor == gate.tensor else tensor for tensor in producer.output]
         self.renamed.append((before, gate.tensor))
-        condition = self.guard(gate.lower, gate.upper)
-        self.conditions.append(condition)
-        fitted = self._fitted(condition, len(known.shape))
+        inside = self.guard(gate.lower, gate.upper)
+        self.conditions.append(inside)
         match gate.change:
+            case Override() if gate.change.shifts_only:
+                self._shifted(gate.change, before, known.shape, inside, gate.tensor)
             case Override():
                 changed = self._overridden(gate.change, before, known.shape)
+                fitted = self._fitted(self.truth(inside), len(known.shape))
+                self.node("Where", [fitted, changed, before], gate.tensor)
             case Correction():
-                changed = self._corrected(gate.change, before, known.shape)
-        self.node("Where", [fitted, changed, before], gate.tensor)
+                self._corrected(gate.change, before, known.shape, inside, gate.tensor)
         nodes = list(self.model.graph.node)
         self._replace([*nodes[: place + 1], *self.pending, *nodes[place + 1 :]])
         self.pending = []
@@ -164,7 +167,7 @@ class Writer:
         )
 
     def guard(self, lower: Array, upper: Array) -> str:
-        """Truth values [N, 1]: whether an input lies in one of the boxes [k, n]."""
+        """Numbers [N, 1]: 1 where an input lies in one of the boxes [k, n], else 0."""
         key = lower.tobytes() + b"|" + upper.tobytes()
         if key not in self.guards:
             waiting, self.pending = self.pending, []
@@ -173,13 +176,22 @@ class Writer:
                 x = self.node("Unsqueeze", [x, self.constant(np.array([1]))])
             low = self.node("GreaterOrEqual", [x, self.floats(lower, lower.shape)])
             high = self.node("LessOrEqual", [x, self.floats(upper, upper.shape)])
-            inside = self.node("Cast", [self.node("And", [low, high])], to=TensorProto.FLOAT)
+            element = helper.np_dtype_to_tensor_dtype(self.network.element)
+            inside = self.node("Cast", [self.node("And", [low, high])], to=element)
             every = self._reduced("ReduceMin", inside, 2 if several else 1, keep=not several)
-            some = self._reduced("ReduceMax", every, 1, keep=True) if several else every
-            self.guards[key] = self.node("Cast", [some], to=TensorProto.BOOL)
+            self.guards[key] = self._reduced("ReduceMax", every, 1, keep=True) if several else every
             self.head += self.pending
             self.pending = waiting
         return self.guards[key]
+
+    def truth(self, inside: str) -> str:
+        """A guard as truth values [N, 1]."""
+        if inside not in self.truths:
+            waiting, self.pending = self.pending, []
+            self.truths[inside] = self.node("Cast", [inside], to=TensorProto.BOOL)
+            self.head += self.pending
+            self.pending = waiting
+        return self.truths[inside]
 
     def _flat_input(self) -> str:
         """The input as [N, n]; [1, n] where its first axis does not count inputs."""
@@ -202,11 +214,21 @@ class Writer:
         return self.node(operator, [tensor], axes=[axis], keepdims=int(keep))
 
     def _fitted(self, condition: str, rank: int) -> str:
-        """[N, 1] with as many axes as the tensor has."""
+        """A guard, [N, 1], with as many axes as the tensor has."""
         if rank == 2 and self.batched:
             return condition
         shape = [-1, *[1] * (rank - 1)] if self.batched else [1] * rank
         return self.node("Reshape", [condition, self.constant(np.array(shape, dtype=np.int64))])
+
+    def _shifted(
+        self, change: Override, tensor: str, shape: tuple[int, ...], inside: str, output: str
+    ) -> None:
+        """The tensor and the shifts times 0 or 1: fewer nodes than a choice between two tensors."""
+        shift = np.zeros(int(np.prod(shape)))
+        shift[change.index] = change.shift
+        number = self._fitted(inside, len(shape))
+        step = self.node("Mul", [number, self.floats(shift, shape)])
+        self.node("Add", [tensor, step], output)
 
     def _overridden(self, change: Override, tensor: str, shape: tuple[int, ...]) -> str:
         size = int(np.prod(shape))
@@ -234,41 +256,49 @@ class Writer:
             tensor = self.node("Where", [self.constant(mask), values, tensor])
         return tensor
 
-    def _corrected(self, change: Correction, tensor: str, shape: tuple[int, ...]) -> str:
-        """Matrix products of the tensor as [N, m], and its shape again.
+    def _corrected(
+        self, change: Correction, tensor: str, shape: tuple[int, ...], inside: str, output: str
+    ) -> None:
+        """What is missing, times 0 or 1, added to the tensor as [N, m]; and its shape again.
 
-        What is missing is written as max(z, 0) - z with z = C y + D x - d: its linear bounds from below are
-        exact, so that the half-space is proved whatever z is. Where half-spaces move each other, as a ReLU of
-        -z, whose slopes can be optimised.
+        A product with the guard needs fewer nodes than a choice between two tensors. What is missing is
+        written as max(z, 0) - z with z = C y + D x - d: its linear bounds from below are exact, so that the
+        half-space is proved whatever z is. Where half-spaces move each other, as a ReLU of -z, whose slopes
+        can be optimised.
         """
         plain = len(shape) == 2 and shape[0] == 1
         size = int(np.prod(shape))
         y = tensor if plain else self.node("Reshape", [tensor, self.constant(np.array([-1, size]))])
         sign = -1.0 if change.coupled else 1.0
-        z = self.node("MatMul", [y, self.floats(sign * change.output.T, (size, change.count))])
+        bound = self.floats(-sign * change.bound, (1, change.count))
+        z = self.node("Gemm", [y, self.floats(sign * change.output.T, (size, change.count)), bound])
         if change.input.any():
             moved = sign * change.input.T
             z = self.node(
                 "Add", [z, self.node("MatMul", [self._flat_input(), self.floats(moved, moved.shape)])]
             )
-        z = self.node("Add", [z, self.floats(-sign * change.bound, (1, change.count))])
         if change.coupled:
             missing = self.node("Relu", [z])
         else:
             zero = self.floats(np.zeros(change.count), (1, change.count))
             missing = self.node("Sub", [self.node("Max", [z, zero]), z])
-        step = self.node("MatMul", [missing, self.floats(change.direction, change.direction.shape)])
-        result = self.node("Add", [y, step])
+        step = self.node("Mul", [missing, inside])
+        direction = self.floats(change.direction, change.direction.shape)
+        if plain:
+            self.node("Gemm", [step, direction, y], output)
+            return
         back = np.array([-1, *shape[1:]] if self.batched else shape, dtype=np.int64)
-        return result if plain else self.node("Reshape", [result, self.constant(back)])
+        moved_by = self.node("Reshape", [self.node("MatMul", [step, direction]), self.constant(back)])
+        self.node("Add", [tensor, moved_by], output)
 
     def add_monitor(self) -> str:
         """One more output: which gates are on, [N, g]."""
         name = f"{self.prefix}fired"
+        truths = [self.truth(inside) for inside in self.conditions]
         if len(self.conditions) > 1:
-            self.node("Concat", self.conditions, name, axis=1)
+            self.node("Concat", truths, name, axis=1)
         else:
-            self.node("Identity", self.conditions, name)
+            self.node("Identity", truths, name)
         self.model.graph.node.extend(self.pending)
         self.pending = []
         self.model.graph.output.append(

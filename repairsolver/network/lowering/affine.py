@@ -7,7 +7,7 @@ from math import prod
 
 import numpy as np
 
-from repairsolver.network.lowering.arithmetic import shift
+from repairsolver.network.lowering.arithmetic import combine, shift
 from repairsolver.network.lowering.builder import (
     PRODUCT,
     Call,
@@ -22,15 +22,18 @@ from repairsolver.results import Array
 
 
 def gemm(call: Call) -> list[Value]:
-    """alpha A' B' + beta C with a constant A or B: Dense, plus C as its bias."""
+    """alpha A' B' + beta C with a constant A or B: Dense, plus C as its bias or as another tensor."""
     alpha, beta = call.number("alpha", 1.0), call.number("beta", 1.0)
     a, b = call.value(0), call.value(1)
     left = transposed(call, a, "/A") if call.integer("transA", 0) else a
     right = transposed(call, b, "/B") if call.integer("transB", 0) else b
-    product = multiply(call, left, right, alpha)
-    if not call.has(2) or beta == 0.0:
+    added = call.value(2) if call.has(2) and beta != 0.0 else None
+    product = multiply(call, left, right, alpha, "/product" if isinstance(added, Tensor) else "")
+    if added is None:
         return [product]
-    return [shift(call, product, call.constant(2), beta, fuse=True)]
+    if isinstance(added, Tensor):
+        return [combine(call, [product, added], (1.0, beta))]
+    return [shift(call, product, added, beta, fuse=True)]
 
 
 def matmul(call: Call) -> list[Value]:
@@ -46,34 +49,34 @@ def transposed(call: Call, value: Value, suffix: str) -> Value:
     return Constant(value.value.T, source)
 
 
-def multiply(call: Call, left: Value, right: Value, alpha: float) -> Tensor:
+def multiply(call: Call, left: Value, right: Value, alpha: float, suffix: str = "") -> Tensor:
     """alpha times left @ right, where exactly one of them is constant."""
     if isinstance(left, Tensor) and isinstance(right, Constant):
-        return times_weight(call, left, right, alpha)
+        return times_weight(call, left, right, alpha, suffix)
     if isinstance(left, Constant) and isinstance(right, Tensor):
-        return weight_times(call, left, right, alpha)
+        return weight_times(call, left, right, alpha, suffix)
     raise RefusedError(PRODUCT)
 
 
-def times_weight(call: Call, x: Tensor, weight: Constant, alpha: float) -> Tensor:
+def times_weight(call: Call, x: Tensor, weight: Constant, alpha: float, suffix: str = "") -> Tensor:
     """x [..., k] @ W [k, r], or @ w [k]."""
     matrix = as_matrix(weight)
     stored = matrix.floats.reshape(matrix.shape[0], -1)
     operator = dense(stored.T, matrix.source, len(matrix.shape) == 2, alpha)
-    return call.emit(operator, [x], product_shape(x.shape, weight.shape))
+    return call.emit(operator, [x], product_shape(x.shape, weight.shape), suffix)
 
 
-def weight_times(call: Call, weight: Constant, x: Tensor, alpha: float) -> Tensor:
+def weight_times(call: Call, weight: Constant, x: Tensor, alpha: float, suffix: str = "") -> Tensor:
     """W [r, k] @ x [..., k, n], or @ x [k]; w [k] @ x [..., k, n]."""
     matrix = as_matrix(weight)
     stored = matrix.floats.reshape(-1, matrix.shape[-1])
     operator = dense(stored, matrix.source, False, alpha)
     shape = product_shape(weight.shape, x.shape)
     if len(x.shape) == 1 or x.shape[-1] == 1:
-        return call.emit(operator, [x], shape)
-    swapped = call.select(x, np.swapaxes(positions(x), -1, -2), suffix="/columns")
-    product = call.emit(operator, [swapped], (*swapped.shape[:-1], len(stored)), "/product")
-    return call.select(product, np.swapaxes(positions(product), -1, -2).reshape(shape))
+        return call.emit(operator, [x], shape, suffix)
+    swapped = call.select(x, np.swapaxes(positions(x), -1, -2), suffix=f"{suffix}/columns")
+    product = call.emit(operator, [swapped], (*swapped.shape[:-1], len(stored)), f"{suffix}/rows")
+    return call.select(product, np.swapaxes(positions(product), -1, -2).reshape(shape), suffix=suffix)
 
 
 def product_shape(left: tuple[int, ...], right: tuple[int, ...]) -> tuple[int, ...]:

@@ -187,8 +187,18 @@ def arranged(node: NodeProto, inputs: Sequence[Result | None], opset: int) -> li
 
 
 def where(call: Call) -> list[Result]:
-    """The first choice where a guard holds, else the second one: a gate for every guard that occurs."""
-    guards, first, second = _truth(call.given(0)), call.value(1), call.value(2)
+    """The first choice where a guard holds, else the second one."""
+    return [_chosen(call, _truth(call.given(0)), call.value(1), call.value(2))]
+
+
+def switched(call: Call) -> list[Result]:
+    """Numbers times truth values: the numbers where a guard holds, else 0."""
+    place = 0 if isinstance(call.given(0), Condition) else 1
+    return [_chosen(call, _truth(call.given(place)), call.value(1 - place), Constant(np.zeros(())))]
+
+
+def _chosen(call: Call, guards: Condition, first: Tensor | Constant, second: Tensor | Constant) -> Tensor:
+    """A gate for every guard that occurs."""
     shape = affordable(np.broadcast_shapes(guards.index.shape, first.shape, second.shape))
     index = np.broadcast_to(guards.index, shape)
     always = np.isin(index, [i for i, guard in enumerate(guards.table) if guard == ALWAYS])
@@ -199,7 +209,7 @@ def where(call: Call) -> list[Result]:
         gate = Gate(*_corners(guards.table[number], call.builder.input.size))
         suffix = "" if number == open_[-1] else f"/gate{place}"
         result = call.emit(gate, [call.builder.input, on, result], shape, suffix)
-    return [result]
+    return result
 
 
 def _mixed(
@@ -238,5 +248,6 @@ CONDITIONAL: dict[str, Callable[[Call], Sequence[Result]]] = {
     "ReduceMin": least,
     "ReduceMax": largest,
     "Where": where,
+    "Mul": switched,
 }
 """What can be done with truth values, beyond moving them."""

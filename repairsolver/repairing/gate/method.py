@@ -42,8 +42,12 @@ from repairsolver.verification.replay import into_box
 PLACE_SHARE, PLACE_SECONDS = 0.25, 12.0
 """Of the time: for finding where gates are needed; and without a limit of time, or at most."""
 
-PROOF_SHARE = 0.3
-"""Of the time that is left: for the proof of one candidate."""
+PROOF_SHARE, FIRST_PROOF, SEARCHED_PROOF = 0.3, 15.0, 25.0
+"""Of the time that is left: for the proof of one candidate; and at most so many seconds, where places come
+from samples, and where they cover what a search left open."""
+
+SEARCH_SECONDS = 40.0
+"""After so long, whole regions are gated."""
 
 WIDENING = 4.0
 """By how much more places are widened every time that something is violated outside of them."""
@@ -87,8 +91,10 @@ def _repaired(session: Session) -> Repair:
     verdict = _first_look(session)
     if verdict.status is not VerifyStatus.VIOLATED:
         return _nothing_to_do(session, verdict)
-    places = _places(session, verdict)
-    _try_output(session, places)
+    rare = "input splitting" in verdict.methods
+    searched = _searched(session) if rare else None
+    places = searched or _places(session, verdict)
+    _try_output(session, places, SEARCHED_PROOF if searched else FIRST_PROOF)
     if session.gating.place != "output":
         try_inner(session, session.places or places)
     return _result(session, "")
@@ -130,7 +136,17 @@ def _places(session: Session, verdict: Verdict) -> list[Place]:
     return found
 
 
-def _try_output(session: Session, places: Sequence[Place]) -> None:
+def _searched(session: Session) -> list[Place] | None:
+    """What a search leaves open: where violations are so rare that samples do not show their extent."""
+    seconds = min(PLACE_SECONDS, session.left * PLACE_SHARE)
+    found = find_places(
+        session.network, session.prop, most=BOXES, seconds=seconds, memory_gb=session.limits.memory_gb
+    )
+    session.say(f"{sum(len(place.lower) for place in found or [])} boxes cover what a search leaves open")
+    return found
+
+
+def _try_output(session: Session, places: Sequence[Place], most: float) -> None:
     """Correct the scores in the places, or in more of the regions until the rest is proved.
 
     Where only hidden neurons are to be overridden, this finds places outside of which nothing is wrong.
@@ -140,19 +156,23 @@ def _try_output(session: Session, places: Sequence[Place]) -> None:
         gates = output_gates(session, tried)
         if gates is None:
             return
-        candidate = prove(session, gates, "the scores", PROOF_SHARE)
+        candidate = prove(session, gates, "the scores", PROOF_SHARE, most=most)
         if candidate.proved:
             session.places = tried
             if session.gating.place != "inner":
                 consider(session, candidate)
             return
+        if candidate.verdict.status is not VerifyStatus.VIOLATED:
+            most = SEARCHED_PROOF
         tried = _more(session, tried, candidate.verdict, stage)
     session.reasons.append("the scores' correction could not be proved")
 
 
 def _more(session: Session, tried: list[Place], verdict: Verdict, stage: int) -> list[Place]:
     """The next places: with what violated or stayed open; in the end everything."""
-    if stage >= MOST_EXTENSIONS or session.left < LAST_SHARE * (session.limits.seconds or np.inf):
+    late = session.left < LAST_SHARE * (session.limits.seconds or np.inf)
+    late = late or session.seconds > SEARCH_SECONDS
+    if stage >= MOST_EXTENSIONS or late:
         return whole_regions(session.prop)
     if verdict.status is VerifyStatus.VIOLATED:
         again = attack(
@@ -161,11 +181,7 @@ def _more(session: Session, tried: list[Place], verdict: Verdict, stage: int) ->
         )  # fmt: skip
         found = replace(verdict, counterexamples=(*verdict.counterexamples, *again))
         return extended(session.network, session.prop, tried, found, BOXES, SLACK * WIDENING ** (stage + 1))
-    seconds = min(PLACE_SECONDS, session.left * PLACE_SHARE)
-    searched = find_places(
-        session.network, session.prop, most=BOXES, seconds=seconds, memory_gb=session.limits.memory_gb
-    )
-    return searched or extended(session.network, session.prop, tried, verdict, BOXES, SLACK)
+    return _searched(session) or extended(session.network, session.prop, tried, verdict, BOXES, SLACK)
 
 
 def _nothing_to_do(session: Session, verdict: Verdict) -> Repair:

@@ -1,27 +1,31 @@
-r"""Which neurons of a layer to override, with what: the fewest first, the least change of the scores second.
+r"""Which parts of a layer to override, with what: the fewest first, the least change of the scores second.
 
-At points of a place the layer's values are known, so that the override is linear in its unknowns
-(`layerwise.gate`); behind it the network is encoded exactly. Every point must satisfy the property with a
-margin; the second program keeps the number of gates and minimises $\sum_p |y'_p - y_p|_1$.
+At points of a place the layer's values are known, so that the override is linear in its unknowns, or exact
+with a few binaries (`layerwise.gate`, `layerwise.clamp`); behind it the network is encoded exactly. Every
+violating point must satisfy the property with a margin, every kept one must keep its decision; the second
+program keeps the number of gates and minimises $\sum_p |y'_p - y_p|_1$ over all of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from layerwise import interval
-from layerwise.gate import Gated, affine_gates
+from layerwise.gate import Gated, affine_gates, with_clamps
 from layerwise.output import at_least_one_row_broken
 from layerwise.program import Expr, Program, stack
-from repairsolver.network.forward import activations
+from repairsolver.network.forward import activations, apply
 from repairsolver.network.gated import Override
 from repairsolver.network.graph import Network, Node
 from repairsolver.network.operators import Linear
 from repairsolver.property.specification import Conjunction
+from repairsolver.repairing.gate.overrides import override_of
+from repairsolver.repairing.gate.shield import choices
 from repairsolver.results import Array
 from repairsolver.solvers import Solution, SolutionStatus, get_solver
 from repairsolver.verification.encode import encode_node
@@ -29,14 +33,12 @@ from repairsolver.verification.encode import encode_node
 REACH = 4.0
 """The largest shift of a neuron, in units of the layer's largest value."""
 
-NEGLIGIBLE = 1e-7
-"""Slopes and shifts of gated neurons below this count as none, relative to the layer's values."""
+FIRST_SHARE, SECOND_SECONDS = 0.5, 1.5
+"""Of the time: for the fewest gates; and seconds for the least change over all choices of so many."""
 
-CONSTANT = 1e-6
-"""Slopes below this make a constant."""
 
-FIRST_SHARE = 0.5
-"""Of the time: for the fewest gates."""
+LOST = 1e3
+"""The price of a missing lead of a decision, against a change of the scores."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,86 +47,186 @@ class Layer:
 
     Args:
         node: whose tensor it is.
-        candidates: neurons that may be overridden.
+        groups: the entries of every candidate: a neuron, or the neurons of a channel.
+        channels: of which channel each candidate consists; -1 for a neuron.
+        clamped: candidates that may be clamped, too.
         behind: the nodes that depend on it, in order.
     """
 
     node: Node
-    candidates: NDArray[np.int64]
+    groups: tuple[NDArray[np.int64], ...]
+    channels: tuple[int, ...]
+    clamped: tuple[int, ...]
     behind: tuple[Node, ...]
+
+    @property
+    def last(self) -> bool:
+        """Whether everything behind it is linear, so that many points cost little."""
+        return all(isinstance(node.operator, Linear) for node in self.behind)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Wanted:
+    """What overrides are to achieve at points.
+
+    Args:
+        unsafe: what must not hold at any of `points` [k, n], by a margin.
+        kept: inputs [j, n] whose decision stays, by a lead (or by the one that it has, if that is less).
+        decision: "max" or "min".
+    """
+
+    unsafe: Sequence[Conjunction]
+    points: Array
+    margin: float
+    kept: Array
+    lead: float = 0.0
+    decision: str = "max"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Placed:
-    """Overrides, with a proved lower bound on the number of gates at these points (0 if none)."""
+    """Overrides, with a proved lower bound on the number of gates at these points (0 if none).
+
+    Args:
+        keeps: whether every decision that was to stay does.
+    """
 
     change: Override
     fewest: int
+    keeps: bool = True
 
 
-def layer_of(network: Network, node: Node, candidates: NDArray[np.int64]) -> Layer:
-    """The layer of a node; `network` has no gates and no softmax."""
+def layer_of(
+    network: Network,
+    node: Node,
+    neurons: NDArray[np.int64],
+    *,
+    channels: bool = False,
+    clamped: NDArray[np.int64] | Sequence[int] = (),
+) -> Layer:
+    """The layer of a node; `network` has no gates and no softmax.
+
+    Args:
+        neurons: candidates.
+        channels: whether whole channels of a tensor [1, c, height, width] are candidates, too.
+        clamped: which of the neurons may be clamped; channels may always be.
+    """
     reached, behind = {node.name}, []
     for other in network.nodes[network.nodes.index(node) + 1 :]:
         if reached & set(other.inputs):
             reached.add(other.name)
             behind.append(other)
-    return Layer(node, candidates, tuple(behind))
+    groups = [np.array([i]) for i in neurons]
+    names = [-1] * len(groups)
+    able = [k for k, i in enumerate(neurons) if i in set(clamped)]
+    if channels and len(node.shape) > 2 and node.shape[0] == 1:
+        every = np.arange(node.size).reshape(node.shape[1], -1)
+        if every.shape[1] > 1:
+            able += range(len(groups), len(groups) + len(every))
+            groups += list(every)
+            names += range(len(every))
+    return Layer(node, tuple(groups), tuple(names), tuple(able), tuple(behind))
 
 
 def place_gates(
     network: Network,
     layer: Layer,
-    unsafe: Sequence[Conjunction],
-    points: Array,
+    wanted: Wanted,
     *,
-    margin: float,
     most: int | None,
     solver: str,
     seconds: float,
     seed: int,
 ) -> Placed | None:
-    """The fewest overrides of a layer after which every point [k, n] is safe with a margin; None if none.
+    """The fewest overrides of a layer that achieve what is wanted; None if none do.
+
+    Where no override keeps all decisions, as few as possible (by their missing lead) are given up.
 
     Raises:
         SolverError: the solver failed.
     """
-    values = activations(network, points)
-    program, gated, y = _program(network, layer, unsafe, points, values, margin)
-    if most is not None:
-        program.rows(gated.chosen.sum(), upper=float(most))
-    program.minimise(gated.chosen.sum())
-    engine = get_solver(solver)
+    values = activations(network, np.vstack([wanted.points, wanted.kept]))
+    until = time.perf_counter() + seconds
+    demands = list(_demands(wanted, values[network.output.name]))
+    for keeps in (True, False):
+        for unsafe in demands:
+            left = until - time.perf_counter()
+            if left <= 0:
+                return None
+            tried = replace(wanted, unsafe=unsafe)
+            found = _solved(network, layer, tried, values, keeps, most, solver, left, seed)
+            if found is not None:
+                return found
+    return None
+
+
+def _demands(wanted: Wanted, outputs: Array) -> Iterator[Sequence[Conjunction]]:
+    """What is to be broken: one row of every conjunction, the same at all points, the cheapest; then any."""
+    several = any(len(conjunction.bound) > 1 for conjunction in wanted.unsafe)
+    if several and len(wanted.points):
+        best = next(choices(wanted.unsafe, wanted.points, outputs[: len(wanted.points)]), None)
+        if best is not None:
+            yield best.broken()
+    yield wanted.unsafe
+
+
+def _solved(
+    network: Network,
+    layer: Layer,
+    wanted: Wanted,
+    values: dict[str, Array],
+    keeps: bool,
+    most: int | None,
+    solver: str,
+    seconds: float,
+    seed: int,
+) -> Placed | None:
+    """The fewest gates, then the least change; where time ends before, of those that were found first."""
+    engine, until = get_solver(solver), time.perf_counter() + seconds
+    program, gated, y, lost = _program(network, layer, wanted, values)
+    if keeps:
+        program.rows(lost, upper=0.0)
+    total = gated.chosen.sum()
+    program.rows(total, upper=np.inf if most is None else float(most))
+    program.minimise(total)
     first = engine.solve(program, seconds=FIRST_SHARE * seconds, seed=seed)
     if first.values is None:
         return None
-    count = round(float(gated.chosen.sum().value(first.values)[0]))
-    program.rows(gated.chosen.sum(), upper=float(count))
-    change = y - values[network.output.name].ravel()
+    program.rows(total, upper=float(round(float(total.value(first.values)[0]))))
+    program.minimise(_change(program, y, values[network.output.name]) + lost * LOST)
+    second = engine.solve(
+        program, seconds=min(SECOND_SECONDS, max(until - time.perf_counter(), 0.1)), seed=seed
+    )
+    if second.status is not SolutionStatus.OPTIMAL:
+        fixed = np.round(gated.chosen.value(first.values))
+        program.rows(gated.chosen, fixed, fixed)
+        second = engine.solve(program, seconds=max(until - time.perf_counter(), 0.1), seed=seed)
+    best = first if second.values is None else second
+    assert best.values is not None
+    change = override_of(layer.channels, gated, best.values, values[layer.node.name])
+    return Placed(change, _fewest(first), keeps)
+
+
+def _change(program: Program, y: Expr, before: Array) -> Expr:
+    """The sum of |y' - y|, for a program that minimises it."""
+    change = y - before.ravel()
     size = program.columns(len(change), 0.0, name="change")
     program.rows(size - change, lower=0.0)
     program.rows(size + change, lower=0.0)
-    program.minimise(size.sum())
-    second = engine.solve(program, seconds=(1 - FIRST_SHARE) * seconds, seed=seed)
-    best = first if second.values is None else second
-    return Placed(_override(layer, gated, best, values[layer.node.name]), _fewest(first))
+    return size.sum()
 
 
 def _program(
-    network: Network,
-    layer: Layer,
-    unsafe: Sequence[Conjunction],
-    points: Array,
-    values: dict[str, Array],
-    margin: float,
-) -> tuple[Program, Gated, Expr]:
-    """The program without an objective, its gates, and the scores at all points, [k * m]."""
+    network: Network, layer: Layer, wanted: Wanted, values: dict[str, Array]
+) -> tuple[Program, Gated, Expr, Expr]:
+    """The program without an objective, its gates, the scores at all points [k * m], the missing lead."""
     program, own = Program(), values[layer.node.name]
     reach = REACH * float(np.abs(own).max(initial=0.0)) + 1e-3
-    gated = affine_gates(program, own, layer.candidates, reach)
+    gated = affine_gates(program, own, layer.groups, reach)
+    gated = with_clamps(program, gated, own, layer.clamped, len(wanted.points))
     shapes = {network.input_name: network.input_shape} | {n.name: n.shape for n in network.nodes}
     outputs = []
-    for number in range(len(points)):
+    for number in range(len(own)):
         rows = slice(number * own.shape[1], (number + 1) * own.shape[1])
         known: dict[str, Expr] = {layer.node.name: gated.values[rows]}
         for node in layer.behind:
@@ -134,32 +236,46 @@ def _program(
                 bounds = interval.of_expressions(program, arguments[0])
             known[node.name] = encode_node(program, node, arguments, shapes[node.inputs[0]], bounds)
         outputs.append(known[network.output.name])
-    y = stack(outputs)
-    at_least_one_row_broken(program, y, unsafe, margin=margin, x=points)
-    return program, gated, y
+    count = len(wanted.points)
+    # One row is demanded of all points: where a proof has one half-space for the whole place, it is found.
+    single = all(len(conjunction.bound) == 1 for conjunction in wanted.unsafe)
+    asked = np.vstack([wanted.points, wanted.kept]) if single else wanted.points
+    if len(asked):
+        y = stack(outputs[: len(asked)])
+        at_least_one_row_broken(program, y, wanted.unsafe, margin=wanted.margin, x=asked)
+    lost = _kept(program, outputs[count:], values[network.output.name][count:], wanted)
+    return program, gated, stack(outputs), lost
 
 
-def _override(layer: Layer, gated: Gated, found: Solution, values: Array) -> Override:
-    """The override of a solution; a slope of 0 makes a constant."""
-    assert found.values is not None
-    chosen = gated.chosen.value(found.values) > 0.5
-    lost, shift = gated.lost.value(found.values)[chosen], gated.shift.value(found.values)[chosen]
-    tiny = NEGLIGIBLE * max(1.0, float(np.abs(values).max(initial=0.0)))
-    constant = lost > 1 - CONSTANT
-    slope = np.where(lost < NEGLIGIBLE, 1.0, 1 - lost)
-    moved = np.where(np.abs(shift) < tiny, 0.0, shift)
-    return Override(
-        layer.candidates[chosen],
-        np.where(constant, 1.0, slope),
-        np.where(constant, 0.0, moved),
-        np.where(constant, moved, -np.inf),
-        np.where(constant, moved, np.inf),
-    )
+def _kept(program: Program, outputs: Sequence[Expr], before: Array, wanted: Wanted) -> Expr:
+    """Decisions that stay up to what is missing of their lead; the sum of what is missing."""
+    if not len(before) or before.shape[1] < 2:
+        return Expr.constants(0.0)
+    missing = program.columns(len(before), 0.0, name="missing")
+    sign = 1.0 if wanted.decision == "max" else -1.0
+    for place, (y, scores) in enumerate(zip(outputs, sign * before, strict=True)):
+        chosen = int(scores.argmax())
+        others = np.delete(np.arange(len(scores)), chosen)
+        lead = np.minimum(scores[chosen] - scores[others], wanted.lead)
+        ahead = (y[np.full(len(others), chosen)] - y[others]) * sign
+        program.rows(ahead + missing[np.full(len(others), place)], lower=lead)
+    return missing.sum()
 
 
 def _fewest(first: Solution) -> int:
-    """No fewer gates of this layer make these points safe."""
+    """No fewer gates of this layer achieve what is wanted."""
     if first.status is not SolutionStatus.OPTIMAL and first.bound is None:
         return 0
     bound = first.objective if first.bound is None else first.bound
     return int(np.ceil((bound or 0.0) - 1e-6))
+
+
+def overridden(network: Network, layer: Layer, change: Override, points: Array) -> tuple[Array, Array]:
+    """The outputs [b, m] at inputs [b, n] without and with an override, by direct evaluation."""
+    values = activations(network, points)
+    before, shapes = values[network.output.name], {n.name: n.shape for n in network.nodes}
+    shapes[network.input_name] = network.input_shape
+    values[layer.node.name] = change(values[layer.node.name], points)
+    for node in layer.behind:
+        values[node.name] = apply(node, [values[t] for t in node.inputs], shapes[node.inputs[0]])
+    return before, values[network.output.name]

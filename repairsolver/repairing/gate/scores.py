@@ -13,9 +13,10 @@ from repairsolver.network.gated import Correction, NewGate, gateable
 from repairsolver.network.graph import Network, Node
 from repairsolver.network.operators import Softmax
 from repairsolver.property.specification import Region
+from repairsolver.repairing.gate.contradiction import explained
 from repairsolver.repairing.gate.regions import Place, overlaps
 from repairsolver.repairing.gate.session import Session
-from repairsolver.repairing.gate.shield import contradictions, shield
+from repairsolver.repairing.gate.shield import shield
 from repairsolver.results import Array
 from repairsolver.verification.replay import into_box
 
@@ -71,7 +72,7 @@ def output_gates(session: Session, places: Sequence[Place]) -> list[NewGate] | N
         points = samples(session.network, place, region, session.seed)
         change = shield(region, points, scores(session.network, points))
         if change is None:
-            session.reasons.append(_contradiction(region, place.region))
+            session.reasons.append(explained(region, place.region))
             return None
         gates.append(NewGate(node.name, node.layer, place.lower, place.upper, change))
     return [*merged(gates[: len(places)]), *gates[len(places) :]]
@@ -91,14 +92,3 @@ def merged(gates: Sequence[NewGate]) -> list[NewGate]:
             gate = NewGate(gate.tensor, gate.layer, *corners, replace(change, bound=bound))
         found[key] = gate
     return list(found.values())
-
-
-def _contradiction(region: Region, number: int) -> str:
-    """Why no scores are safe in a region, or why no correction moves all half-spaces at once."""
-    rows = sum(len(c.bound) for c in region.unsafe)
-    if len(contradictions(region)) == int(np.prod([len(c.bound) for c in region.unsafe])):
-        return (
-            f"in region {number} no scores are safe: whichever of the {rows} half-spaces are chosen, one of "
-            f"each of the {len(region.unsafe)} conjunctions, they contradict each other"
-        )
-    return f"in region {number} every choice of half-spaces moves one of them against another"

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from repairsolver.certificate.cases import cases
 from repairsolver.metrics import Fidelity, fidelity
 from repairsolver.network.gated import NewGate, add_gates
 from repairsolver.network.graph import Network
@@ -78,31 +77,38 @@ class Session:
 
 
 def prove(
-    session: Session, gates: Sequence[NewGate], where: str, share: float, *, places_first: bool = False
+    session: Session,
+    gates: Sequence[NewGate],
+    where: str,
+    share: float,
+    *,
+    most: float = np.inf,
 ) -> Candidate:
-    """The gated network, verified; with `places_first`, the rest only where all gates are proved where on."""
+    """The gated network, verified.
+
+    Args:
+        share: of the time that is left.
+        most: seconds.
+    """
     session.rounds += 1
     network = add_gates(session.network, gates, monitor=session.gating.monitor)
     session.say(f"round {session.rounds}: {len(gates)} gates at {where}")
-    if places_first:
-        for case in cases(network, session.prop):
-            if any(case.pattern):
-                verdict = verify_property(
-                    case.network, case.prop, limits=session.limited(share / 2), on_event=session.on_event,
-                    seed=session.seed + session.rounds,
-                )  # fmt: skip
-                if verdict.status is not VerifyStatus.HOLDS:
-                    return Candidate(Gates(tuple(gates), session.network.sha256), network, verdict, where)
+    limits = session.limited(share)
+    limits = replace(limits, seconds=min(most, limits.seconds or most))
     verdict = verify_property(
-        network, session.prop, limits=session.limited(share), seed=session.seed + session.rounds,
-        on_event=session.on_event, record=True,
+        network, session.prop, limits=limits, seed=session.seed + session.rounds, on_event=session.on_event,
+        record=True,
     )  # fmt: skip
     edit = Gates(tuple(gates), session.network.sha256, session.gating.monitor)
     return Candidate(edit, network, verdict, where)
 
 
-def consider(session: Session, candidate: Candidate) -> None:
-    """Keep the candidate that keeps more decisions, then changes scores less, then has fewer gates."""
+def consider(session: Session, candidate: Candidate) -> float:
+    """Keep the candidate that keeps more decisions, then changes scores less, then has fewer gates.
+
+    Returns:
+        The share of decisions in the property's regions that the new candidate keeps.
+    """
     kept = fidelity(
         session.network,
         candidate.network,
@@ -119,6 +125,7 @@ def consider(session: Session, candidate: Candidate) -> None:
         session.best = candidate
     else:
         session.reasons.append(f"{session.best.where}: {_why(session.best, candidate)}")
+    return 1.0 if kept.region_agreement is None else kept.region_agreement.value
 
 
 def _rank(candidate: Candidate) -> tuple[float, float, int]:

@@ -24,7 +24,7 @@ from layerwise.program import Program
 from repairsolver.network.gated import Correction
 from repairsolver.property.specification import Conjunction, Region
 from repairsolver.results import Array
-from repairsolver.solvers import SolutionStatus, solve
+from repairsolver.solvers import solve
 
 MARGIN = 1e-3
 """By how much rows are broken, as a share of the rows' spread at the samples."""
@@ -48,6 +48,17 @@ class Picked:
     bound: Array
     owner: tuple[int, ...]
 
+    def only(self, rows: Sequence[int]) -> Picked:
+        """Some of the rows."""
+        kept = list(rows)
+        owners = tuple(self.owner[row] for row in kept)
+        return Picked(self.output[kept], self.input[kept], self.bound[kept], owners)
+
+    def broken(self) -> tuple[Conjunction, ...]:
+        """Conjunctions of one row each, that are all broken only where every picked row is."""
+        rows = zip(self.output, self.input, self.bound, strict=True)
+        return tuple(Conjunction(c[None], d[None], np.array([bound])) for c, d, bound in rows)
+
 
 def shield(region: Region, points: Array, outputs: Array) -> Correction | None:
     """A correction that makes a region safe; None if no choice of rows can be met together.
@@ -56,7 +67,7 @@ def shield(region: Region, points: Array, outputs: Array) -> Correction | None:
         points: samples of the region [b, n] with their outputs [b, m]: the cheapest choice of rows there is
             taken.
     """
-    for picked in _choices(region.unsafe, points, outputs):
+    for picked in choices(region.unsafe, points, outputs):
         for alone in (True, False):
             if (directions := _directions(region.unsafe, picked, alone=alone)) is not None:
                 bound = picked.bound + margin(picked, points, outputs)
@@ -71,25 +82,8 @@ def margin(picked: Picked, points: Array, outputs: Array) -> float:
     return max(MARGIN * spread, ROUNDING * max(largest, float(np.abs(picked.bound).max(initial=0.0)), 1e-3))
 
 
-def contradictions(region: Region) -> list[tuple[int, ...]]:
-    """Choices of rows (one of each conjunction) that no scores meet at all, of those that are tried."""
-    found = []
-    for rows in islice(product(*(range(len(c.bound)) for c in region.unsafe)), MOST_CHOICES):
-        if _contradicts(_pick(region.unsafe, rows)):
-            found.append(rows)
-    return found
-
-
-def _contradicts(picked: Picked) -> bool:
-    """Whether C y >= d has no solution (rows that read inputs are left out: they may be met somewhere)."""
-    plain = ~picked.input.any(axis=1)
-    program = Program()
-    y = program.columns(picked.output.shape[1], -1e9, 1e9)
-    program.rows(picked.output[plain] @ y, lower=picked.bound[plain] + 1e-9)
-    return solve(program).status is SolutionStatus.INFEASIBLE
-
-
-def _pick(unsafe: Sequence[Conjunction], rows: Sequence[int]) -> Picked:
+def pick(unsafe: Sequence[Conjunction], rows: Sequence[int]) -> Picked:
+    """One row of every conjunction; of equal ones only the one with the largest bound."""
     found: dict[bytes, tuple[Array, Array, float, int]] = {}
     for owner, (c, r) in enumerate(zip(unsafe, rows, strict=True)):
         key = c.output[r].tobytes() + c.input[r].tobytes()
@@ -100,7 +94,7 @@ def _pick(unsafe: Sequence[Conjunction], rows: Sequence[int]) -> Picked:
     return Picked(np.array(output), np.array(inputs), np.array(bound), owners)
 
 
-def _choices(unsafe: Sequence[Conjunction], points: Array, outputs: Array) -> Iterator[Picked]:
+def choices(unsafe: Sequence[Conjunction], points: Array, outputs: Array) -> Iterator[Picked]:
     """Rows of all conjunctions, the cheapest first; what a row costs is its mean shortfall at the samples.
 
     Violating samples count most: the others change only because one row is demanded where another one holds.
@@ -116,7 +110,7 @@ def _choices(unsafe: Sequence[Conjunction], points: Array, outputs: Array) -> It
     orders = product(*(range(len(rows)) for rows in ranked))
     chosen = sorted(islice(orders, 16 * MOST_CHOICES), key=lambda places: (sum(places), places))
     for places in chosen[:MOST_CHOICES]:
-        yield _pick(unsafe, [rows[place] for rows, place in zip(ranked, places, strict=True)])
+        yield pick(unsafe, [rows[place] for rows, place in zip(ranked, places, strict=True)])
 
 
 def _directions(unsafe: Sequence[Conjunction], picked: Picked, *, alone: bool) -> Array | None:

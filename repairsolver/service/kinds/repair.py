@@ -16,6 +16,11 @@ class Options(Seeded):
     seconds: float = Field(
         300.0, gt=0, le=7 * 24 * 3600.0, title="Time limit", description="Seconds of the work."
     )
+    method: Literal["delta", "gate", "imitation"] = Field(
+        "delta",
+        title="Method",
+        description="Change weights as little as possible, add gates, or teach by imitation.",
+    )
     layers: str = Field(
         "last",
         max_length=4096,
@@ -37,6 +42,22 @@ class Options(Seeded):
     gap: float = Field(
         0.01, ge=0, le=1, title="Gap", description="Relative distance to the optimum to stop at."
     )
+    place: Literal["auto", "inner", "output"] = Field(
+        "auto", title="Place", description="Gates only: at hidden neurons, at the scores, or the better one."
+    )
+    max_gates: int = Field(
+        0,
+        ge=0,
+        le=10**6,
+        title="Most gates",
+        description="Gates only: neurons of one gate; 0 for any number.",
+    )
+    monitor: bool = Field(
+        False, title="Monitor", description="Gates only: an output that tells which gates are on."
+    )
+    variant: Literal["retrain", "tune"] = Field(
+        "retrain", title="Variant", description="Imitation only: retrain layers, or tune a few neurons."
+    )
     memory_gb: float = Field(1.0, gt=0, le=1024, title="Memory of the search", description="Gigabytes.")
 
 
@@ -54,8 +75,11 @@ def run(task: Task) -> Made:
     interrupted = False
     try:
         fix = rs.repair(
-            net, props if len(props) > 1 else props[0], layers=options.layers, parameters=options.parameters,
-            norm=options.norm, minimise=options.minimise, gap=options.gap, decision=options.decision,
+            net, props if len(props) > 1 else props[0], method=options.method,
+            layers=None if options.layers == "last" else options.layers, parameters=options.parameters,
+            place=options.place, max_gates=options.max_gates or None, monitor=options.monitor,
+            imitation=_imitation(options), norm=options.norm, minimise=options.minimise, gap=options.gap,
+            decision=options.decision,
             points=task.file("points"), keep=task.file("keep"), seed=options.seed, on_event=task.history,
             limits=rs.Limits(seconds=options.seconds, memory_gb=options.memory_gb), certificate=True,
         )  # fmt: skip
@@ -72,6 +96,13 @@ def run(task: Task) -> Made:
         properties=[path.name for path in task.files["property"]],
     )
     return Made(Subject(record, net, fix.network if fix.proved else None, tuple(props)), interrupted)
+
+
+def _imitation(options: Options) -> rs.Imitation | None:
+    """Imitation goes on until the property is proved; its options with another method are refused later."""
+    if options.method != "imitation" and options.variant == "retrain":
+        return None
+    return rs.Imitation(variant=options.variant, prove=True)
 
 
 def _certificates(task: Task, fix: rs.Repair) -> list[str]:

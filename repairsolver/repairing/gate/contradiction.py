@@ -1,0 +1,68 @@
+"""Why no scores are safe in a region: half-spaces that contradict each other, none of them needlessly."""
+
+from __future__ import annotations
+
+from itertools import islice, product
+
+import numpy as np
+
+from layerwise.program import Program
+from repairsolver.network.gated.changes import linear_text
+from repairsolver.property.specification import Region
+from repairsolver.repairing.gate.shield import MOST_CHOICES, Picked, pick
+from repairsolver.solvers import SolutionStatus, solve
+
+SCORE_LIMIT, STRICT = 1e9, 1e-9
+"""The largest score that is thought of, and by how much a half-space is to be broken."""
+
+SHOWN = 3
+"""Contradictions that are named."""
+
+
+def contradictions(region: Region) -> list[Picked]:
+    """For every choice of rows (one of each conjunction, of those that are tried) that no scores meet: an
+    irreducible set of them, so that any of its rows may be broken without the others."""
+    found = []
+    for rows in islice(product(*(range(len(c.bound)) for c in region.unsafe)), MOST_CHOICES):
+        picked = pick(region.unsafe, rows)
+        # Rows that read inputs are left out: they may be met somewhere.
+        kept = np.flatnonzero(~picked.input.any(axis=1)).tolist()
+        if _possible(picked, kept):
+            continue
+        for row in list(kept):
+            rest = [other for other in kept if other != row]
+            if not _possible(picked, rest):
+                kept = rest
+        found.append(picked.only(kept))
+    return found
+
+
+def _possible(picked: Picked, rows: list[int]) -> bool:
+    """Whether scores y have C y > d in some rows."""
+    if not rows:
+        return True
+    program = Program()
+    y = program.columns(picked.output.shape[1], -SCORE_LIMIT, SCORE_LIMIT)
+    program.rows(picked.output[rows] @ y, lower=picked.bound[rows] + STRICT)
+    return solve(program).status is not SolutionStatus.INFEASIBLE
+
+
+def explained(region: Region, number: int) -> str:
+    """Why no correction is found in a region: no scores are safe, or half-spaces move each other."""
+    choices = int(np.prod([len(c.bound) for c in region.unsafe]))
+    found = contradictions(region)
+    if len(found) < choices:
+        return f"in region {number} every choice of half-spaces moves one of them against another"
+    texts = list(dict.fromkeys(_named(picked) for picked in found))
+    more = f"; and {len(texts) - SHOWN} more contradictions" if len(texts) > SHOWN else ""
+    return f"in region {number} no scores are safe: {'; '.join(texts[:SHOWN])}{more}"
+
+
+def _named(picked: Picked) -> str:
+    """`Y_0 > 1 (of conjunction 1) and -Y_0 > 0 (of conjunction 2) contradict each other`."""
+    rows = [
+        f"{linear_text(output, 'Y') or '0'} > {bound:.6g} (of conjunction {owner + 1})"
+        for output, bound, owner in zip(picked.output, picked.bound, picked.owner, strict=True)
+    ]
+    what = "contradict each other" if len(rows) > 1 else "is never true"
+    return f"{' and '.join(rows)} {what}"
