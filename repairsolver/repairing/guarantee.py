@@ -102,9 +102,10 @@ def _auto(
         return replace(limits, seconds=max(seconds, 0.1))
 
     exact = repair_property(network, prop, method=method, limits=left(EXACT_SHARE), **wishes)
-    if exact.status is RepairStatus.INFEASIBLE or (exact.proved and _agreement(exact) >= least):
+    shown = exact.status is RepairStatus.REPAIRED
+    if exact.status is RepairStatus.INFEASIBLE or (shown and _agreement(exact) >= least):
         return exact
-    if exact.proved:
+    if shown:
         return _kept_more(exact, network, prop, level, method, left(1.0), least, wishes, started)
     known: Array | None = None
     if exact.network is not None:
