@@ -114,3 +114,65 @@ def test_command_line(tmp_path):
     assert done.stdout.splitlines()[0] == "repaired-pac"
     done = CliRunner().invoke(app, ["check", str(proof), "--network", str(out), "--property", str(PROP)])
     assert done.stdout.splitlines()[0] == "valid"
+
+
+def kept(fix, share):
+    agreement = replace(fix.fidelity.agreement, hits=int(1000 * share), total=1000)
+    return replace(fix, fidelity=replace(fix.fidelity, agreement=agreement))
+
+
+def test_auto_takes_no_proof_at_any_price(exact, monkeypatch):
+    net, prop, fix = exact
+    monkeypatch.setattr(guarantees, "repair_property", lambda *args, **wishes: kept(fix, 0.24))
+    found = rs.repair(net, prop, guarantee="auto", limits=rs.Limits(seconds=20), **WISHES)
+    assert found.status in ("repaired-pac", "repaired")
+    assert found.network.sha256 != fix.network.sha256
+    assert found.fidelity.agreement.value > 0.9
+    assert "the proved repair agrees with the network on 24.00%, less than 99.00%" in found.message
+    assert found.statement is not None
+    taken = rs.repair(net, prop, guarantee="auto", min_agreement=0.2, limits=rs.Limits(seconds=20), **WISHES)
+    assert taken.network.sha256 == fix.network.sha256
+
+
+def test_auto_keeps_a_proof_that_keeps_more(exact, monkeypatch):
+    net, prop, fix = exact
+    monkeypatch.setattr(guarantees, "repair_property", lambda *args, **wishes: kept(fix, 0.9))
+    worse = kept(replace(fix, status=rs.RepairStatus.PAC), 0.5)
+    monkeypatch.setattr(guarantees, "_by_samples", lambda *args: worse)
+    found = rs.repair(net, prop, guarantee="auto", limits=rs.Limits(seconds=20), **WISHES)
+    assert found.proved
+    assert "so that the proved one is kept" in found.message
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.5, float("nan")])
+def test_a_bound_that_is_no_share(share):
+    with pytest.raises(EditError, match="min_agreement"):
+        rs.repair(NET, PROP, guarantee="auto", min_agreement=share, limits=rs.Limits(seconds=5), **WISHES)
+
+
+def test_ctrl_c_leaves_the_last_candidate(monkeypatch):
+    def stop(event):
+        if event.stage == "sample" and "candidate" in event.message:
+            raise KeyboardInterrupt
+
+    with pytest.raises(rs.Interrupted) as stopped:
+        rs.repair(NET, PROP, guarantee="pac", limits=rs.Limits(seconds=30), on_event=stop, **WISHES)
+    fix = stopped.value.result
+    assert isinstance(fix, rs.Repair)
+    assert fix.network is not None
+    assert fix.status == "unknown"
+    assert not fix.proved
+    assert "interrupted" in fix.message
+
+
+def test_ctrl_c_in_a_proof_behind_samples_leaves_the_repair(exact, monkeypatch):
+    net, prop, fix = exact
+    monkeypatch.setattr(guarantees, "repair_property", lambda *args, **wishes: kept(fix, 0.24))
+
+    def stopped(*args, **wishes):
+        raise rs.Interrupted(None)
+
+    monkeypatch.setattr(guarantees, "verify_property", stopped)
+    with pytest.raises(rs.Interrupted) as found:
+        rs.repair(net, prop, guarantee="auto", limits=rs.Limits(seconds=20), **WISHES)
+    assert found.value.result.status == "repaired-pac"

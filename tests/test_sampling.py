@@ -354,3 +354,43 @@ def test_command_line_errors(options, message):
     done = invoke("sample", NET, PROP, *options)
     assert done.exit_code == 1
     assert message in done.stderr
+
+
+def test_ctrl_c_gives_the_statement_so_far():
+    demo = Path(rs.__file__).parent / "demo"
+
+    def stop(event):
+        if event.numbers["samples"] >= 1000:
+            raise KeyboardInterrupt
+
+    with pytest.raises(rs.Interrupted) as stopped:
+        rs.sample(demo / "controller.onnx", demo / "head_on.vnnlib", epsilon=1e-9, eta=0.01,
+                  sequential=False, on_event=stop)  # fmt: skip
+    statement = stopped.value.result
+    assert statement.status == "undecided"
+    assert statement.samples >= 1000
+    assert 0 <= statement.lower <= statement.upper <= 1
+    assert "Interrupted" in statement.notes[0]
+
+
+def test_ctrl_c_on_the_command_line(monkeypatch, tmp_path):
+    from typer.testing import CliRunner
+
+    from repairsolver.cli.main import app
+    from repairsolver.sampling import sampler
+
+    whole = sampler.count
+
+    def cut(test, source, evaluator, tally, late, say):
+        whole(sampler.Fixed(0.5, 0.5, 2000), source, evaluator, tally, late, say)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sampler, "count", cut)
+    demo = Path(rs.__file__).parent / "demo"
+    names = [str(demo / "controller.onnx"), str(demo / "head_on.vnnlib")]
+    options = ["--epsilon", "1e-6", "--eta", "0.01", "--certificate", str(tmp_path / "s.json")]
+    result = CliRunner().invoke(app, ["sample", *names, *options])
+    assert result.exit_code == 130, result.output
+    assert result.stdout.startswith("undecided")
+    assert "No certificate was written" in result.stdout
+    assert not (tmp_path / "s.json").exists()

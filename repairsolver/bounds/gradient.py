@@ -73,6 +73,11 @@ def _slope_range(node: TensorNode, lower: Tensor, upper: Tensor) -> tuple[Tensor
             inside = ((lower >= low) & (upper <= high)).to(lower.dtype)
             outside = ((upper <= low) | (lower >= high)).to(lower.dtype)
             return inside, 1 - outside
+        case ops.Elu(alpha):
+            steepest = torch.full_like(lower, max(1.0, alpha))
+            return torch.zeros_like(lower), torch.where(positive > 0, torch.ones_like(lower), steepest)
+        case ops.Gelu():
+            return torch.full_like(lower, -0.13), torch.full_like(lower, 1.13)
         case _:
             peak = 0.25 if isinstance(node.operator, ops.Sigmoid) else 1.0
             return torch.zeros_like(lower), torch.full_like(lower, peak)

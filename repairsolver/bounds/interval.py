@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from repairsolver.bounds.curves import least_between
 from repairsolver.bounds.tensors import (
     TensorGraph,
     TensorNode,
@@ -25,7 +26,7 @@ def interval_bounds(graph: TensorGraph, lower: Tensor, upper: Tensor) -> list[In
     """Bounds [b, size] of the input and every node, by position, over the boxes [lower, upper] [b, n].
 
     Linear nodes use centre and radius, y = M c + k and |M| r; activations are monotone except a leaky
-    ReLU with negative slope, whose minimum over an interval may lie at 0.
+    ReLU with negative slope, whose minimum over an interval may lie at 0, and GELU.
     """
     found: list[Interval] = [(lower, upper)]
     for node in graph.nodes:
@@ -73,6 +74,8 @@ def _node_interval(node: TensorNode, arguments: list[Interval], shape: tuple[int
         return torch.zeros_like(lower), torch.ones_like(upper)
     ends = apply_activation(node, lower), apply_activation(node, upper)
     low, high = torch.minimum(*ends), torch.maximum(*ends)
+    if isinstance(operator, ops.Curve):
+        low = least_between(operator, lower, upper, low)
     if isinstance(operator, ops.LeakyRelu):
         low = torch.where((lower < 0) & (upper > 0), low.clamp(max=0), low)
     return low, high

@@ -5,26 +5,18 @@ For every entry $\alpha x + \beta \le \phi(x) \le \gamma x + \delta$ for all $x 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from repairsolver.bounds import curves
+from repairsolver.bounds.lines import Lines as Lines
 from repairsolver.bounds.tensors import TensorNode, apply_activation
 from repairsolver.network import operators as ops
 
 # Where both slopes are as good, rounding must not choose: the checker of proofs would choose otherwise.
 HALF = 0.5 + 2.0**-20
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Lines:
-    """The two lines of a relaxation, each tensor [b, size], or [b, s, size] where it differs by row."""
-
-    lower_slope: Tensor
-    lower_shift: Tensor
-    upper_slope: Tensor
-    upper_shift: Tensor
 
 
 def relax(node: TensorNode, lower: Tensor, upper: Tensor) -> Lines:
@@ -43,6 +35,8 @@ def relax(node: TensorNode, lower: Tensor, upper: Tensor) -> Lines:
             return _clip(low, high, lower, upper)
         case ops.Sigmoid() | ops.Tanh():
             return _s_shaped(node, lower, upper)
+        case ops.Elu() | ops.Gelu():
+            return curves.enclosed(node, lower, upper)
         case _:
             raise TypeError(f"{node.name}: {type(node.operator).__name__} is not elementwise")
 

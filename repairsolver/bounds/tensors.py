@@ -117,7 +117,7 @@ def apply(node: TensorNode, arguments: list[Tensor], shape: tuple[int, ...]) -> 
     match node.operator:
         case ops.Dense() | ops.Conv() | ops.Scale() | ops.Select() | ops.Sum() | ops.Concat():
             return apply_linear(node, arguments, shape)
-        case ops.Relu() | ops.LeakyRelu() | ops.Clip() | ops.Sigmoid() | ops.Tanh():
+        case ops.Relu() | ops.LeakyRelu() | ops.Clip() | ops.Sigmoid() | ops.Tanh() | ops.Elu() | ops.Gelu():
             return apply_activation(node, arguments[0])
         case ops.MaxPool():
             windows = node.parameters["windows"]
@@ -145,6 +145,10 @@ def apply_activation(node: TensorNode, x: Tensor) -> Tensor:
             return torch.sigmoid(x)
         case ops.Tanh():
             return torch.tanh(x)
+        case ops.Elu(alpha):
+            return functional.elu(x, alpha)
+        case ops.Gelu(approximated):
+            return functional.gelu(x, approximate="tanh" if approximated else "none")
         case _:
             raise TypeError(f"{node.name}: {type(node.operator).__name__} is not elementwise")
 

@@ -14,6 +14,7 @@ import numpy as np
 from scipy import sparse
 
 from repairsolver.certificate.executions import executed
+from repairsolver.errors import UnsupportedOperatorError
 from repairsolver.network import operators as ops
 from repairsolver.network.forward import apply
 from repairsolver.network.graph import Network, Node
@@ -75,6 +76,10 @@ def layers_of(network: Network, arithmetic: str = "real") -> list[Layer]:
             raise TypeError(f"{node.name}: a softmax is removed before")
         elif isinstance(node.operator, ops.Gate):
             raise TypeError(f"{node.name}: gates are decided before, case by case")
+        elif isinstance(node.operator, ops.Curve):
+            raise UnsupportedOperatorError(
+                f"{node.name}: certificates do not cover {type(node.operator).__name__} yet; verify without"
+            )
         else:
             layer = Bend(inputs, node.operator, copies[inputs[0]])
         layers.append(layer if arithmetic == "real" else executed(layer, node))

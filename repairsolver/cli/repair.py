@@ -186,6 +186,15 @@ def repair(
         float, typer.Option(help="By samples: the probability of a violation allowed.")
     ] = 1e-3,
     eta: Annotated[float, typer.Option(help="By samples: the probability of a wrong answer.")] = 1e-3,
+    min_agreement: Annotated[
+        float,
+        typer.Option(
+            metavar="SHARE",
+            min=0.0,
+            max=1.0,
+            help="Of *auto*: a proved repair that keeps fewer decisions may give way to one by samples.",
+        ),
+    ] = 0.99,
     variant: imitating.Variant = None,
     optimiser: imitating.Optimiser = None,
     domain: imitating.Domain = None,
@@ -257,6 +266,7 @@ def repair(
                 guarantee=guarantee.value,
                 epsilon=epsilon,
                 eta=eta,
+                min_agreement=min_agreement,
             )
         except rs.Interrupted as stopped:
             fix, interrupted = cast(rs.Repair, stopped.result), True

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from repairsolver.cli.options import Debug, Json, Normalise, Quiet, Seed, Timeout
-from repairsolver.cli.running import running
+from repairsolver.cli.running import INTERRUPTED, running
 from repairsolver.cli.writing import write_statement
 from repairsolver.errors import SamplingError
 
@@ -99,6 +99,7 @@ def sample(
             "--rare gives an estimate without guarantee: --epsilon, --eta, --certificate, --alone and "
             "--prove do not apply"
         )
+    interrupted = False
     with running(quiet=quiet, debug=debug) as on_event:
         import repairsolver as rs
         from repairsolver.report import records, sentences
@@ -123,23 +124,29 @@ def sample(
             return
         assert epsilon is not None
         assert eta is not None
-        found = rs.sample(
-            net,
-            prop,
-            epsilon=epsilon,
-            eta=eta,
-            distribution=chosen,
-            sequential=sequential,
-            samples=samples,
-            alone=alone,
-            prove=prove,
-            limits=rs.Limits(seconds=timeout),
-            seed=seed,
-            on_event=on_event,
-            device=device,
-        )
+        try:
+            found = rs.sample(
+                net,
+                prop,
+                epsilon=epsilon,
+                eta=eta,
+                distribution=chosen,
+                sequential=sequential,
+                samples=samples,
+                alone=alone,
+                prove=prove,
+                limits=rs.Limits(seconds=timeout),
+                seed=seed,
+                on_event=on_event,
+                device=device,
+            )
+        except rs.Interrupted as stopped:
+            # `sample --prove` may be in its proof still, of which there is no statement.
+            if not isinstance(stopped.result, rs.Statement):
+                raise
+            found, interrupted = stopped.result, True
     try:
-        if certificate is not None:
+        if certificate is not None and not interrupted:
             with running(quiet=True, debug=debug):
                 write_statement(found, certificate)
     finally:
@@ -148,6 +155,10 @@ def sample(
         else:
             typer.echo(found.status.value)
             typer.echo(sentences.explain_statement(found))
+            if interrupted and certificate is not None:
+                typer.echo(f"No certificate was written to {certificate}: the test was interrupted.")
+    if interrupted:
+        raise typer.Exit(INTERRUPTED)
 
 
 def _distribution(

@@ -7,7 +7,7 @@ from typing import assert_never
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-from scipy.special import expit, softmax
+from scipy.special import expit, ndtr, softmax
 
 from repairsolver.errors import NetworkError
 from repairsolver.network.graph import Network, Node
@@ -16,7 +16,9 @@ from repairsolver.network.operators import (
     Concat,
     Conv,
     Dense,
+    Elu,
     Gate,
+    Gelu,
     LeakyRelu,
     MaxPool,
     Relu,
@@ -90,6 +92,11 @@ def apply(node: Node, arguments: list[Array], shape: tuple[int, ...]) -> Array:
             return np.asarray(expit(x))
         case Tanh():
             return np.tanh(x)
+        case Elu(alpha):
+            return np.where(x >= 0, x, alpha * np.expm1(np.minimum(x, 0)))
+        case Gelu(approximated):
+            share = (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))) / 2 if approximated else ndtr(x)
+            return np.asarray(x * share)
         case MaxPool(windows):
             return np.asarray(np.where(windows >= 0, x[:, windows], -np.inf).max(axis=2))
         case Softmax(axis):

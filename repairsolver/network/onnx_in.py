@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, shape_inference
 
 from repairsolver.errors import NetworkError, UnsupportedOperatorError
+from repairsolver.network.fusing import fused
 from repairsolver.network.graph import Network, Node
 from repairsolver.network.lowering import LOWERINGS, SUPPORTED
 from repairsolver.network.lowering.builder import (
@@ -58,7 +59,8 @@ def import_model(model: ModelProto, data: bytes, *, name: str, input_shape: Sequ
     entry = the_input(graph, name)
     element = the_element(entry, graph.output[0], name)
     shape = the_shape(entry, input_shape, name)
-    reader = Reader(readable, Builder(entry.name, shape), opset, in_order(graph, entry.name, name), name)
+    nodes = fused(in_order(graph, entry.name, name), graph)
+    reader = Reader(readable, Builder(entry.name, shape), opset, nodes, name)
     result = reader.run()
     return Network(
         nodes=pruned(reader.builder, result, graph.output[0].name, name),

@@ -144,6 +144,24 @@ class Tanh:
     """y = tanh(x)."""
 
 
+@dataclass(frozen=True, slots=True)
+class Elu:
+    """y = x where x >= 0, else alpha (exp(x) - 1), with alpha >= 0."""
+
+    alpha: float
+
+
+@dataclass(frozen=True, slots=True)
+class Gelu:
+    """y = x Phi(x), with the normal distribution Phi; not monotone.
+
+    Args:
+        tanh: Phi is approximated by (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2.
+    """
+
+    tanh: bool = False
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class MaxPool:
     """y[i] = max_j x[windows[i, j]] over flat entries; -1 pads a window (every window has an entry)."""
@@ -185,4 +203,6 @@ class Gate:
 
 Linear = Dense | Conv | Scale | Select | Sum | Concat
 Activation = Relu | LeakyRelu | Clip | Sigmoid | Tanh
-Operator = Linear | Activation | MaxPool | Softmax | Gate
+Curve = Elu | Gelu
+"""Activations that linear bounds and encodings enclose, but that certificates do not cover."""
+Operator = Linear | Activation | Curve | MaxPool | Softmax | Gate

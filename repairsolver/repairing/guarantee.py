@@ -18,7 +18,7 @@ from repairsolver.repairing.delta.objective import Aim
 from repairsolver.repairing.delta.sampled import Level, repair_by_samples
 from repairsolver.repairing.engine import METHODS, repair_property
 from repairsolver.repairing.result import Repair
-from repairsolver.results import Array, Event, Limits, RepairStatus, Verdict, VerifyStatus
+from repairsolver.results import Array, Event, Interrupted, Limits, RepairStatus, Verdict, VerifyStatus
 from repairsolver.sampling.binomial import check_level
 from repairsolver.sampling.part import open_part
 from repairsolver.sampling.sampler import sample_property
@@ -27,6 +27,9 @@ from repairsolver.verification.engine import verify_property
 
 GUARANTEES = ("pac", "auto")
 """Besides `exact`, which is `engine.repair_property` by itself."""
+
+MIN_AGREEMENT = 0.99
+"""The share of decisions that a proved repair must keep for `auto` to take it at once."""
 
 EXACT_SHARE, PROOF_SHARE = 0.6, 0.5
 """The share of the time for an exact repair; and of what is left then, for a proof of the final candidate."""
@@ -41,26 +44,31 @@ def repair_with_guarantee(
     eta: float,
     method: str,
     limits: Limits,
+    min_agreement: float = MIN_AGREEMENT,
     **wishes: Any,
 ) -> Repair:
     """Repair so that the result is shown by samples (`pac`), or proved as far as possible (`auto`).
 
     `auto` repairs exactly within its share of the time. If that ends without a proof, its best candidate is
     proved as far as time allows, and the boxes that stay open are sampled; if samples reject it, the change
-    is made larger by the violations among them.
+    is made larger by the violations among them. A proved repair that agrees with the network less than
+    `min_agreement` on the property's domain is not taken either where the repair by samples agrees more.
 
     Args:
         epsilon, eta: of the statement P(violation) <= epsilon with confidence 1 - eta.
         wishes: those of `repair_property`.
 
     Raises:
-        EditError: no such guarantee; `auto` without a limit of time; `pac` by a method that cannot.
+        EditError: no such guarantee; `min_agreement` outside [0, 1]; `auto` without a limit of time; `pac` by
+            a method that cannot.
         SamplingError: epsilon or eta outside (0, 1).
     """
     check_fits(prop, network)
     level = Level(check_level("epsilon", epsilon), check_level("eta", eta))
     if guarantee not in GUARANTEES:
         raise EditError(f"unknown guarantee {guarantee!r}: choose one of exact, {', '.join(GUARANTEES)}")
+    if not 0 <= min_agreement <= 1:
+        raise EditError(f"min_agreement is {min_agreement}, expected a share from 0 to 1, such as 0.99")
     if method not in METHODS:
         raise EditError(f"unknown method {method!r}: choose one of {', '.join(METHODS)}")
     if guarantee == "pac":
@@ -69,11 +77,17 @@ def repair_with_guarantee(
                 f"method {method!r} repairs with guarantee 'exact' or 'auto' alone; 'pac' is for 'delta'"
             )
         return _by_samples(network, prop, level, None, limits, wishes)
-    return _auto(network, prop, level, method, limits, wishes)
+    return _auto(network, prop, level, method, limits, min_agreement, wishes)
 
 
 def _auto(
-    network: Network, prop: Property, level: Level, method: str, limits: Limits, wishes: dict[str, Any]
+    network: Network,
+    prop: Property,
+    level: Level,
+    method: str,
+    limits: Limits,
+    least: float,
+    wishes: dict[str, Any],
 ) -> Repair:
     started = time.perf_counter()
     if limits.seconds is None:
@@ -88,8 +102,11 @@ def _auto(
         return replace(limits, seconds=max(seconds, 0.1))
 
     exact = repair_property(network, prop, method=method, limits=left(EXACT_SHARE), **wishes)
-    if exact.status in (RepairStatus.REPAIRED, RepairStatus.INFEASIBLE):
+    shown = exact.status is RepairStatus.REPAIRED
+    if exact.status is RepairStatus.INFEASIBLE or (shown and _agreement(exact) >= least):
         return exact
+    if shown:
+        return _kept_more(exact, network, prop, level, method, left(1.0), least, wishes, started)
     known: Array | None = None
     if exact.network is not None:
         judged = _judged(exact, prop, level, left(PROOF_SHARE), wishes)
@@ -104,6 +121,45 @@ def _auto(
         level = replace(level, attempts=level.attempts + fix.rounds)
         fix = _proved_partly(fix, prop, level, left(PROOF_SHARE), wishes)
     return replace(fix, seconds=time.perf_counter() - started)
+
+
+def _kept_more(
+    exact: Repair,
+    network: Network,
+    prop: Property,
+    level: Level,
+    method: str,
+    limits: Limits,
+    least: float,
+    wishes: dict[str, Any],
+    started: float,
+) -> Repair:
+    """A repair by samples where it keeps more decisions than a proved one that keeps too few."""
+    low = f"the proved repair agrees with the network on {_agreement(exact):.2%}, less than {least:.2%}"
+    if method != "delta":
+        return replace(exact, message=f"{exact.message}; {low}; only method 'delta' repairs by samples")
+    share = None if limits.seconds is None else limits.seconds * (1 - PROOF_SHARE)
+    try:
+        fix = _by_samples(network, prop, level, None, replace(limits, seconds=share), wishes)
+    except KeyboardInterrupt:
+        raise Interrupted(replace(exact, message=f"{exact.message}; {low}; interrupted")) from None
+    if fix.status is not RepairStatus.PAC:
+        return replace(exact, message=f"{exact.message}; {low}; samples accept no other repair in time")
+    if _agreement(fix) <= _agreement(exact):
+        why = f"the one by samples on {_agreement(fix):.2%}, so that the proved one is kept"
+        return replace(exact, message=f"{exact.message}; {low}; {why}")
+    fix = _proved_partly(
+        fix, prop, replace(level, attempts=fix.rounds), replace(limits, seconds=share), wishes
+    )
+    message = f"{fix.message}; taken since {low}, and this one on {_agreement(fix):.2%}"
+    return replace(fix, message=message, seconds=time.perf_counter() - started)
+
+
+def _agreement(fix: Repair) -> float:
+    """The share of inputs of the whole domain whose decision is kept; 1 where there are no decisions."""
+    if fix.fidelity is None or fix.fidelity.agreement is None:
+        return 1.0
+    return fix.fidelity.agreement.value
 
 
 def _by_samples(
@@ -132,7 +188,7 @@ def _judged(fix: Repair, prop: Property, level: Level, limits: Limits, wishes: d
     """A candidate proved as far as time allows and sampled on the rest; its status changes if that
     suffices."""
     assert fix.network is not None
-    verdict = _proof(fix.network, prop, limits, wishes)
+    verdict = _proof(fix, prop, limits, wishes)
     before = fix.verdict
     if before is not None and before.open_boxes is not None and verdict.open_boxes is not None:
         verdict = max(verdict, before, key=lambda found: found.proved_volume)
@@ -142,7 +198,7 @@ def _judged(fix: Repair, prop: Property, level: Level, limits: Limits, wishes: d
         )
     if verdict.status is VerifyStatus.VIOLATED:
         return replace(fix, verdict=verdict)
-    statement = _statement(fix.network, prop, verdict, level, limits, wishes)
+    statement = _statement(fix, prop, verdict, level, limits, wishes)
     if not statement.accepted:
         return replace(fix, verdict=verdict, statement=statement)
     message = f"shown by samples: {statement.claim}"
@@ -154,25 +210,30 @@ def _proved_partly(
 ) -> Repair:
     """A repair that samples accept, with what can be proved about it in the time left."""
     assert fix.network is not None
-    verdict = _proof(fix.network, prop, limits, wishes)
+    verdict = _proof(fix, prop, limits, wishes)
     if verdict.status is VerifyStatus.HOLDS:
         return replace(fix, status=RepairStatus.REPAIRED, verdict=verdict, message="proved after all")
     if verdict.status is VerifyStatus.VIOLATED:
         message = f"{fix.message}; some inputs do violate, as an attack shows"
         return replace(fix, verdict=verdict, message=message)
-    statement = _statement(fix.network, prop, verdict, level, limits, wishes)
+    statement = _statement(fix, prop, verdict, level, limits, wishes)
     best = statement if statement.accepted else fix.statement
     return replace(fix, verdict=verdict, statement=best)
 
 
-def _proof(network: Network, prop: Property, limits: Limits, wishes: dict[str, Any]) -> Verdict:
-    return verify_property(
-        network, prop, limits=limits, seed=wishes["seed"], on_event=wishes["on_event"], record=True
-    )
+def _proof(fix: Repair, prop: Property, limits: Limits, wishes: dict[str, Any]) -> Verdict:
+    assert fix.network is not None
+    told = wishes["on_event"]
+    try:
+        return verify_property(
+            fix.network, prop, limits=limits, seed=wishes["seed"], on_event=told, record=True
+        )
+    except KeyboardInterrupt:
+        raise Interrupted(replace(fix, message=f"{fix.message}; interrupted")) from None
 
 
 def _statement(
-    network: Network, prop: Property, verdict: Verdict, level: Level, limits: Limits, wishes: dict[str, Any]
+    fix: Repair, prop: Property, verdict: Verdict, level: Level, limits: Limits, wishes: dict[str, Any]
 ) -> Statement:
     """Of the part that is not proved; of everything where nothing was bounded."""
     part = open_part(prop, verdict)
@@ -181,10 +242,14 @@ def _statement(
         wishes["on_event"](
             Event("sample", f"the {share:.2%} of the volume that are not proved", verdict.seconds)
         )
-    return sample_property(
-        network, prop, epsilon=level.epsilon, eta=level.eta, limits=limits, seed=wishes["seed"],
-        on_event=wishes["on_event"], part=part, spent=level.spent, shown=200,
-    )  # fmt: skip
+    assert fix.network is not None
+    try:
+        return sample_property(
+            fix.network, prop, epsilon=level.epsilon, eta=level.eta, limits=limits, seed=wishes["seed"],
+            on_event=wishes["on_event"], part=part, spent=level.spent, shown=200,
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        raise Interrupted(replace(fix, verdict=verdict, message=f"{fix.message}; interrupted")) from None
 
 
 def _examples(fix: Repair) -> Array | None:

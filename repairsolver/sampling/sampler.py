@@ -14,7 +14,7 @@ from repairsolver.errors import SamplingError
 from repairsolver.network.graph import Network
 from repairsolver.property import check_fits
 from repairsolver.property.specification import Property
-from repairsolver.results import Counterexample, Event, Limits, OnEvent
+from repairsolver.results import Counterexample, Event, Interrupted, Limits, OnEvent
 from repairsolver.sampling.binomial import Fixed, check_level, zero_failure_size
 from repairsolver.sampling.distributions import Distribution, Draw, Uniform
 from repairsolver.sampling.domain import Domain, domain_of
@@ -102,6 +102,7 @@ def sample_property(
         SamplingError: epsilon or eta outside (0, 1); the regions have no volumes to compare; the distribution
             leaves them; the network's outputs are not numbers.
         SoundnessError: batches and single runs differ by more than rounding.
+        Interrupted: Ctrl-C; its result is the statement so far.
     """
     started = time.perf_counter()
     check_fits(prop, network)
@@ -119,10 +120,14 @@ def sample_property(
             numbers = {"samples": float(tally.n), "violations": float(tally.k)}
             on_event(Event("sample", message, time.perf_counter() - started, numbers))
 
-    decided = count(test, source, evaluator, tally, lambda: time.perf_counter() > end, say)
+    stopped = False
+    try:
+        decided = count(test, source, evaluator, tally, lambda: time.perf_counter() > end, say)
+    except KeyboardInterrupt:
+        decided, stopped = False, True
     status, lower, upper = outcome(test, tally, decided)
     late = not decided and tally.n < test.samples
-    return Statement(
+    statement = Statement(
         status=status,
         samples=tally.n,
         violations=tally.k,
@@ -143,8 +148,17 @@ def sample_property(
         part=part,
         spent=spent,
         seconds=time.perf_counter() - started,
-        notes=("The time was up before the test ended.",) if late else (),
+        notes=_notes(late, stopped),
     )
+    if stopped:
+        raise Interrupted(statement)
+    return statement
+
+
+def _notes(late: bool, stopped: bool) -> tuple[str, ...]:
+    if stopped:
+        return ("Interrupted before the test ended; the bounds hold all the same.",)
+    return ("The time was up before the test ended.",) if late else ()
 
 
 def source_of(

@@ -15,7 +15,14 @@ from repairsolver.errors import EditError, SoundnessError
 from repairsolver.network import Network
 from repairsolver.property import PointSet, Property
 from repairsolver.results import Interrupted, Limits, OnEvent, VerifyStatus
-from repairsolver.verbs.arguments import as_network, as_points, as_properties, as_property, check_options
+from repairsolver.verbs.arguments import (
+    as_network,
+    as_points,
+    as_properties,
+    as_property,
+    check_certifiable,
+    check_options,
+)
 from repairsolver.verbs.verifying import verify
 
 if TYPE_CHECKING:
@@ -57,6 +64,7 @@ def repair(
     guarantee: Literal["exact", "pac", "auto"] = "exact",
     epsilon: float = 1e-3,
     eta: float = 1e-3,
+    min_agreement: float = 0.99,
 ) -> Repair:
     """Change a network as little as possible so that it has the property, proved.
 
@@ -109,6 +117,8 @@ def repair(
         guarantee: "exact": proved; "pac": shown by samples that no repair has seen (see `Repair.statement`);
             "auto": proved as far as the time allows, shown by samples on the rest.
         epsilon, eta: of that statement: P(violation) <= epsilon with confidence 1 - eta.
+        min_agreement: of "auto": a proved repair that keeps a smaller share of the decisions on the domain
+            gives way to one shown by samples, if that one keeps more; the message says so.
 
     Raises:
         NetworkError, PropertyError, PointSetError: a file is malformed, or things do not fit.
@@ -120,6 +130,8 @@ def repair(
     check_options(seed, limits)
     net = as_network(network)
     props = as_properties(property, net)
+    if certificate and guarantee == "exact":
+        check_certifiable(net)
     from repairsolver.repairing.engine import repair_property as make
     from repairsolver.repairing.gate.wishes import Gating
     from repairsolver.repairing.several import united
@@ -129,7 +141,13 @@ def repair(
 
         if contradictory != "refuse":
             raise EditError("contradictory='drop' takes the exact guarantee: leave out guarantee")
-        make = partial(repair_with_guarantee, guarantee=guarantee, epsilon=epsilon, eta=eta)
+        make = partial(
+            repair_with_guarantee,
+            guarantee=guarantee,
+            epsilon=epsilon,
+            eta=eta,
+            min_agreement=min_agreement,
+        )
     else:
         make = partial(make, contradictory=contradictory)
     fix = make(

@@ -12,7 +12,14 @@ from numpy.typing import ArrayLike
 from repairsolver.network import Network
 from repairsolver.property import PointSet, Property
 from repairsolver.results import Certificate, Limits, OnEvent
-from repairsolver.verbs.arguments import as_network, as_points, as_property, check_device, check_options
+from repairsolver.verbs.arguments import (
+    as_network,
+    as_points,
+    as_property,
+    check_certifiable,
+    check_device,
+    check_options,
+)
 
 if TYPE_CHECKING:
     from repairsolver.certificate import CheckResult
@@ -194,4 +201,5 @@ def check(
         if is_statement(certificate):
             given = as_points(points, net)
             return check_statement(certificate, network=net, prop=prop, points=given, on_event=on_event)
+    check_certifiable(net)
     return check_proof(certificate, network=net, property=prop, seconds=seconds)

@@ -10,7 +10,13 @@ import numpy as np
 from repairsolver.network import Network
 from repairsolver.property import Property
 from repairsolver.results import Arithmetic, Limits, OnEvent, Verdict
-from repairsolver.verbs.arguments import as_network, as_property, check_device, check_options
+from repairsolver.verbs.arguments import (
+    as_network,
+    as_property,
+    check_certifiable,
+    check_device,
+    check_options,
+)
 
 if TYPE_CHECKING:
     from repairsolver.verification.falsification import Falsification
@@ -70,6 +76,8 @@ def verify(
     check_device(device)
     from repairsolver.verification.engine import verify_property
 
+    if certificate:
+        check_certifiable(net)
     return verify_property(
         net,
         prop,

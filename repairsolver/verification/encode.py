@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from typing import assert_never
 
 import numpy as np
+import torch
 from scipy import sparse
 
 from layerwise import affine, pool, relu, smooth
 from layerwise.program import Expr, Program, stack
+from repairsolver.bounds.curves import enclosed
+from repairsolver.bounds.tensors import TensorNode
 from repairsolver.errors import UnsupportedOperatorError
 from repairsolver.network import operators as ops
 from repairsolver.network.graph import Network, Node
@@ -25,7 +28,8 @@ def encode_network(program: Program, network: Network, x: Expr, known: Known, *,
     """Add a network's nodes to a program and return its output.
 
     Exact for piecewise-linear networks (big-M). Sigmoid and tanh get a sound piecewise-linear envelope
-    of `segments` pieces, so that the program admits more than the network does.
+    of `segments` pieces, ELU and GELU one of two lines, so that the program admits more than the
+    network does.
 
     Args:
         x: the input columns, [n].
@@ -122,6 +126,8 @@ def _nonlinear(program: Program, node: Node, zhat: Expr, lower: Array, upper: Ar
             return _smooth(program, smooth.sigmoid, zhat, lower, upper, segments)
         case ops.Tanh():
             return _smooth(program, smooth.tanh, zhat, lower, upper, segments)
+        case ops.Elu() | ops.Gelu():
+            return _between(program, node, zhat, lower, upper)
         case ops.Softmax():
             raise UnsupportedOperatorError(
                 f"{node.name}: a softmax has no encoding; remove it from the network"
@@ -132,6 +138,20 @@ def _nonlinear(program: Program, node: Node, zhat: Expr, lower: Array, upper: Ar
             raise TypeError(f"{node.name}: {type(operator).__name__} is linear")
         case _ as unreachable:
             assert_never(unreachable)
+
+
+def _between(program: Program, node: Node, zhat: Expr, lower: Array, upper: Array) -> Expr:
+    """Any number between the two lines of an activation, `smooth.SLACK` outside of them at most."""
+    ends = (torch.from_numpy(np.asarray(end, dtype=np.float64))[None] for end in (lower, upper))
+    found = enclosed(TensorNode(node.name, node.operator, (0,), node.shape, {}), *ends)
+    low, below, high, above = (
+        side[0].numpy()
+        for side in (found.lower_slope, found.lower_shift, found.upper_slope, found.upper_shift)
+    )
+    z = program.columns(len(lower), name="z")
+    program.rows(z - zhat * low, lower=below - smooth.SLACK)
+    program.rows(z - zhat * high, upper=above + smooth.SLACK)
+    return z
 
 
 def _smooth(

@@ -21,6 +21,9 @@ from repairsolver.network.operators import (
     Activation,
     Clip,
     Concat,
+    Curve,
+    Elu,
+    Gelu,
     LeakyRelu,
     MaxPool,
     Relu,
@@ -34,7 +37,7 @@ LARGEST_FLOAT = float(np.finfo(np.float32).max)
 """Ends from here on limit no float32 number."""
 
 
-def entrywise(call: Call, operator: Activation) -> list[Value]:
+def entrywise(call: Call, operator: Activation | Curve) -> list[Value]:
     x = call.tensor(0)
     return [call.emit(operator, [x], x.shape)]
 
@@ -49,6 +52,21 @@ def sigmoid(call: Call) -> list[Value]:
 
 def tanh(call: Call) -> list[Value]:
     return entrywise(call, Tanh())
+
+
+def elu(call: Call) -> list[Value]:
+    alpha = call.number("alpha", 1.0)
+    if not alpha >= 0:
+        raise RefusedError(f"its alpha is {alpha}, expected at least 0")
+    return entrywise(call, Elu(alpha))
+
+
+def gelu(call: Call) -> list[Value]:
+    """By the normal distribution, or by its approximation with tanh."""
+    kind = call.text("approximate", "none")
+    if kind not in ("none", "tanh"):
+        raise RefusedError(f"its approximate is {kind!r}, expected 'none' or 'tanh'")
+    return entrywise(call, Gelu(kind == "tanh"))
 
 
 def leaky_relu(call: Call) -> list[Value]:
@@ -162,6 +180,8 @@ OPERATORS = {
     "Max": greatest,
     "Min": smallest,
     "Relu": relu,
+    "Elu": elu,
+    "Gelu": gelu,
     "LeakyRelu": leaky_relu,
     "PRelu": prelu,
     "Sigmoid": sigmoid,

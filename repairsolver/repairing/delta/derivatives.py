@@ -15,6 +15,7 @@ from typing import assert_never
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtr
 
 from layerwise.affine import convolution_matrix
 from repairsolver.network import operators as ops
@@ -87,8 +88,20 @@ def slopes(node: Node, zhat: Array) -> Array:
             return np.asarray(value * (1 - value))
         case ops.Tanh():
             return np.asarray(1 - np.tanh(zhat) ** 2)
+        case ops.Elu(alpha):
+            return np.where(zhat > 0, 1.0, alpha * np.exp(np.minimum(zhat, 0)))
+        case ops.Gelu(approximated):
+            return _gelu_slope(zhat, approximated)
         case operator:
             raise TypeError(f"{node.name}: {type(operator).__name__} is no activation")
+
+
+def _gelu_slope(x: Array, approximated: bool) -> Array:
+    if not approximated:
+        return np.asarray(ndtr(x) + x * np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi))
+    rate = np.sqrt(2 / np.pi)
+    share = np.tanh(rate * (x + 0.044715 * x**3))
+    return np.asarray((1 + share + x * (1 - share**2) * rate * (1 + 3 * 0.044715 * x**2)) / 2)
 
 
 def winners(windows: ops.Indices, x: Array) -> NDArray[np.int64]:
@@ -116,7 +129,7 @@ def _forward(node: Node, moved: list[Array], values: Values, shape: tuple[int, .
             raise TypeError(f"{node.name}: a Softmax is the last operator, behind the scores")
         case ops.Gate():
             raise TypeError(f"{node.name}: a network with gates has no single derivative")
-        case ops.Relu() | ops.LeakyRelu() | ops.Clip() | ops.Sigmoid() | ops.Tanh():
+        case ops.Relu() | ops.LeakyRelu() | ops.Clip() | ops.Sigmoid() | ops.Tanh() | ops.Elu() | ops.Gelu():
             return slopes(node, values[node.inputs[0]]) * moved[0]
         case _ as unreachable:
             assert_never(unreachable)
@@ -155,7 +168,7 @@ def _backward(node: Node, back: Array, values: Values, shape: tuple[int, ...]) -
             raise TypeError(f"{node.name}: a Softmax is the last operator, behind the scores")
         case ops.Gate():
             raise TypeError(f"{node.name}: a network with gates has no single derivative")
-        case ops.Relu() | ops.LeakyRelu() | ops.Clip() | ops.Sigmoid() | ops.Tanh():
+        case ops.Relu() | ops.LeakyRelu() | ops.Clip() | ops.Sigmoid() | ops.Tanh() | ops.Elu() | ops.Gelu():
             return [back * slopes(node, values[node.inputs[0]])[:, None]]
         case _ as unreachable:
             assert_never(unreachable)

@@ -34,7 +34,7 @@ from repairsolver.repairing.delta.method import begin_session, result_of
 from repairsolver.repairing.delta.sequential import least
 from repairsolver.repairing.delta.ties import tie_weights
 from repairsolver.repairing.result import Repair
-from repairsolver.results import Array, Limits, RepairStatus
+from repairsolver.results import Array, Interrupted, Limits, RepairStatus
 from repairsolver.sampling.characterise import characterise_property
 from repairsolver.sampling.sampler import sample_property
 from repairsolver.sampling.scenario import MOST_INPUTS
@@ -86,6 +86,9 @@ def repair_by_samples(
     Args:
         known: inputs [k, n] that are known to violate.
         wishes: those of `engine.Method`.
+
+    Raises:
+        Interrupted: Ctrl-C; its result has the last candidate, if there is one.
     """
     begin = _beginning(network, prop, **wishes)
     why = ""
@@ -94,9 +97,14 @@ def repair_by_samples(
         why = f"; {why}"
     session = begin(choice)
     decision = str(wishes["decision"])
-    candidate, statement, message = _search(session, level, known, decision)
-    if candidate is not None and session.remaining > 0:
-        update_bound(session)
+    course = Course()
+    try:
+        _search(session, level, known, decision, course)
+        if course.candidate is not None and session.remaining > 0:
+            update_bound(session)
+    except KeyboardInterrupt:
+        raise Interrupted(_stopped(session, course)) from None
+    candidate, statement, message = course.candidate, course.statement, course.message
     shown = statement is not None and statement.accepted
     late = session.remaining <= 0
     status = RepairStatus.PAC if shown else RepairStatus.TIMEOUT if late else RepairStatus.UNKNOWN
@@ -120,33 +128,52 @@ def _beginning(network: Network, prop: Property, **wishes: Any) -> Callable[[Cho
     return begin
 
 
-def _search(
-    session: Session, level: Level, known: Array | None, decision: str
-) -> tuple[Candidate | None, Statement | None, str]:
-    """A candidate that samples accept, with the statement; else the last ones."""
+@dataclass(slots=True)
+class Course:
+    """What a search has so far: its last candidate, and the statement that accepts it, if one does."""
+
+    candidate: Candidate | None = None
+    statement: Statement | None = None
+    message: str = "the best candidate mends every violation known, but samples do not accept it"
+
+
+def _stopped(session: Session, course: Course) -> Repair:
+    """What Ctrl-C leaves."""
+    accepted = course.statement is not None and course.statement.accepted
+    status = RepairStatus.PAC if accepted else RepairStatus.UNKNOWN
+    message = "interrupted; the last candidate, which mends all violations known then"
+    fix = result_of(session, status, course.candidate, session.lower, None, message)
+    return replace(fix, statement=course.statement)
+
+
+def _search(session: Session, level: Level, known: Array | None, decision: str, course: Course) -> None:
+    """Look for a candidate that samples accept; the course has it, or the last one."""
     session.requirements.forbid(session.prop, _violations(session, known))
     if not session.requirements.missed(session.network):
-        return _unchanged(session, level)
+        course.candidate, course.statement, course.message = _unchanged(session, level)
+        return
     session.weights = tie_weights(session.requirements, session.prop, decision, session.gap / 2, session.seed)
     start = START * session.problem(0.0, np.inf).scale()
-    margin, candidate, statement = start, None, None
+    margin = start
     while session.remaining > 0 and session.rounds < session.limits.rounds:
         found = _candidate(session, margin)
         if found is None:
             margin /= FALL
             if margin < LEAST * start:
-                return candidate, None, "no change of this layer mends all violations known, with a margin"
+                course.message = "no change of this layer mends all violations known, with a margin"
+                return
             continue
-        candidate = found
+        course.candidate = candidate = found
         statement = sampled(session, candidate.network, level)
         level = replace(level, attempts=level.attempts + 1)
         if statement.accepted:
-            return candidate, statement, f"shown by samples that no repair has seen: {statement.claim}"
+            course.statement = statement
+            course.message = f"shown by samples that no repair has seen: {statement.claim}"
+            return
         worst = np.array([c.input for c in statement.counterexamples]).reshape(-1, session.prop.input_size)
         near = search(session, candidate.network, TIGHTENING * margin, min(ATTACK_SECONDS, session.remaining))
         if not session.requirements.forbid(session.prop, np.concatenate([worst, near])):
             margin *= RISE
-    return candidate, None, "the best candidate mends every violation known, but samples do not accept it"
 
 
 def _violations(session: Session, known: Array | None) -> Array:

@@ -11,7 +11,7 @@ from repairsolver.network.forward import activations
 from repairsolver.network.gated import NewGate, gateable
 from repairsolver.network.gates import gates_of
 from repairsolver.network.graph import Network, Node
-from repairsolver.network.operators import Clip, LeakyRelu, Relu, Sigmoid, Tanh
+from repairsolver.network.operators import Clip, Elu, Gelu, LeakyRelu, Relu, Sigmoid, Tanh
 from repairsolver.repairing.gate.placement import Layer, Placed, layer_of, place_gates
 from repairsolver.repairing.gate.regions import BOXES, SLACK, Place, extended
 from repairsolver.repairing.gate.session import Candidate, Session, consider, prove
@@ -81,7 +81,7 @@ def try_inner(session: Session, places: Sequence[Place]) -> None:
 
 def hidden_layers(network: Network) -> list[Node]:
     """The activations that can be gated, from the last one backwards."""
-    kinds = (Relu, LeakyRelu, Clip, Sigmoid, Tanh)
+    kinds = (Relu, LeakyRelu, Clip, Sigmoid, Tanh, Elu, Gelu)
     found = [node for node in gateable(network) if isinstance(node.operator, kinds)]
     return [node for node in reversed(found) if node.name != network.output.name][:LAYERS]
 

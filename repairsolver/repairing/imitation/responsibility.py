@@ -26,7 +26,7 @@ from repairsolver.display import table_html
 from repairsolver.errors import EditError
 from repairsolver.network.forward import activations
 from repairsolver.network.graph import Network, Node
-from repairsolver.network.operators import Activation, Conv, Dense
+from repairsolver.network.operators import Activation, Conv, Curve, Dense
 from repairsolver.repairing.imitation.behaviour import Behaviours
 from repairsolver.repairing.imitation.options import MEASURES
 from repairsolver.results import Array
@@ -144,7 +144,7 @@ def neuron_layers(core: Network) -> tuple[tuple[Node, str], ...]:
     found = []
     for node in core.affine_layers:
         users = [other for other in core.nodes if node.name in other.inputs]
-        active = len(users) == 1 and isinstance(users[0].operator, Activation)
+        active = len(users) == 1 and isinstance(users[0].operator, Activation | Curve)
         found.append((node, users[0].name if active else node.name))
     return tuple(found)
 

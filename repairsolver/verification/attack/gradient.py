@@ -19,7 +19,7 @@ from repairsolver.bounds.tensors import TensorGraph, apply
 from repairsolver.network import operators as ops
 from repairsolver.verification.query import Queries, slack_rows
 
-ACTIVATIONS = (ops.Relu, ops.LeakyRelu, ops.Clip, ops.Sigmoid, ops.Tanh)
+ACTIVATIONS = (ops.Relu, ops.LeakyRelu, ops.Clip, ops.Sigmoid, ops.Tanh, ops.Elu, ops.Gelu)
 # The share of the gradient that passes an activation where the true gradient is zero.
 LEAK = 0.1
 # Rows this close to the smallest one, as a share of the rows' spread, take part in a soft minimum.

@@ -1,0 +1,88 @@
+r"""Lines around ELU and GELU, from values on a grid and a bound of the second derivative.
+
+For any slope s, $g(x) = \phi(x) - s x$ has the curvature of $\phi$. Where $|\phi''| \le M$, between two
+points at distance h it leaves the chord by at most $M h^2 / 8$; so the largest and smallest g of a grid,
+moved outward by that, enclose g. Beyond the part that bends, $\phi$ is a line up to `tail`, and the ends tell
+its extremes.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from repairsolver.bounds.lines import Lines
+from repairsolver.bounds.tensors import TensorNode, apply_activation
+from repairsolver.network import operators as ops
+
+POINTS = 48
+"""Cells of the grid."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bent:
+    """Where a function bends: between `left` and `right`, with |f''| <= curvature inside.
+
+    Args:
+        tail: how far the function is from a line to either side, at most.
+    """
+
+    left: float
+    right: float
+    curvature: float
+    tail: float
+
+
+def bent(operator: ops.Curve) -> Bent:
+    """ELU may have a kink at 0, where its grid ends; |f''| of GELU is at most 0.798, also with tanh."""
+    if isinstance(operator, ops.Elu):
+        return Bent(-16.0, 0.0, operator.alpha, operator.alpha * math.exp(-16.0))
+    return Bent(-9.0, 9.0, 1.0, 1e-15)
+
+
+def enclosed(node: TensorNode, lower: Tensor, upper: Tensor) -> Lines:
+    """Lines on [lower, upper], [b, size]: above with the slope of the chord, below with that at the middle.
+
+    Moved outward by 1e-12 of the numbers in it, for rounding.
+    """
+    assert isinstance(node.operator, ops.Curve)
+    shape = bent(node.operator)
+    at_lower, at_upper = apply_activation(node, lower), apply_activation(node, upper)
+    width = upper - lower
+    tangent = slope(node.operator, (lower + upper) / 2)
+    chord = torch.where(width > 1e-6, (at_upper - at_lower) / width.clamp(min=1e-6), tangent)
+    start, end = lower.clamp(shape.left, shape.right), upper.clamp(shape.left, shape.right)
+    floor = torch.minimum(at_lower - tangent * lower, at_upper - tangent * upper)
+    ceiling = torch.maximum(at_lower - chord * lower, at_upper - chord * upper)
+    for number in range(POINTS + 1):
+        x = start + (end - start) * (number / POINTS)
+        value = apply_activation(node, x)
+        floor = torch.minimum(floor, value - tangent * x)
+        ceiling = torch.maximum(ceiling, value - chord * x)
+    error = shape.curvature * ((end - start) / POINTS).square() / 8 + 2 * shape.tail
+    factor = 1 + (node.operator.alpha if isinstance(node.operator, ops.Elu) else 0.0)
+    error = error + 1e-12 * factor * (1 + lower.abs() + upper.abs())
+    return Lines(tangent, floor - error, chord, ceiling + error)
+
+
+def slope(operator: ops.Curve, x: Tensor) -> Tensor:
+    """The derivative; of GELU, also where it is approximated, that of the exact one."""
+    if isinstance(operator, ops.Elu):
+        return torch.where(x >= 0, torch.ones_like(x), operator.alpha * x.clamp(max=0).exp())
+    density: Tensor = torch.exp(-x.square() / 2) / math.sqrt(2 * math.pi)
+    share: Tensor = torch.special.ndtr(x)
+    return share + x * density
+
+
+def least_between(operator: ops.Curve, lower: Tensor, upper: Tensor, low: Tensor) -> Tensor:
+    """The least value on [lower, upper], where `low` is the smaller one of the ends.
+
+    GELU falls left of its minimum -0.16998 (with tanh -0.17005) near -0.752, and grows right of it.
+    """
+    if isinstance(operator, ops.Elu):
+        return low
+    inside = (lower < -0.75) & (upper > -0.754)
+    return torch.where(inside, low.clamp(max=-0.1701 if operator.tanh else -0.169972), low)
