@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from repairsolver.errors import ExperimentError, NetworkError
-from repairsolver.experiments.executors import EXECUTORS, make_executor
-from repairsolver.experiments.executors.local import Local
-from repairsolver.experiments.task import Outcome, Task, perform
+from repairsolver.executors import EXECUTORS, make_executor
+from repairsolver.executors.local import Local
+from repairsolver.executors.task import Outcome, Task, perform
 
 HERE = f"{Path(__file__).stem}"
 
@@ -114,8 +114,8 @@ def test_tasks_end_with_who_asked_for_them(tmp_path):
     folder = tmp_path / "a"
     folder.mkdir()
     code = (
-        "from repairsolver.experiments.executors.local import Local\n"
-        "from repairsolver.experiments.task import Task\n"
+        "from repairsolver.executors.local import Local\n"
+        "from repairsolver.executors.task import Task\n"
         f"list(Local(1, warm=False).run([Task('a', '{HERE}:watched', {{}}, {{}}, {str(folder)!r})]))"
     )
     asking = subprocess.Popen([sys.executable, "-c", code])
