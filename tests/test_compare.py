@@ -198,3 +198,10 @@ def test_published_rows_of_several_tools(root: Path) -> None:
         "a.onnx p1.vnnlib: ours says holds, A says violated",
         "a.onnx p1.vnnlib: A says violated, B says holds",
     ]
+
+
+def test_verdicts_without_times_count_and_are_not_drawn(root: Path) -> None:
+    (root / "known.csv").write_text("onnx,vnnlib,status\na.onnx,p1.vnnlib,holds\na.onnx,p2.vnnlib,disputed\n")
+    made = compare([root / "ours"], [root / "known.csv"])
+    assert made.summary.rows[1][:3] == ("known", 2, 1)
+    assert not any("against" in title for _, title, _ in made.figures())

@@ -226,6 +226,7 @@ def test_going_on_after_a_sudden_end(root: Path, number: int, state: str, code: 
     made = rs.sweep(list_, out, executor=runner, resume=True)
     assert (made.kept, made.ran) == (done, 40 - done)
     assert (out / "results.csv").read_bytes().startswith(kept)
+    assert not list((out / "instances").glob("*.part"))
     assert sorted(row["vnnlib"] for row in rows_of(out)) == sorted(f"{i}.vnnlib" for i in range(40))
     assert {row["result"] for row in rows_of(out)} == {"unsat"}
 

@@ -68,7 +68,7 @@ def main() -> None:
                 if not read:
                     return _end(children)
                 *lines, rest = (rest + read).split(b"\n")
-                children += [_forked(Task.from_json(line)) for line in lines]
+                children += [_forked(Task.from_json(line), (orders, answers, bell)) for line in lines]
             _reap(children, answers)
             _watch(children)
 
@@ -83,9 +83,13 @@ def _bell() -> int:
     return reading
 
 
-def _forked(task: Task) -> Child:
+def _forked(task: Task, ours: tuple[int, ...]) -> Child:
+    """Fork the process of a task; it holds none of our channels, so that our end is seen at once."""
     process = os.fork()
     if process == 0:
+        signal.set_wakeup_fd(-1)
+        for handle in ours:
+            os.close(handle)
         _live(task)
     # both set the group, so that it is there before the work begins, and for whoever kills it
     with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -98,7 +102,6 @@ def _live(task: Task) -> NoReturn:
     code = 1
     try:
         os.setpgid(0, 0)
-        signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         log = os.open(Path(task.folder) / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)

@@ -25,7 +25,8 @@ from typing import Any
 from repairsolver.errors import ExperimentError
 
 COLUMNS = (
-    "onnx", "vnnlib", "timeout", "options", "result", "seconds", "prepare_seconds", "cpu_seconds", "peak_gb",
+    "onnx", "vnnlib", "timeout", "options", "result", "seconds", "prepare_seconds", "process_seconds",
+    "cpu_seconds", "peak_gb",
     "expected", "proved", "margin", "bound", "proved_volume", "boxes", "methods", "measure", "cost",
     "lower_bound", "gap", "changed", "rounds", "agreement", "region_agreement", "drawdown", "efficacy",
     "generalisation", "certificate", "reason", "message", "seed", "date", "folder", "sha256",
@@ -113,6 +114,12 @@ class Folder:
     def add(self, row: Row) -> None:
         """Append a row; it is on disk when this returns."""
         _append(self.results, _line([row[c] for c in COLUMNS]))
+
+    def clear(self) -> None:
+        """Remove the files of instances that have not ended."""
+        self.instances.mkdir(parents=True, exist_ok=True)
+        for left in self.instances.glob("*.part"):
+            shutil.rmtree(left, ignore_errors=True)
 
     def part(self, name: str) -> Path:
         """An empty folder for the files of an instance under way."""

@@ -40,6 +40,27 @@ def _positive(text: str) -> float:
     return value
 
 
+def _not_negative(text: str) -> float:
+    value = _number(text)
+    if value < 0:
+        raise ValueError("a number from 0")
+    return value
+
+
+def _share(text: str) -> float:
+    value = _number(text)
+    if not 0 < value < 1:
+        raise ValueError("a number between 0 and 1")
+    return value
+
+
+def _count(text: str) -> int:
+    value = _whole(text)
+    if value < 1:
+        raise ValueError("a whole number from 1")
+    return value
+
+
 def _whole(text: str) -> int:
     if not (text.isascii() and text.isdecimal()):
         raise ValueError("a whole number from 0")
@@ -105,16 +126,16 @@ MODES: dict[str, Mode] = {
             "max_change": _change,
             "minimise": one_of("weights", "behaviour"),
             "margin": _number,
-            "gap": _number,
+            "gap": _not_negative,
             "solver": str,
-            "keep_soft": _number,
+            "keep_soft": _not_negative,
             "decision": one_of("max", "min"),
             "place": one_of("auto", "inner", "output"),
-            "max_gates": _whole,
+            "max_gates": _count,
             "monitor": _truth,
             "guarantee": one_of("exact", "pac", "auto"),
-            "epsilon": _number,
-            "eta": _number,
+            "epsilon": _share,
+            "eta": _share,
         },
         ("points", "keep", "unseen"),
         frozenset(status.value for status in RepairStatus),

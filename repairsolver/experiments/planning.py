@@ -45,7 +45,7 @@ class Plan:
             mode_of(self.mode).body,
             files,
             options | {"inputs": {slot: files[slot] for slot in ("network", "property")}, "sha256": sha256},
-            str(self.folder.instances / f"{file_name(*one.names, sha256)}.part"),
+            str(self.folder.instances.resolve() / f"{file_name(*one.names, sha256)}.part"),
             None if seconds is None else seconds * (1 + OVERTIME_SHARE) + OVERTIME,
             None if self.memory_gb is None else round(self.memory_gb * 1e9),
         )
@@ -87,6 +87,7 @@ def row_of(one: Instance, task: Task, outcome: Outcome) -> Row:
         "date": now(),
         "folder": task.name,
         "sha256": task.options["sha256"],
+        "process_seconds": outcome.seconds,
         "cpu_seconds": outcome.cpu_seconds,
         "peak_gb": None if outcome.peak_memory is None else outcome.peak_memory / 1e9,
         "reason": outcome.reason,

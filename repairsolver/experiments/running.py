@@ -112,8 +112,10 @@ def _sorted_out(
             "in this list; choose another folder"
         )
     hashes = {task.options["sha256"] for _, task in tasks.values()}
-    stay = [r for r in rows if r["sha256"] in hashes and not (retry and r["result"] == "error")]
-    return told["runs"], stay, [row for row in rows if row not in stay]
+    parted: dict[bool, list[Row]] = {True: [], False: []}
+    for row in rows:
+        parted[row["sha256"] in hashes and not (retry and row["result"] == "error")].append(row)
+    return told["runs"], parted[True], parted[False]
 
 
 def _account(
@@ -146,7 +148,7 @@ class _Run:
 
     def begin(self, kept: list[Row], replaced: list[Row]) -> None:
         """Make the folder ready."""
-        self.folder.instances.mkdir(parents=True, exist_ok=True)
+        self.folder.clear()
         self._tell("running", 0, len(kept))
         self.folder.begin(kept, replaced)
 
@@ -169,10 +171,12 @@ class _Run:
                     on_row(row, len(rows), total)
             state = "finished"
         except KeyboardInterrupt:
-            state = "interrupted"
+            # one may be on disk that was not counted yet
+            state, rows = "interrupted", self.folder.rows()
             raise Interrupted(self._experiment(rows, len(kept), total)) from None
         finally:
             _close(outcomes)
+            self.folder.clear()
             # on a full disk there is no room for this either, and the rows are what counts
             with contextlib.suppress(OSError) if state == "failed" else contextlib.nullcontext():
                 self._tell(state, len(rows) - len(kept), len(kept))

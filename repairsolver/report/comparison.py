@@ -179,7 +179,7 @@ def _read(path: Path) -> list[Sweep]:
     shared = set.intersection(*(set(options.split()) for options in groups))
     return [
         sweep_of(group, f"{name} [{' '.join(o for o in options.split() if o not in shared)}]", file)
-        for options, group in groups.items()
+        for options, group in sorted(groups.items())
     ]
 
 

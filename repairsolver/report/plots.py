@@ -30,13 +30,14 @@ def sweep_figures(
 ) -> Iterator[tuple[Figure, str, str]]:
     """Every plot that the rows allow, each with its title and what it shows.
 
-    Sweeps that have no instance in common with the last one, the baseline, have no scatter plot.
+    A sweep that has no times, or no instance in common with the last one, the baseline, has no scatter plot.
     """
     if any(s.times for s in sweeps):
         text = "How many instances each run solves within so many seconds each: right and low is better."
         yield cactus(sweeps), "Solved over time", text
     *others, base = sweeps
-    for other in (s for s in others if s.by_key.keys() & base.by_key.keys()):
+    timed = [s for s in others if s.timed and base.timed]
+    for other in (s for s in timed if s.by_key.keys() & base.by_key.keys()):
         text = (
             f"One point for each instance of both: seconds of {other.name} against those of {base.name}. "
             f"Below the diagonal {other.name} is faster. On the dashed lines: not solved in time. Thin "

@@ -65,8 +65,13 @@ class Instance:
         return SAME.get(self.status, self.status)
 
     @property
+    def decided(self) -> bool:
+        return self.status in DECIDED and not self.wrong
+
+    @property
     def solved(self) -> bool:
-        return self.status in DECIDED and not self.wrong and self.seconds is not None
+        """Decided, in a time that is known."""
+        return self.decided and self.seconds is not None
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,11 @@ class Sweep:
     def by_key(self) -> dict[tuple[str, ...], Instance]:
         """The last row of every instance."""
         return {instance.key: instance for instance in self.instances}
+
+    @property
+    def timed(self) -> bool:
+        """Whether any row tells its seconds."""
+        return any(i.seconds is not None for i in self.instances)
 
     @property
     def times(self) -> list[float]:

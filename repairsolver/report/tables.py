@@ -69,7 +69,7 @@ def summary(sweeps: Sequence[Sweep], published: Sequence[Published] = ()) -> Tab
     head = ("run", "instances", "solved", "wrong", "median s", "total s", *told)
     rows = tuple(
         (
-            s.name, len(s.instances), len(s.times), sum(i.wrong for i in s.instances),
+            s.name, len(s.instances), sum(i.decided for i in s.instances), sum(i.wrong for i in s.instances),
             median(s.times) if s.times else None, sum(s.times) if s.times else None,
             *(s.mean(q) for q in told),
         )
