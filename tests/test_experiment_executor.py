@@ -60,6 +60,8 @@ def _importable(monkeypatch):
 
 @pytest.mark.parametrize("name", EXECUTORS)
 def test_every_end_is_an_outcome(name, tmp_path):
+    if name != "local":
+        pytest.importorskip(name, reason=f"{name} is not installed: pip install '.[{name}]'")
     tasks = [
         task("a", "work", tmp_path),
         task("b", "refuse", tmp_path),
@@ -147,7 +149,7 @@ def test_tasks_are_json(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "jobs", "words"), [("cloud", 1, "known are local"), ("local", 0, "at least 1")]
+    ("name", "jobs", "words"), [("cloud", 1, "known are local, ray"), ("local", 0, "at least 1")]
 )
 def test_what_cannot_run_is_said(name, jobs, words):
     with pytest.raises(ExperimentError, match=words):

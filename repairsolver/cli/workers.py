@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -17,10 +18,19 @@ Ray = Annotated[
     str | None,
     typer.Option(
         "--ray", metavar="ADDRESS",
-        help="Work on the Ray cluster at ADDRESS: auto, HOST:PORT, ray://HOST:PORT; or local, one that is "
-        "started here.",
+        help="Work on the Ray cluster at ADDRESS: auto, HOST:PORT or ray://HOST:PORT; or on one that is "
+        "started here, with *local*, or without an address before another option or at the end.",
     ),
 ]  # fmt: skip
+
+
+def completed(arguments: Sequence[str]) -> list[str]:
+    """The arguments with an address behind a `--ray` that ends them or comes before another option."""
+    following = [*arguments[1:], "-"]
+    return [
+        "--ray=local" if one == "--ray" and then.startswith("-") else one
+        for one, then in zip(arguments, following, strict=True)
+    ]
 
 
 def workers(jobs: int | None, ray: str | None) -> dict[str, Any]:

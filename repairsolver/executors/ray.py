@@ -133,7 +133,9 @@ class OnRay(Executor):
         return self._ray.remote(num_cpus=1, max_restarts=0)(Place).remote()
 
     def _content(self, path: Path) -> Any:
-        """A file in the cluster's store, put there once."""
+        """A file in the cluster's store, put there once; None if there is none, as its reader will say."""
+        if not path.exists():
+            return None
         stat = path.stat()
         key = str(path), stat.st_mtime_ns, stat.st_size
         if key not in self._held:
@@ -179,7 +181,8 @@ def _moved(task: Task, files: Files, folder: Path) -> Task:
         for number, (name, content) in enumerate(named):
             path = folder / "in" / slot / str(number) / name
             path.parent.mkdir(parents=True)
-            path.write_bytes(ray.get(content))
+            if content is not None:
+                path.write_bytes(ray.get(content))
             paths.setdefault(slot, []).append(str(path))
     own = folder / "out"
     own.mkdir()
