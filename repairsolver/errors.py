@@ -56,6 +56,10 @@ class ExperimentError(RepairSolverError, ValueError):
     """A list of instances is malformed, or an experiment cannot be run or resumed as it was asked for."""
 
 
+class WorkerError(RepairSolverError, RuntimeError):
+    """Workers that share a search were lost, or failed, too often."""
+
+
 class ServiceError(RepairSolverError, ValueError):
     """A server cannot be started as it was asked for."""
 

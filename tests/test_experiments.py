@@ -22,10 +22,10 @@ from typer.testing import CliRunner, Result
 import repairsolver as rs
 from repairsolver.cli.main import app
 from repairsolver.errors import ExperimentError
+from repairsolver.executors.task import Outcome, Task, perform
 from repairsolver.experiments import folder as folders
 from repairsolver.experiments.instances import read_instances
 from repairsolver.experiments.options import MODES
-from repairsolver.experiments.task import Outcome, Task, perform
 from repairsolver.report.subject import load_subject
 
 DEMO = Path(rs.__file__).parent / "demo"

@@ -10,6 +10,7 @@ import typer
 
 from repairsolver.cli.options import Debug, Quiet, Seed
 from repairsolver.cli.running import INTERRUPTED, SOUNDNESS_ALARM, running
+from repairsolver.cli.workers import Ray
 
 
 class Mode(StrEnum):
@@ -53,6 +54,7 @@ def bench(
     retry: Annotated[
         bool, typer.Option("--retry", help="With --resume: run again what ended as an error.")
     ] = False,
+    ray: Ray = None,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -79,6 +81,8 @@ def bench(
                 options=_options(option or []),
                 resume=resume,
                 retry=retry,
+                executor="local" if ray is None else "ray",
+                address=ray or "",
                 on_row=None if quiet else _tell,
             )
         except rs.Interrupted as stopped:

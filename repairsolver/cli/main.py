@@ -25,6 +25,7 @@ from repairsolver.cli.sample import sample
 from repairsolver.cli.serve import serve
 from repairsolver.cli.solvers import solvers
 from repairsolver.cli.verify import verify
+from repairsolver.cli.workers import completed
 
 app = typer.Typer(
     name="repairsolver",
@@ -64,7 +65,7 @@ def program(
 def main() -> None:
     """Entry point of the `repairsolver` script."""
     try:
-        app()
+        app(completed(sys.argv[1:]))
     except OSError as error:
         typer.echo(f"error: the answer cannot be written to stdout: {error}; free space there", err=True)
         # What is left in stdout's buffer would fail once more when Python ends.

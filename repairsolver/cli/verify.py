@@ -21,6 +21,7 @@ from repairsolver.cli.options import (
     TreeFile,
 )
 from repairsolver.cli.running import INTERRUPTED, running
+from repairsolver.cli.workers import Jobs, Ray, workers
 from repairsolver.cli.writing import check_report, write_proof, write_report
 from repairsolver.errors import PropertyError
 
@@ -54,6 +55,8 @@ def verify(
         Arithmetic,
         typer.Option(help="What a proof speaks of: the exact network, or every float32 execution."),
     ] = Arithmetic.REAL,
+    jobs: Jobs = None,
+    ray: Ray = None,
     report: ReportFile = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -94,6 +97,7 @@ def verify(
                 certificate=certificate is not None,
                 tree=tree,
                 arithmetic=arithmetic.value,
+                **workers(jobs, ray),
             )
         except rs.Interrupted as stopped:
             verdict = cast(rs.Verdict, stopped.result)

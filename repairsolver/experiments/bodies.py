@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from repairsolver.experiments.task import Files
+from repairsolver.executors.task import Files
 from repairsolver.network import Network, load_network
 from repairsolver.property import Property, load_points, load_property
 from repairsolver.results import Limits, Verdict, VerifyStatus

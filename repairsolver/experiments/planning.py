@@ -10,10 +10,10 @@ from pathlib import Path
 
 from repairsolver import __version__
 from repairsolver.errors import ExperimentError
+from repairsolver.executors.task import DONE, Outcome, Task
 from repairsolver.experiments.folder import COLUMNS, Folder, Row, cell, file_name
 from repairsolver.experiments.instances import Instance
 from repairsolver.experiments.options import mode_of
-from repairsolver.experiments.task import DONE, Outcome, Task
 
 OVERTIME, OVERTIME_SHARE = 10.0, 0.1
 """Seconds, and share of the limit, that an instance has beyond it to read and write; then it is killed."""

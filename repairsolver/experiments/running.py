@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from repairsolver.errors import ExperimentError
-from repairsolver.experiments.executors import Executor, make_executor
+from repairsolver.executors import Executor, make_executor
+from repairsolver.executors.failures import FULL
+from repairsolver.executors.task import Outcome, Task
 from repairsolver.experiments.experiment import Experiment
-from repairsolver.experiments.failures import FULL
 from repairsolver.experiments.folder import SCHEMA, Folder, Row
 from repairsolver.experiments.instances import Instance, read_instances
 from repairsolver.experiments.machine import described, versions
 from repairsolver.experiments.planning import Plan, now, row_of
-from repairsolver.experiments.task import Outcome, Task
 from repairsolver.results import Interrupted
 
 OnRow = Callable[[Row, int, int], None]

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from repairsolver.experiments.warming import load_engines
+from repairsolver.executors.warming import load_engines
 from repairsolver.service.folder import Folder, take_lock
 
 EVERY = 0.05

@@ -15,9 +15,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from repairsolver.experiments.failures import FULL
-from repairsolver.experiments.failures import failure as explained
-from repairsolver.experiments.memory import limit, limit_memory
+from repairsolver.executors.failures import FULL
+from repairsolver.executors.failures import failure as explained
+from repairsolver.executors.memory import limit, limit_memory
 from repairsolver.report.page import result_page
 from repairsolver.report.records import dump
 from repairsolver.results import Event
@@ -76,7 +76,7 @@ def work(folder: Folder) -> int:
 
 
 def failure(error: Exception) -> dict[str, str]:
-    """How a job failed; its reasons are those of `experiments.failures`."""
+    """How a job failed; its reasons are those of `executors.failures`."""
     reason, message = explained(error)
     return {"state": "failed", "reason": reason, "message": message}
 

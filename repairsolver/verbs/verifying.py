@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
+from repairsolver.executors import make_executor
 from repairsolver.network import Network
 from repairsolver.property import Property
 from repairsolver.results import Arithmetic, Limits, OnEvent, Verdict
@@ -35,6 +36,9 @@ def verify(
     tree: str | Path | None = None,
     kept: Kept | None = None,
     arithmetic: Arithmetic = "real",
+    jobs: int | None = None,
+    executor: str = "local",
+    address: str = "",
 ) -> Verdict:
     """Decide whether a network has the property on all inputs of its regions.
 
@@ -57,8 +61,14 @@ def verify(
         arithmetic: what a proof speaks of: "real", the exact network on the weights as stored; or "float32",
             every float32 execution of the ONNX file, whatever the order of its sums. The latter takes
             linear bounds on boxes alone, so that more may stay unknown.
+        jobs: so many worker processes share a search that splits inputs; each may hold `limits.memory_gb`.
+            The proof does not depend on their number. None searches in this process, with threads.
+        executor, address: whose workers: "local", processes of this machine; or "ray", those of a Ray
+            cluster at the address ("" starts one here).
 
     Raises:
+        ExperimentError: there are no such workers.
+        WorkerError: workers were lost, or failed, too often.
         NetworkError, PropertyError: a file is malformed, or property and network do not fit; or, for float32,
             the network has nodes whose rounding is not known, or numbers that are too large.
         DeviceError: torch cannot use the device.
@@ -71,25 +81,37 @@ def verify(
         raise ValueError(f"arithmetic must be 'real' or 'float32', got {arithmetic!r}")
     if kept is not None and tree is not None:
         raise ValueError("kept and tree exclude each other: one is for the next question, one for the same")
+    if jobs is None and (executor != "local" or address):
+        raise ValueError(f"executor {executor!r} needs a number of jobs: say jobs=N")
+    if jobs is not None and (kept is not None or device != "cpu"):
+        raise ValueError(
+            "workers (jobs) keep no tree for the next question, and bound on the cpu: leave them out"
+        )
     net = as_network(network)
     prop = as_property(property, net)
     check_device(device)
-    from repairsolver.verification.engine import verify_property
-
     if certificate:
         check_certifiable(net)
-    return verify_property(
-        net,
-        prop,
-        limits=limits or Limits(),
-        seed=seed,
-        on_event=on_event,
-        device=device,
-        record=certificate,
-        tree=tree,
-        kept=kept,
-        arithmetic=arithmetic,
-    )
+    workers = None if jobs is None else make_executor(executor, jobs, address)
+    from repairsolver.verification.engine import verify_property
+
+    try:
+        return verify_property(
+            net,
+            prop,
+            limits=limits or Limits(),
+            seed=seed,
+            on_event=on_event,
+            device=device,
+            record=certificate,
+            tree=tree,
+            kept=kept,
+            arithmetic=arithmetic,
+            executor=workers,
+        )
+    finally:
+        if workers is not None:
+            workers.close()
 
 
 def falsify(

@@ -14,6 +14,7 @@ from repairsolver.bounds.allocation import hold_freed_memory
 from repairsolver.certificate.cases import Case, cases
 from repairsolver.certificate.statement import executed
 from repairsolver.errors import TreeError
+from repairsolver.executors import Executor
 from repairsolver.network.float32 import require_float32
 from repairsolver.network.gates import gates_of
 from repairsolver.network.graph import Network
@@ -52,6 +53,7 @@ def verify_property(
     tree: str | Path | None = None,
     paused: Paused | None = None,
     kept: Kept | None = None,
+    executor: Executor | None = None,
 ) -> Verdict:
     """Decide whether a network satisfies a property on all its regions.
 
@@ -73,6 +75,7 @@ def verify_property(
         tree: a file to go on from and to keep what is open and closed in; it implies `record`.
         paused: splitting of inputs that ran out of time is kept there, and goes on when asked the same.
         kept: the proof tree of the question before, which this one replaces; for splitting of inputs.
+        executor: whose workers share a search that splits inputs; it is closed at the end.
 
     Returns:
         holds (proved), violated (with replayed counterexamples, the worst first), unknown (nothing more
@@ -83,6 +86,7 @@ def verify_property(
         UnsupportedOperatorError: the network or property cannot be bounded, or not for float32.
         NetworkError: its numbers are too large for float32.
         TreeError: the tree is damaged, or of another network, property or version.
+        WorkerError: workers were lost, or failed, too often.
         Interrupted: Ctrl-C; its result is the verdict so far, and the tree is written.
     """
     check_fits(prop, network)
@@ -113,16 +117,16 @@ def verify_property(
         def decide(case: Case, own: Limits) -> Verdict:
             return verify_property(
                 case.network, case.prop, limits=own, seed=seed, on_event=on_event, device=device,
-                effort=effort, record=record, arithmetic=arithmetic,
+                effort=effort, record=record, arithmetic=arithmetic, executor=executor,
             )  # fmt: skip
 
         return verify_cases(network, prop, parts, decide, limits)
     regions = [region for region in prop.regions for _ in region.unsafe]
     asked = queries(prop if arithmetic == "real" else executed(prop), device)
     run = Run(network, core, prop, limits, seed, on_event, device, asked, regions, arithmetic=arithmetic)
-    run.record, run.certified = record or tree is not None or kept is not None, record
+    run.record, run.certified = record or any(x is not None for x in (tree, kept, executor)), record
     run.tree = None if tree is None else Tree(tree, network, prop, arithmetic)
-    run.paused, run.kept = paused, kept
+    run.paused, run.kept, run.executor = paused, kept, executor
     with single_threaded(), torch.inference_mode(False):
         try:
             verdict = _decide(run, effort)

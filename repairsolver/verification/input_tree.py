@@ -55,16 +55,17 @@ def _boxes(whole: Open) -> dict[str, NDArray[Any]]:
     return arrays
 
 
-def from_arrays(arrays: Arrays, start: State, name: str) -> State:
+def from_arrays(arrays: Arrays, start: State, name: str, roots: int | None = None) -> State:
     """The state that was saved.
 
     Args:
         start: a new state of the same search: it has the queries, and shows what shapes are expected.
+        roots: boxes that the record begins with, if they are not the queries' own.
 
     Raises:
         TreeError: the arrays fit neither the search nor each other.
     """
-    roots = start.stack[0]
+    first = start.stack[0]
     names = {"batches", "sizes", "counts", "reached"}
     require(names <= arrays.keys(), name, "entries are missing")
     sizes, counts, reached = arrays["sizes"], arrays["counts"], arrays["reached"]
@@ -72,10 +73,10 @@ def from_arrays(arrays: Arrays, start: State, name: str) -> State:
     whole = all(arrays[name].dtype == np.int64 for name in ("batches", "sizes", "counts"))
     require(shapes == ((2,), (2,), 1, 1) and whole and bool((sizes >= 0).all()), name, "counters")
     require(bool(0 <= counts[0] <= len(sizes)) and bool(counts[1] >= 0), name, "counters")
-    record = _record(arrays, len(roots), start.queries.bound.shape[1], name)
+    record = _record(arrays, len(first) if roots is None else roots, start.queries.bound.shape[1], name)
     parts: list[Open] = []
     if len(sizes):
-        opened = _opened(arrays, roots, record.boxes, name)
+        opened = _opened(arrays, first, record.boxes, name)
         require(int(sizes.sum()) == len(opened), name, "numbers of open boxes")
         ends = np.cumsum(sizes).tolist()
         parts = [opened[slice(end - size, end)] for size, end in zip(sizes.tolist(), ends, strict=True)]

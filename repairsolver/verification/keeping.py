@@ -14,6 +14,7 @@ from repairsolver.verification.growing import grown
 from repairsolver.verification.kept import first_edit
 from repairsolver.verification.reuse import reuse
 from repairsolver.verification.run import Run
+from repairsolver.verification.shared import Search
 from repairsolver.verification.split import InputSplitting
 
 # Points and steps of the climb that estimates how near a violation is.
@@ -43,7 +44,7 @@ def begin(run: Run, search: InputSplitting) -> None:
     run.notes.append(f"Kept from the question before: {stayed} of {len(nodes)} boxes.")
 
 
-def loosen(run: Run, search: InputSplitting) -> None:
+def loosen(run: Run, search: Search) -> None:
     """Choose the slack of cuts: a share of the distance to the nearest violation found so far."""
     if run.kept is not None:
         nearest = max(run.nearest, search.state.hottest)

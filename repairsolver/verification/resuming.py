@@ -8,7 +8,7 @@ from repairsolver.certificate import check
 from repairsolver.results import Certificate, Verdict, VerifyStatus
 from repairsolver.verification.input_tree import KIND, from_arrays
 from repairsolver.verification.run import Run
-from repairsolver.verification.split import InputSplitting
+from repairsolver.verification.shared import Search
 
 UNCHECKED = (
     "Exact programs proved what was left, but the parts that the tree claims were closed before cannot be "
@@ -16,7 +16,7 @@ UNCHECKED = (
 )
 
 
-def resume(run: Run, search: InputSplitting) -> None:
+def resume(run: Run, search: Search) -> None:
     """Put a new search where the run's tree stopped, if there is one.
 
     Raises:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
+from repairsolver.executors import Executor
 from repairsolver.network.graph import Network
 from repairsolver.property.specification import Property, Region
 from repairsolver.results import (
@@ -78,6 +79,7 @@ class Run:
     tree: Tree | None = None
     paused: Paused | None = None
     kept: Kept | None = None
+    executor: Executor | None = None
     reused: bool = False
     nearest: float = -math.inf
     resumed: bool = False

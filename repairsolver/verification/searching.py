@@ -6,6 +6,7 @@ import math
 import os
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from repairsolver.bounds.tensors import TensorGraph, tensor_graph
 from repairsolver.errors import DeviceError
+from repairsolver.executors import Executor
 from repairsolver.results import Verdict, VerifyStatus, counted
 from repairsolver.verification.attack import Effort, ascend, attack
 from repairsolver.verification.frontier import State
@@ -25,6 +27,8 @@ from repairsolver.verification.programs import solve_programs
 from repairsolver.verification.replay import replayed
 from repairsolver.verification.resuming import confirmed, resume
 from repairsolver.verification.run import Run
+from repairsolver.verification.shared import Search, SharedSplitting
+from repairsolver.verification.shared.packet import Suspects
 from repairsolver.verification.split import InputSplitting, Step
 
 BATCH = 256
@@ -40,6 +44,7 @@ LADDER = (
 )
 
 MOST_THREADS = 1024
+UNSHARED = "Workers share the search where inputs are split; this one was made by one process."
 BOXES_ONLY = (
     "Proofs that split activations or solve exact programs do not cover rounding: arithmetic 'real' may "
     "prove what is left"
@@ -75,6 +80,8 @@ def split_boxes(run: Run) -> Verdict:
     run.methods.append("input splitting")
     graph = tensor_graph(run.core, torch.float64, run.device, run.arithmetic)
     memory = run.limits.memory_gb * 1e9
+    if run.executor is not None:
+        return _shared(run, graph, run.executor, memory)
     room = 0.0 if run.kept is None else min(run.kept.most, memory / 4)
     verdict = None
     while verdict is None:
@@ -97,7 +104,20 @@ def split_boxes(run: Run) -> Verdict:
     return verdict
 
 
-def _search(run: Run, graph: TensorGraph, search: InputSplitting) -> Verdict | None:
+def _shared(run: Run, graph: TensorGraph, executor: Executor, memory: float) -> Verdict:
+    """The search with its boxes shared out among workers, each with so much memory."""
+    search = InputSplitting(graph, run.queries, batch=BATCH, memory=memory, record=True)
+    sharing = SharedSplitting(search, executor, run.network, run.prop, run.arithmetic, memory)
+    try:
+        verdict = _search(run, graph, sharing)
+    finally:
+        sharing.close()
+    run.notes += [sharing.account] * bool(sharing.account)
+    assert verdict is not None  # only kept trees can be refused
+    return verdict
+
+
+def _search(run: Run, graph: TensorGraph, search: Search) -> Verdict | None:
     """The verdict; none if a kept tree gives a proof that the checker does not accept."""
     resume(run, search)
     asked = question(run.network, run.prop, run.arithmetic)
@@ -136,7 +156,7 @@ def _search(run: Run, graph: TensorGraph, search: InputSplitting) -> Verdict | N
     return solve_programs(run, graph, left, 1 - search.state.proved())
 
 
-def _report(run: Run, search: InputSplitting) -> None:
+def _report(run: Run, search: Search) -> None:
     examined = search.state.examined
     run.boxes = examined
     run.keep(KIND, partial(to_arrays, search.state))
@@ -163,7 +183,7 @@ def _given_up(run: Run) -> Verdict:
     return run.verdict(VerifyStatus.UNKNOWN)
 
 
-def _inspect(run: Run, graph: TensorGraph, steps: list[Step], hottest: float) -> float:
+def _inspect(run: Run, graph: TensorGraph, steps: Sequence[Step | Suspects], hottest: float) -> float:
     """Replay violating centres; climb from the most suspicious ones when they are hotter than before."""
     if not sum(len(step.points) for step in steps):
         return hottest
@@ -189,6 +209,8 @@ def _collect(run: Run, points: Tensor, which: Tensor, values: Tensor) -> None:
 def solve_boxes(run: Run) -> Verdict:
     """Bound the queries' boxes once, split phases where this leaves something open, solve what is left."""
     run.methods.append("linear bounds")
+    if run.executor is not None:
+        run.notes.append(UNSHARED)
     graph = tensor_graph(run.core, torch.float64, run.device, run.arithmetic)
     memory = run.limits.memory_gb * 1e9
     search = InputSplitting(graph, run.queries, batch=1, memory=memory, record=run.record)

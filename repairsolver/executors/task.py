@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from repairsolver.experiments.failures import failure
+from repairsolver.executors.failures import failure
 
 Files = Mapping[str, list[str]]
 Body = Callable[[Files, Mapping[str, Any], Path], Mapping[str, Any]]

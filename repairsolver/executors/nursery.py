@@ -20,9 +20,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
-from repairsolver.experiments.memory import limit_memory, resident
-from repairsolver.experiments.task import OUTCOME, Task, perform
-from repairsolver.experiments.warming import load_engines
+from repairsolver.executors.memory import limit_memory, resident
+from repairsolver.executors.task import OUTCOME, Task, perform
+from repairsolver.executors.warming import load_engines
 
 LOG = "log.txt"
 

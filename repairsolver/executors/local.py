@@ -8,11 +8,12 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from repairsolver.experiments.task import FAILED, OUTCOME, Outcome, Task
+from repairsolver.executors.executor import LOST, Executor
+from repairsolver.executors.task import FAILED, OUTCOME, Outcome, Task
 
 MOST_LOSSES = 1
 """How often a task is run again after the nursery died under it."""
@@ -21,10 +22,10 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_
            "REPAIRSOLVER_THREADS")  # fmt: skip
 
 
-LOST = "the process that ran it died twice; was it killed for the memory of the machine? Try fewer jobs"
+DIED = "the process that ran it died twice; was it killed for the memory of the machine? Try fewer jobs"
 
 
-class Local:
+class Local(Executor):
     """An executor of this machine.
 
     Args:
@@ -33,38 +34,37 @@ class Local:
     """
 
     def __init__(self, jobs: int, *, warm: bool = True) -> None:
-        self.jobs, self._warm = jobs, warm
+        self.jobs = jobs
+        self._nursery, self._running, self._losses = Nursery(warm), dict[str, Task](), Counter[str]()
 
-    def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, Outcome]]:
+    def start(self, task: Task) -> None:
         """See `Executor`."""
-        waiting, running, losses = iter(tasks), dict[str, Task](), Counter[str]()
-        with contextlib.closing(_Nursery(self._warm)) as nursery:
-            self._fill(waiting, running, nursery)
-            while running:
-                answer = nursery.answer()
-                if answer is None:
-                    losses.update(list(running))
-                    nursery.close()
-                    for task in [t for t in running.values() if losses[t.name] > MOST_LOSSES]:
-                        del running[task.name]
-                        yield task, Outcome(FAILED, reason="lost", message=LOST)
-                    for task in running.values():
-                        nursery.order(task)
-                else:
-                    task = running.pop(answer["task"])
-                # before the outcome is told, so that no place is empty while its reader works
-                self._fill(waiting, running, nursery)
-                if answer is not None:
-                    yield task, _outcome(task, answer)
+        self._running[task.name] = task
+        self._nursery.order(task)
 
-    def _fill(self, waiting: Iterator[Task], running: dict[str, Task], nursery: _Nursery) -> None:
-        """Give the free places to tasks that wait."""
-        while len(running) < self.jobs and (task := next(waiting, None)) is not None:
-            running[task.name] = task
-            nursery.order(task)
+    def ended(self) -> tuple[Task, Outcome]:
+        """See `Executor`."""
+        while True:
+            lost = [t for t in self._running.values() if self._losses[t.name] > MOST_LOSSES]
+            if lost:
+                return self._running.pop(lost[0].name), Outcome(FAILED, reason=LOST, message=DIED)
+            answer = self._nursery.answer()
+            if answer is not None:
+                task = self._running.pop(answer["task"])
+                return task, outcome_of(task, answer)
+            self._losses.update(list(self._running))
+            self._nursery.close()
+            for task in self._running.values():
+                if self._losses[task.name] <= MOST_LOSSES:
+                    self._nursery.order(task)
+
+    def close(self) -> None:
+        """See `Executor`."""
+        self._nursery.close()
+        self._running.clear()
 
 
-class _Nursery:
+class Nursery:
     """The nursery, started when it is first needed, and again after it was closed."""
 
     def __init__(self, warm: bool) -> None:
@@ -96,7 +96,7 @@ class _Nursery:
 def _born(arguments: Sequence[str]) -> subprocess.Popen[bytes]:
     """A nursery; it is in no terminal's group, so that Ctrl-C reaches whoever decides what is ended."""
     return subprocess.Popen(
-        [sys.executable, "-m", "repairsolver.experiments.executors.nursery", *arguments],
+        [sys.executable, "-m", "repairsolver.executors.nursery", *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         bufsize=0,
@@ -119,7 +119,7 @@ def _ended(nursery: subprocess.Popen[bytes]) -> None:
     nursery.stdout.close()
 
 
-def _outcome(task: Task, answer: dict[str, Any]) -> Outcome:
+def outcome_of(task: Task, answer: dict[str, Any]) -> Outcome:
     """What the process left behind, with what is known of its end."""
     spent = {name: answer[name] for name in ("seconds", "cpu_seconds", "peak_memory")}
     if answer["killed"]:
