@@ -167,7 +167,7 @@ def test_bad_arguments(proved):
         rs.verify(net, prop, jobs=2, kept=rs.Kept())
     with pytest.raises(ExperimentError, match="known are local, ray"):
         rs.verify(net, prop, jobs=2, executor="cloud")
-    with pytest.raises(ExperimentError, match="no Ray cluster answers at 127.0.0.1:1 "):
+    with pytest.raises(ExperimentError, match=r"no Ray cluster answers at 127\.0\.0\.1:1 "):
         rs.verify(net, prop, jobs=2, executor="ray", address="127.0.0.1:1")
 
 
