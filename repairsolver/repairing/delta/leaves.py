@@ -171,7 +171,9 @@ class Tiling:
     def _bound(self, part: Leaves, hidden: Tensor, inputs: Tensor) -> Tensor:
         """The least value of rows over the layer's input [b, r, k] and the input [b, r, n]: [b, r]."""
         boxes = Boxes(part.lower, part.upper, dict(part.known))
-        bound = pull_back(self.graph, boxes, {self.position: hidden, 0: inputs}, guide=True)
+        # A layer that reads the network's input itself has both rows over the same tensor.
+        rows = {self.position: hidden, 0: inputs} if self.position else {0: hidden + inputs}
+        bound = pull_back(self.graph, boxes, rows, guide=True)
         return bound.minimum(part.lower, part.upper)
 
     def _edited(self, delta: Array) -> tuple[Tensor, Tensor]:
