@@ -82,7 +82,8 @@ def test_every_end_is_an_outcome(name, tmp_path):
     assert ended["e"].seconds < 5
     assert "signal 11" in ended["d"].message
     for t in tasks:
-        assert (Path(t.folder) / "made.txt").exists()
+        # The one that is killed for its time may not have come that far.
+        assert t.name == "e" or (Path(t.folder) / "made.txt").exists()
         assert not list(Path(t.folder).glob(".outcome*"))
     assert "KeyError" in (tmp_path / "c" / "log.txt").read_text()
 
