@@ -268,7 +268,7 @@ class TestErrors:
             node("Erf", ["x"], ["a"], name="one"),
             node("Mul", ["a", "a"], ["b"], name="two"),
             node("Special", ["b"], ["c"], name="three", domain="elsewhere"),
-            node("Gelu", ["c"], ["y"], name="four"),
+            node("Softplus", ["c"], ["y"], name="four"),
         ]
         proto = model(nodes, (1, 2), opset=20)
         proto.opset_import.append(helper.make_opsetid("elsewhere", 1))
@@ -276,7 +276,7 @@ class TestErrors:
             load_network(proto.SerializeToString(), name="net")
         text = str(error.value)
         assert "net: 4 nodes" in text
-        for part in ("Erf node 'one'", "Mul node 'two'", "product", "'elsewhere'", "Gelu node 'four'"):
+        for part in ("Erf node 'one'", "Mul node 'two'", "product", "'elsewhere'", "Softplus node 'four'"):
             assert part in text
         assert "Supported operators: Add, And, AveragePool" in text
 
