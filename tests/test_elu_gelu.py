@@ -103,9 +103,9 @@ def test_what_torch_exports_is_read(activation: nn.Module, tmp_path: Path) -> No
     assert (tmp_path / "again.onnx").read_bytes() == (tmp_path / "net.onnx").read_bytes()
 
 
-def written_out(order: str, constant: float = 1.0) -> onnx.ModelProto:
-    """GELU with its factors in one of several orders."""
-    numbers = {"root": 2**0.5, "one": constant, "half": 0.5}
+def written_out(order: str, **others: float) -> onnx.ModelProto:
+    """GELU with its factors in one of several orders, and with other constants where they are given."""
+    numbers = {"root": 2**0.5, "one": 1.0, "half": 0.5} | others
     stored = [numpy_helper.from_array(np.float32(v), k) for k, v in numbers.items()]
     start = [("Div", ["x", "root"], "a"), ("Erf", ["a"], "b"), ("Add", ["one", "b"], "c")]
     rest = {
@@ -128,8 +128,26 @@ def test_gelu_written_out_is_one_operator(order: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(network(x), rs.replay(network, x), atol=1e-6)
 
 
-def test_what_only_looks_like_gelu_is_refused(tmp_path: Path) -> None:
-    onnx.save(written_out("last", constant=1.1), tmp_path / "net.onnx")
+@pytest.mark.parametrize("off", [1e-6, -1e-6])
+def test_bounds_cover_what_a_stored_root_may_be_off_by(off: float) -> None:
+    """The file's own function lies within the bounds of GELU, without the grid's own slack: on single points."""
+    x = np.linspace(-6, 6, 2401)
+    erf = torch.special.erf(torch.tensor(x / (np.sqrt(2) * (1 + off)))).numpy()
+    value = torch.tensor((x / 2 * (1 + erf))[:, None])
+    node, point = TensorNode("a", ops.Gelu(), (0,), (1, 1), {}), torch.tensor(x[:, None])
+    assert float((apply_activation(node, point) - value).abs().max()) > 2.9e-7
+    lines = relax(node, point, point)
+    least, most = node_interval(node, [(point, point)], (1, 1))
+    assert (lines.lower_slope * point + lines.lower_shift <= value).all()
+    assert (lines.upper_slope * point + lines.upper_shift >= value).all()
+    assert ((least <= value) & (value <= most)).all()
+
+
+@pytest.mark.parametrize(
+    "others", [{"one": 1.1}, {"one": 1 + 2.0**-23}, {"half": 0.5 + 2.0**-24}, {"root": 1.41422}]
+)
+def test_what_only_looks_like_gelu_is_refused(tmp_path: Path, others: dict[str, float]) -> None:
+    onnx.save(written_out("last", **others), tmp_path / "net.onnx")
     with pytest.raises(UnsupportedOperatorError, match="Erf"):
         rs.load_network(tmp_path / "net.onnx")
 

@@ -4,6 +4,10 @@ For any slope s, $g(x) = \phi(x) - s x$ has the curvature of $\phi$. Where $|\ph
 points at distance h it leaves the chord by at most $M h^2 / 8$; so the largest and smallest g of a grid,
 moved outward by that, enclose g. Beyond the part that bends, $\phi$ is a line up to `tail`, and the ends tell
 its extremes.
+
+A file that writes GELU out with Erf stores some k instead of $1 / \sqrt 2$. With $k \sqrt 2 = 1 + \delta$ its
+function leaves GELU by at most $|\delta| \max_t \sqrt{2 / \pi}\, t^2 e^{-t^2} < 0.2936\, |\delta|$, and terms of
+$\delta^2$. All bounds of GELU are moved outward by `STORED`, which covers $|\delta|$ up to 1e-6.
 """
 
 from __future__ import annotations
@@ -20,6 +24,9 @@ from repairsolver.network import operators as ops
 
 POINTS = 48
 """Cells of the grid."""
+
+STORED = 3e-7
+"""What the stored constant of a written-out GELU may move its values by; see `network.fusing`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +71,7 @@ def enclosed(node: TensorNode, lower: Tensor, upper: Tensor) -> Lines:
         ceiling = torch.maximum(ceiling, value - chord * x)
     error = shape.curvature * ((end - start) / POINTS).square() / 8 + 2 * shape.tail
     factor = 1 + (node.operator.alpha if isinstance(node.operator, ops.Elu) else 0.0)
-    error = error + 1e-12 * factor * (1 + lower.abs() + upper.abs())
+    error = error + 1e-12 * factor * (1 + lower.abs() + upper.abs()) + moved(node.operator)
     return Lines(tangent, floor - error, chord, ceiling + error)
 
 
@@ -77,12 +84,20 @@ def slope(operator: ops.Curve, x: Tensor) -> Tensor:
     return share + x * density
 
 
-def least_between(operator: ops.Curve, lower: Tensor, upper: Tensor, low: Tensor) -> Tensor:
-    """The least value on [lower, upper], where `low` is the smaller one of the ends.
+def moved(operator: ops.Curve) -> float:
+    """How far the file's function may be from the operator's."""
+    return STORED if isinstance(operator, ops.Gelu) and not operator.tanh else 0.0
+
+
+def extremes(
+    operator: ops.Curve, lower: Tensor, upper: Tensor, low: Tensor, high: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Bounds of the values on [lower, upper], where `low` and `high` are the smaller and larger end's.
 
     GELU falls left of its minimum -0.16998 (with tanh -0.17005) near -0.752, and grows right of it.
     """
     if isinstance(operator, ops.Elu):
-        return low
+        return low, high
     inside = (lower < -0.75) & (upper > -0.754)
-    return torch.where(inside, low.clamp(max=-0.1701 if operator.tanh else -0.169972), low)
+    low = torch.where(inside, low.clamp(max=-0.1701 if operator.tanh else -0.169972), low)
+    return low - moved(operator), high + moved(operator)

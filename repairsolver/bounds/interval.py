@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from repairsolver.bounds.curves import least_between
+from repairsolver.bounds.curves import extremes
 from repairsolver.bounds.tensors import (
     TensorGraph,
     TensorNode,
@@ -75,7 +75,7 @@ def _node_interval(node: TensorNode, arguments: list[Interval], shape: tuple[int
     ends = apply_activation(node, lower), apply_activation(node, upper)
     low, high = torch.minimum(*ends), torch.maximum(*ends)
     if isinstance(operator, ops.Curve):
-        low = least_between(operator, lower, upper, low)
+        low, high = extremes(operator, lower, upper, low, high)
     if isinstance(operator, ops.LeakyRelu):
         low = torch.where((lower < 0) & (upper > 0), low.clamp(max=0), low)
     return low, high

@@ -15,7 +15,7 @@ import numpy as np
 from onnx import GraphProto, NodeProto, helper, numpy_helper
 
 ROUNDING = 1e-6
-"""Constants that are stored in float32 may differ so much from the exact ones, relatively."""
+r"""The stored $1 / \sqrt 2$ may differ so much from the exact one, relatively; other constants are exact."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ def fused(nodes: Sequence[NodeProto], graph: GraphProto) -> list[NodeProto]:
         form = _form(node, forms, numbers) if len(node.output) == 1 else None
         if form is not None:
             forms[node.output[0]] = form
-        if isinstance(form, Product) and _near(form.factor, 1.0):
+        if isinstance(form, Product) and form.factor == 1.0:
             found.append(helper.make_node("Gelu", [form.root], list(node.output), name=node.name))
         else:
             found.append(node)
@@ -97,7 +97,7 @@ def _form(node: NodeProto, forms: Mapping[str, Form], numbers: Mapping[str, floa
     constants = [numbers[name] for name in node.input if name in numbers]
     variables = [of(name) for name in node.input if name not in numbers]
     match node.op_type, variables, constants:
-        case "Erf", [Multiple(root, factor)], [] if _near(factor, math.sqrt(0.5)):
+        case "Erf", [Multiple(root, factor)], [] if abs(factor / math.sqrt(0.5) - 1) <= ROUNDING:
             return Share(root, 1.0, 0.0)
         case "Mul", [form], [number]:
             return _scaled(form, number)
@@ -126,10 +126,6 @@ def _scaled(form: Form, number: float) -> Form | None:
 
 
 def _product(root: str, factor: float, share: Share) -> Form | None:
-    if share.root != root or not _near(share.constant, 1.0):
+    if share.root != root or share.constant != 1.0:
         return None
     return Product(root, 2 * factor * share.factor)
-
-
-def _near(number: float, wanted: float) -> bool:
-    return abs(number - wanted) <= ROUNDING * abs(wanted)
