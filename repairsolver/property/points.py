@@ -84,7 +84,8 @@ def load_points(path: str | Path, network: Network | None = None) -> PointSet:
         raise PointSetError(f"{file}: expected a file that ends in .npz or .csv")
     try:
         points = readers[file.suffix.lower()](file, network)
-    except (OSError, EOFError, zipfile.BadZipFile, csv.Error, UnicodeDecodeError) as error:
+    # RuntimeError is what zipfile raises for entries that are encrypted.
+    except (OSError, EOFError, zipfile.BadZipFile, csv.Error, UnicodeDecodeError, RuntimeError) as error:
         raise PointSetError(f"{file}: cannot read the points: {error}") from error
     if network is not None:
         _check_network(points, network)

@@ -71,7 +71,8 @@ def load_edit(path: str | Path, network: Network) -> Delta | Gates:
     try:
         with source.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             content = _content({name: arrays[name] for name in arrays.files})
-    except (ValueError, KeyError, TypeError, IndexError, EOFError, zipfile.BadZipFile) as error:
+    # RuntimeError is what zipfile raises for entries that are encrypted.
+    except (ValueError, KeyError, TypeError, IndexError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
         raise EditError(f"{path}: not a change in a .npz file: {error!r}") from error
     return Delta.from_json(json.dumps(content), network)
 

@@ -135,7 +135,8 @@ def _content(path: Path, name: str) -> tuple[dict[str, Any], dict[str, NDArray[A
         with np.load(path, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
         head = json.loads(arrays.pop("head").astype(np.uint8).tobytes())
-    except (zipfile.BadZipFile, ValueError, KeyError, EOFError, MemoryError, NotImplementedError) as error:
+    # RuntimeError is what zipfile raises for encrypted entries, and its NotImplementedError for other flags.
+    except (zipfile.BadZipFile, ValueError, KeyError, EOFError, MemoryError, RuntimeError) as error:
         if isinstance(error, TreeError):
             raise
         raise _wrong(name, f"it is no tree, or damaged ({error})") from error
