@@ -130,7 +130,7 @@ def test_gelu_written_out_is_one_operator(order: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("off", [1e-6, -1e-6])
 def test_bounds_cover_what_a_stored_root_may_be_off_by(off: float) -> None:
-    """The file's own function lies within the bounds of GELU, without the grid's own slack: on single points."""
+    """The function of the file lies within the bounds of GELU on single points, where a grid has no slack."""
     x = np.linspace(-6, 6, 2401)
     erf = torch.special.erf(torch.tensor(x / (np.sqrt(2) * (1 + off)))).numpy()
     value = torch.tensor((x / 2 * (1 + erf))[:, None])

@@ -6,8 +6,8 @@ moved outward by that, enclose g. Beyond the part that bends, $\phi$ is a line u
 its extremes.
 
 A file that writes GELU out with Erf stores some k instead of $1 / \sqrt 2$. With $k \sqrt 2 = 1 + \delta$ its
-function leaves GELU by at most $|\delta| \max_t \sqrt{2 / \pi}\, t^2 e^{-t^2} < 0.2936\, |\delta|$, and terms of
-$\delta^2$. All bounds of GELU are moved outward by `STORED`, which covers $|\delta|$ up to 1e-6.
+function leaves GELU by at most $|\delta| \max_t \sqrt{2 / \pi}\, t^2 e^{-t^2} < 0.2936\, |\delta|$, and terms
+of $\delta^2$. All bounds of GELU are moved outward by `STORED`, which covers $|\delta|$ up to 1e-6.
 """
 
 from __future__ import annotations

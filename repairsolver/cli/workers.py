@@ -26,7 +26,7 @@ Ray = Annotated[
 
 def completed(arguments: Sequence[str]) -> list[str]:
     """The arguments with an address behind a `--ray` that ends them or comes before another option."""
-    following = [*arguments[1:], "-"]
+    following = [*arguments, "-"][1:]
     return [
         "--ray=local" if one == "--ray" and then.startswith("-") else one
         for one, then in zip(arguments, following, strict=True)

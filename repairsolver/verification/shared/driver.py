@@ -57,7 +57,7 @@ class SharedSplitting:
         arithmetic: Arithmetic, memory: float,
     ) -> None:  # fmt: skip
         self.state = self._start = search.state
-        self.nodes, self.slack, self.graph = search.nodes, 0.0, search.graph
+        self.slack = 0.0
         self._here, self._executor, self._memory = search, executor, memory
         self._asked = {
             "network": network.sha256, "property": property_sha256(prop), "arithmetic": arithmetic,
