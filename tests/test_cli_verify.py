@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 from collections.abc import Callable
@@ -46,6 +47,8 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> Callable[[Answer], dict[str, Any]
 
         module = ModuleType("repairsolver.verification.engine")
         module.verify_property = verify_property  # type: ignore[attr-defined]
+        # What is loaded later must find the real one.
+        importlib.import_module("repairsolver.report.sentences")
         monkeypatch.setitem(sys.modules, "repairsolver.verification.engine", module)
         return seen
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from repairsolver.cli.workers import completed, workers
+from repairsolver.cli.workers import answers_alone, completed, workers
 from repairsolver.executors.ray import Place
 from repairsolver.executors.task import Task
 
@@ -21,6 +21,13 @@ from repairsolver.executors.task import Task
 )
 def test_ray_needs_no_address(given: list[str], meant: list[str]) -> None:
     assert completed(given) == meant
+
+
+def test_stdout_is_kept_for_answers(capsys: pytest.CaptureFixture[str]) -> None:
+    for ray in (None, "local"):
+        with answers_alone(ray):
+            print("(raylet) a worker died")
+        assert bool(capsys.readouterr().out) == (ray is None)
 
 
 def test_a_cluster_has_at_least_one_worker() -> None:

@@ -10,7 +10,7 @@ import typer
 
 from repairsolver.cli.options import Debug, Quiet, Seed
 from repairsolver.cli.running import INTERRUPTED, SOUNDNESS_ALARM, running
-from repairsolver.cli.workers import Ray
+from repairsolver.cli.workers import Ray, answers_alone
 
 
 class Mode(StrEnum):
@@ -65,7 +65,7 @@ def bench(
     Exit code 3 if an answer contradicts the column *expected* of the list, or its own check.
     """
     interrupted = False
-    with running(quiet=True, debug=debug):
+    with running(quiet=True, debug=debug), answers_alone(ray):
         import repairsolver as rs
         from repairsolver.report.tables import summary, written
 

@@ -21,7 +21,7 @@ from repairsolver.cli.options import (
     TreeFile,
 )
 from repairsolver.cli.running import INTERRUPTED, running
-from repairsolver.cli.workers import Jobs, Ray, workers
+from repairsolver.cli.workers import Jobs, Ray, answers_alone, workers
 from repairsolver.cli.writing import check_report, write_proof, write_report
 from repairsolver.errors import PropertyError
 
@@ -68,7 +68,7 @@ def verify(
     Ctrl-C prints what was reached, as **timeout**, with exit code 130; with *--tree* it can be continued.
     """
     net_path, prop_path, title = _files(first, second, network)
-    with running(quiet=quiet, debug=debug) as on_event:
+    with running(quiet=quiet, debug=debug) as on_event, answers_alone(ray):
         import repairsolver as rs
         from repairsolver.report import records, sentences, subject
         from repairsolver.report.history import History

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from typing import Annotated, Any
 
 import typer
@@ -22,6 +24,16 @@ Ray = Annotated[
         "started here, with *local*, or without an address before another option or at the end.",
     ),
 ]  # fmt: skip
+
+
+@contextmanager
+def answers_alone(ray: str | None) -> Iterator[None]:
+    """Keep stdout for the answer: Ray prints there when it loses a worker; here that goes to stderr."""
+    if ray is None:
+        yield
+        return
+    with redirect_stdout(sys.stderr):
+        yield
 
 
 def completed(arguments: Sequence[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -86,7 +87,8 @@ def adopt(whole: Record, packet: Open, found: State) -> tuple[list[Open], list[O
         numbers = torch.cat([numbers, torch.arange(first, whole.boxes)])
     for number, used in found.record.weights:
         whole.weights.append((numbers[number], used))
-    return tuple(
-        [replace(part, number=numbers[part.number]) for part in parts if len(part)]
-        for parts in (found.stack, found.narrow)
-    )  # type: ignore[return-value]
+    return _renumbered(found.stack, numbers), _renumbered(found.narrow, numbers)
+
+
+def _renumbered(parts: Iterable[Open], numbers: Tensor) -> list[Open]:
+    return [replace(part, number=numbers[part.number]) for part in parts if len(part)]
