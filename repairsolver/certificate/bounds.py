@@ -47,12 +47,16 @@ def root_bounds(layers: list[Layer], lower: Array, upper: Array) -> dict[int, In
     return boxes.known
 
 
-def tighten(layers: list[Layer], boxes: Boxes, every: NDArray[np.bool_]) -> None:
+def tighten(layers: list[Layer], boxes: Boxes, thin: NDArray[np.bool_]) -> None:
     """Bound the unstable neurons again, front to back, by backward bounds from both sides.
 
     Args:
-        every: boxes whose stable neurons are bounded as well, [b].
+        thin: boxes that may well be empty, [b]: there also stable neurons which the middle contradicts are
+            bounded. Which ones are is a choice: any would do.
     """
+    middle = boxes.lower[thin] / 2 + boxes.upper[thin] / 2
+    point = Boxes(middle, middle, {}, np.zeros_like(middle), np.zeros((len(middle), 1)))
+    reach_of(layers, point, len(layers))
     for layer in (layer for layer in layers if isinstance(layer, Bend)):
         source = layer.inputs[0]
         widest = max(reach.shape[1] for reach in reach_of(layers, boxes, source))
@@ -60,7 +64,9 @@ def tighten(layers: list[Layer], boxes: Boxes, every: NDArray[np.bool_]) -> None
         # Elsewhere an interval is hardly tighter, and a proof may hang on the bounds it was found with.
         if layer.copied:
             lower, upper = _narrowed(boxes, (lower, upper), boxes.hull[source])
-        loose = unstable(layer.operator, lower, upper) | every[:, None]
+        loose = unstable(layer.operator, lower, upper)
+        old_lower, old_upper = (side[thin] for side in boxes.known[source])
+        loose[thin] |= (point.hull[source][1] < old_lower) | (point.hull[source][0] > old_upper)
         count = int(loose.sum(axis=1).max(initial=0))
         # Every loose entry of a box comes first, the rest fills the rows of boxes that have fewer.
         order = np.argsort(~loose, axis=1, kind="stable")[:, :count]
