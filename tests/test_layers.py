@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent / "repairsolver"
 # A module may import from its own package and from the rows above; "" is repairsolver/__init__.py.
 ROWS = [
     ["errors", "targets", "display"],
-    ["results", "executors"],
+    ["results", "executors", "interrupts"],
     ["network"],
     ["property"],
     ["bounds", "solvers", "certificate"],

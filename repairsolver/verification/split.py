@@ -20,6 +20,7 @@ from repairsolver.bounds.backward import Boxes, HalfSpace, LinearBound, pull_bac
 from repairsolver.bounds.gradient import smear
 from repairsolver.bounds.tensors import TensorGraph
 from repairsolver.bounds.tighten import root_boxes, tighten
+from repairsolver.interrupts import held
 from repairsolver.verification.conjunction import combine, contract
 from repairsolver.verification.frontier import Open, State, merge
 from repairsolver.verification.kept import Nodes, halved, leaves
@@ -107,7 +108,8 @@ class InputSplitting:
     def round(self, until: float = math.inf, *, drop: bool = False) -> list[Step]:
         """Take up to one batch a thread from the stack, examine them, and put back what is left.
 
-        The state changes at the end and at once: an exception before leaves it as it was.
+        The state changes at the end and at once: an exception before leaves it as it was. Ctrl-C waits
+        until the threads have come back.
 
         Args:
             until: when `time.monotonic()` has passed this, neurons keep the bounds that they have.
@@ -117,7 +119,11 @@ class InputSplitting:
         most = self._affordable()
         batches = [_take(stack, most) for _ in range(self.threads) if stack]
         examine = partial(self._examine, until=until, drop=drop)
-        found = list(self._pool.map(examine, batches)) if self._pool else list(map(examine, batches))
+        if self._pool is None:
+            found = list(map(examine, batches))
+        else:
+            with held():
+                found = list(self._pool.map(examine, batches))
         steps = [step for step in found if step is not None]
         if len(steps) < len(batches):
             return []
