@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import selectors
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ EVERY = 0.05
 
 def main() -> None:
     """Serve until stdin ends."""
+    # jobs inherit it: the end of the nursery orphans their groups, and a stopped one would get SIGHUP
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     warm()
     orders, answers = _channels()
     jobs: dict[int, str] = {}
