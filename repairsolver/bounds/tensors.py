@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Literal, assert_never
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional, grad
@@ -42,12 +43,17 @@ class TensorNode:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TensorGraph:
-    """A network prepared for torch: node k has position k + 1, the input has position 0."""
+    """A network prepared for torch: node k has position k + 1, the input has position 0.
+
+    Args:
+        most: the largest finite number of the file's element type, whatever the `dtype` of these tensors.
+    """
 
     nodes: tuple[TensorNode, ...]
     input_shape: tuple[int, ...]
     dtype: torch.dtype
     device: torch.device
+    most: float
 
     @property
     def input_size(self) -> int:
@@ -95,7 +101,8 @@ def tensor_graph(
         )
         for node in network.nodes
     ]
-    return TensorGraph(tuple(nodes), network.input_shape, dtype, torch.device(device))
+    most = float(np.finfo(network.element).max)
+    return TensorGraph(tuple(nodes), network.input_shape, dtype, torch.device(device), most)
 
 
 def _parameters(operator: ops.Operator, dtype: torch.dtype, device: torch.device) -> dict[str, Tensor]:

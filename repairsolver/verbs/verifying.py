@@ -69,8 +69,8 @@ def verify(
     Raises:
         ExperimentError: there are no such workers.
         WorkerError: workers were lost, or failed, too often.
-        NetworkError, PropertyError: a file is malformed, or property and network do not fit; or, for float32,
-            the network has nodes whose rounding is not known, or numbers that are too large.
+        NetworkError, PropertyError: a file is malformed, or property and network do not fit; or the network's
+            numbers may overflow; or, for float32, it has nodes whose rounding is not known.
         DeviceError: torch cannot use the device.
         TreeError: the tree is damaged, or of another network, property or version.
         SoundnessError: a check contradicts a result.

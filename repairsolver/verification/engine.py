@@ -84,7 +84,7 @@ def verify_property(
     Raises:
         PropertyError: the property does not fit the network.
         UnsupportedOperatorError: the network or property cannot be bounded, or not for float32.
-        NetworkError: its numbers are too large for float32.
+        NetworkError: its numbers may overflow on the regions, or are too large for a claim about float32.
         TreeError: the tree is damaged, or of another network, property or version.
         WorkerError: workers were lost, or failed, too often.
         Interrupted: Ctrl-C; its result is the verdict so far, and the tree is written.

@@ -13,6 +13,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from repairsolver.bounds.overflow import refuse_overflow
 from repairsolver.bounds.tensors import TensorGraph, tensor_graph
 from repairsolver.errors import DeviceError
 from repairsolver.executors import Executor
@@ -78,7 +79,7 @@ def thread_count() -> int:
 def split_boxes(run: Run) -> Verdict:
     """Branch and bound on the inputs until everything is proved, a violation is found, or time is up."""
     run.methods.append("input splitting")
-    graph = tensor_graph(run.core, torch.float64, run.device, run.arithmetic)
+    graph = _graph(run)
     memory = run.limits.memory_gb * 1e9
     if run.executor is not None:
         return _shared(run, graph, run.executor, memory)
@@ -102,6 +103,13 @@ def split_boxes(run: Run) -> Verdict:
         if verdict is None:
             run.kept, run.reused = None, False
     return verdict
+
+
+def _graph(run: Run) -> TensorGraph:
+    """What is bounded; refused where a run of the file might overflow."""
+    graph = tensor_graph(run.core, torch.float64, run.device, run.arithmetic)
+    refuse_overflow(graph, run.queries.lower, run.queries.upper)
+    return graph
 
 
 def _shared(run: Run, graph: TensorGraph, executor: Executor, memory: float) -> Verdict:
@@ -211,7 +219,7 @@ def solve_boxes(run: Run) -> Verdict:
     run.methods.append("linear bounds")
     if run.executor is not None:
         run.notes.append(UNSHARED)
-    graph = tensor_graph(run.core, torch.float64, run.device, run.arithmetic)
+    graph = _graph(run)
     memory = run.limits.memory_gb * 1e9
     search = InputSplitting(graph, run.queries, batch=1, memory=memory, record=run.record)
     search.examine_roots(time.monotonic() + run.left / 2)
