@@ -240,14 +240,13 @@ def test_many_rows_are_solved_by_the_interior_point_method_to_the_same_optimum(
     used: list[object] = []
     solver = get_solver("highs")
 
-    class Watched:
-        def solve(self, program: Program, *, options: object = None, **limits: Any) -> Solution:
-            used.append(options)
-            if options is not None and len(used) == 1:
-                raise SolverError("cannot tell")
-            return solver.solve(program, options=options, **limits)
+    def watched(program: Program, name: str, *, options: object = None, **limits: Any) -> Solution:
+        used.append(options)
+        if options is not None and len(used) == 1:
+            raise SolverError("cannot tell")
+        return solver.solve(program, options=options, **limits)
 
-    monkeypatch.setattr(reduced, "get_solver", lambda name: Watched())
+    monkeypatch.setattr(reduced, "solve", watched)
     found = optimise(least(requirements, 0.01), shared=False)
     assert used[:2] == [reduced.CROSSED, None]
     assert found.cost == pytest.approx(plain.cost, rel=1e-6)
@@ -259,12 +258,11 @@ def test_only_unknowns_that_rows_touch_become_columns(monkeypatch: pytest.Monkey
     columns: list[int] = []
     solver = get_solver("highs")
 
-    class Watched:
-        def solve(self, program: Program, **limits: Any) -> Solution:
-            columns.append(program.n_columns)
-            return solver.solve(program, **limits)
+    def watched(program: Program, name: str, **limits: Any) -> Solution:
+        columns.append(program.n_columns)
+        return solver.solve(program, **limits)
 
-    monkeypatch.setattr(reduced, "get_solver", lambda name: Watched())
+    monkeypatch.setattr(reduced, "solve", watched)
     problem = least(requirements, 0.01)
     found = optimise(problem, shared=False)
     assert found.status is SolutionStatus.OPTIMAL

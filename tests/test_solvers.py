@@ -19,7 +19,6 @@ from layerwise.program import Program
 from repairsolver.errors import LicenseError, SolverCapabilityError, SolverError, SolverUnavailableError
 from repairsolver.solvers import (
     Feature,
-    HighsSession,
     SolutionStatus,
     available_solvers,
     get_solver,
@@ -333,31 +332,6 @@ def test_projection_stops_in_time_with_a_bound():
     assert answer.bound > 0
 
 
-def test_session_keeps_up_with_its_program():
-    rng = np.random.default_rng(2)
-    program = Program()
-    v = program.columns(10, 0.0, 5.0)
-    program.minimise(rng.random((1, 10)) @ v)
-    session = HighsSession(program)
-    assert session.solve().objective == 0.0
-    for _ in range(4):
-        session.add_rows(rng.random((3, 10)) @ v, rng.random(3) * 10)
-        assert session.solve().objective == pytest.approx(solve(program).objective, abs=1e-7)
-    extra = program.columns(2, 1.0, 3.0)
-    program.rows(v[[0, 1]] - extra, 0.5)
-    program.minimise(v.sum() + extra.sum() + 2.0)
-    assert session.solve().objective == pytest.approx(solve(program).objective, abs=1e-7)
-    session.add_rows(v[[0]], 9.0)
-    assert session.solve().status is SolutionStatus.INFEASIBLE
-
-
-def test_session_refuses_integers():
-    program = Program()
-    program.rows(program.columns(1, 0, 1, integer=True), 0.5)
-    with pytest.raises(SolverCapabilityError, match="use `solve`"):
-        HighsSession(program).solve()
-
-
 @pytest.mark.parametrize("bounded", [True, False])
 def test_lazy_rows_reach_the_same_optimum(bounded):
     rng = np.random.default_rng(3)
@@ -435,7 +409,7 @@ def test_unknown_solver_lists_the_known():
 
 def test_importing_the_package_imports_no_solver():
     code = (
-        "import sys, repairsolver.solvers as s; s.solve; s.HighsSession; "
+        "import sys, repairsolver.solvers as s; s.solve; s.session; "
         "print([m for m in ('highspy', 'gurobipy', 'pulp', 'z3', 'torch') if m in sys.modules])"
     )
     root = Path(__file__).parents[1]

@@ -17,6 +17,7 @@ from repairsolver.repairing.delta.objective import Aim, objective_for
 from repairsolver.repairing.delta.points import add_points
 from repairsolver.repairing.delta.program import LeastChange
 from repairsolver.repairing.delta.requirements import Requirements
+from repairsolver.repairing.delta.resumed import Resumed
 
 WRONG = 0.02
 """The share of the points whose label is not what the layer decides; at least one."""
@@ -37,6 +38,7 @@ def measure(width: int, classes: int, points: int, norm: str, timeout: float, se
     objective = objective_for(requirements.layer, Aim(norm))
     solver = "projection" if norm == "l2" else "highs"
     problem = LeastChange(requirements, MARGIN, objective, solver, deadline=ready + timeout, seed=seed)
+    problem.resumed = Resumed(solver, seed)
     found = optimise(problem, shared=False)
     seconds = time.perf_counter() - ready
     return {

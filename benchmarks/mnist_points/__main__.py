@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+import benchmarks.clock  # noqa: F401 - before repairsolver: it may change what seconds are
 import repairsolver as rs
 from benchmarks.mnist_points.images import attacked, decided, fog, load_images
 from benchmarks.mnist_points.plot import plot

@@ -19,7 +19,7 @@ from repairsolver.errors import LicenseError, SolverError
 from repairsolver.solvers.bounding import lagrangian_bound
 from repairsolver.solvers.driver import Answer, drive
 from repairsolver.solvers.loading import installed, load_package
-from repairsolver.solvers.protocol import Availability, Feature, Solution, SolutionStatus
+from repairsolver.solvers.protocol import Availability, Feature, Solution, SolutionStatus, Solver, Watch
 
 Options = Mapping[str, float | int | str | bool]
 
@@ -38,6 +38,7 @@ _STATUS = {
     8: SolutionStatus.TIMEOUT,  # node limit
     9: SolutionStatus.TIMEOUT,
     10: SolutionStatus.TIMEOUT,  # solution limit
+    11: SolutionStatus.TIMEOUT,  # ended by a watch
     16: SolutionStatus.TIMEOUT,  # work limit
     17: SolutionStatus.TIMEOUT,  # memory limit
 }
@@ -56,6 +57,7 @@ class Gurobi:
             Feature.INTEGERS_AND_QUADRATIC,
             Feature.DUAL_BOUND,
             Feature.WARM_START,
+            Feature.ROWS_ADDED,
         }
     )
 
@@ -82,16 +84,29 @@ class Gurobi:
         Raises:
             LicenseError: the licence does not allow a program of this size, or there is none.
         """
-        settings: dict[str, Any] = {"MIPGap": gap, "MIPGapAbs": 1e-9, "Seed": seed % 2_000_000_000}
-        settings |= {"Threads": 1, "FeasibilityTol": 1e-7, "IntFeasTol": 1e-7}
-        settings |= {} if seconds is None else {"TimeLimit": seconds}
 
         def compute(flat: Matrices) -> Answer:
             refuse_oversized(flat)
-            with _model({**settings, **(options or {})}) as model:
-                return _run(model, flat, start)
+            with new_model(settings_of(seconds, gap, seed, options)) as model:
+                unknowns, blocks = build(model, flat)
+                if start is not None and flat.integer.any():
+                    unknowns.Start = start
+                return run(model, flat, unknowns, blocks)
 
         return drive(self, program, compute)
+
+    def session(self, watch: Watch | None = None) -> Solver:
+        """Gurobi with a memory; see `Resuming.session`."""
+        from repairsolver.solvers.gurobi_session import GurobiSession  # which is built on this module
+
+        return GurobiSession(watch)
+
+
+def settings_of(seconds: float | None, gap: float, seed: int, options: Options | None) -> dict[str, Any]:
+    """Gurobi's parameters for one solve."""
+    settings: dict[str, Any] = {"MIPGap": gap, "MIPGapAbs": 1e-9, "Seed": seed % 2_000_000_000}
+    settings |= {"Threads": 1, "FeasibilityTol": 1e-7, "IntFeasTol": 1e-7}
+    return settings | {"TimeLimit": np.inf if seconds is None else max(seconds, 0.0)} | dict(options or {})
 
 
 def refuse_oversized(flat: Matrices) -> None:
@@ -111,7 +126,7 @@ def refuse_oversized(flat: Matrices) -> None:
 def licence_is_limited() -> bool:
     """Whether the licence rejects one column more than the bundled one allows; asked once, silently."""
     gurobipy = load_package("gurobipy", "gurobipy")
-    with _model({}) as model:
+    with new_model({}) as model:
         model.addMVar(LIMIT_LINEAR + 1)
         try:
             model.optimize()
@@ -129,7 +144,7 @@ def _licence_file() -> bool:
 
 
 @contextmanager
-def _model(settings: Mapping[str, Any]) -> Iterator[Any]:
+def new_model(settings: Mapping[str, Any]) -> Iterator[Any]:
     """A silent model: no banner on stdout, no gurobi.log."""
     gurobipy = load_package("gurobipy", "gurobipy")
     try:
@@ -137,12 +152,16 @@ def _model(settings: Mapping[str, Any]) -> Iterator[Any]:
     except gurobipy.GurobiError as error:
         raise LicenseError(f"Gurobi does not start: {error}; solver 'highs' needs no licence") from error
     with environment, gurobipy.Model(env=environment) as model:
-        wrong = [key for key, value in settings.items() if not _set(gurobipy, model, key, value)]
-        if wrong:
-            raise SolverError(
-                f"Gurobi does not know these options, or refuses their values: {', '.join(wrong)}"
-            )
+        set_parameters(model, settings)
         yield model
+
+
+def set_parameters(model: Any, settings: Mapping[str, Any]) -> None:
+    """Set Gurobi's parameters; an unknown one raises."""
+    gurobipy = load_package("gurobipy", "gurobipy")
+    wrong = [key for key, value in settings.items() if not _set(gurobipy, model, key, value)]
+    if wrong:
+        raise SolverError(f"Gurobi does not know these options, or refuses their values: {', '.join(wrong)}")
 
 
 def _set(gurobipy: Any, model: Any, key: str, value: object) -> bool:
@@ -168,27 +187,39 @@ def _one_sided(flat: Matrices) -> list[tuple[str, Array, NDArray[np.int64], spar
     ]
 
 
-def _run(model: Any, flat: Matrices, start: Array | None) -> Answer:
-    gurobipy = load_package("gurobipy", "gurobipy")
+Blocks = list[tuple[NDArray[np.int64], Any]]
+"""Row numbers and Gurobi's constraints of them."""
+
+
+def build(model: Any, flat: Matrices) -> tuple[Any, Blocks]:
+    """Put a program into an empty model; returns its unknowns and rows."""
     kinds = np.where(flat.integer, "I", "C")
     unknowns = model.addMVar(len(flat.cost), lb=flat.lower, ub=flat.upper, vtype=kinds)
     blocks = [
         (rows, model.addMConstr(matrix, unknowns, sense, side))
         for sense, side, rows, matrix in _one_sided(flat)
     ]
+    set_objective(model, flat, unknowns)
+    return unknowns, blocks
+
+
+def set_objective(model: Any, flat: Matrices, unknowns: Any) -> None:
     curvature = sparse.diags_array(0.5 * flat.quadratic, format="csr") if flat.quadratic.any() else None
     model.setMObjective(curvature, flat.cost, flat.offset, None, None, unknowns)
-    if start is not None and flat.integer.any():
-        unknowns.Start = start
+
+
+def run(model: Any, flat: Matrices, unknowns: Any, blocks: Blocks, callback: Any = None) -> Answer:
+    """Optimise the model and read the answer."""
+    gurobipy = load_package("gurobipy", "gurobipy")
     try:
-        model.optimize()
+        model.optimize(callback)
     except gurobipy.GurobiError as error:
         kind = LicenseError if error.errno == _TOO_LARGE else SolverError
         raise kind(f"Gurobi failed: {error}; solver 'highs' needs no licence") from error
     return _read(model, flat, unknowns, blocks)
 
 
-def _read(model: Any, flat: Matrices, unknowns: Any, blocks: list[tuple[NDArray[np.int64], Any]]) -> Answer:
+def _read(model: Any, flat: Matrices, unknowns: Any, blocks: Blocks) -> Answer:
     word = model.Status
     if word == _INFEASIBLE_OR_UNBOUNDED or (word == 5 and flat.integer.any()):
         model.setObjective(0.0)

@@ -13,7 +13,15 @@ from repairsolver.errors import SolverError
 from repairsolver.solvers.bounding import lagrangian_bound
 from repairsolver.solvers.driver import Answer, drive
 from repairsolver.solvers.loading import installed, load_package
-from repairsolver.solvers.protocol import Availability, Feature, Solution, SolutionStatus
+from repairsolver.solvers.protocol import (
+    Availability,
+    Feature,
+    Progress,
+    Solution,
+    SolutionStatus,
+    Solver,
+    Watch,
+)
 
 Options = Mapping[str, float | int | str | bool]
 
@@ -29,6 +37,7 @@ _STATUS = {
     "kIterationLimit": SolutionStatus.TIMEOUT,
     "kSolutionLimit": SolutionStatus.TIMEOUT,
     "kMemoryLimit": SolutionStatus.TIMEOUT,
+    "kInterrupt": SolutionStatus.TIMEOUT,
 }
 _QUADRATIC_GAP = 1e-5
 
@@ -39,7 +48,7 @@ class Highs:
 
     Options are HiGHS's own. Useful ones: `solver` ("simplex", "ipx", "pdlp"), `run_crossover` ("off"
     leaves an interior point: much faster on dense Linf programs), `presolve`, `threads` (1 unless given).
-    A start is used by integer programs; linear programs are warm started by `HighsSession`.
+    A start is used by integer programs; linear programs are warm started by a session.
     """
 
     name: str = "highs"
@@ -70,6 +79,12 @@ class Highs:
             return run(engine, flat)
 
         return drive(self, program, compute)
+
+    def session(self, watch: Watch | None = None) -> Solver:
+        """HiGHS with a memory; see `Resuming.session`."""
+        from repairsolver.solvers.highs_session import HighsSession  # which is built on this module
+
+        return HighsSession(watch)
 
 
 def new_engine(
@@ -106,6 +121,28 @@ def set_time_limit(engine: Any, seconds: float | None) -> None:
 
 def _set(engine: Any, highspy: Any, key: str, value: float | int | str | bool) -> bool:
     return bool(engine.setOptionValue(key, value) == highspy.HighsStatus.kOk)
+
+
+def set_watch(engine: Any, watch: Watch, raised: list[BaseException]) -> None:
+    """Call `watch` from the engine's searches over integers; what it raises ends them and is put by."""
+
+    def called(event: Any) -> None:
+        told = event.data_out
+        best, bound = float(told.mip_primal_bound), float(told.mip_dual_bound)
+        progress = Progress(
+            float(told.running_time),
+            best if np.isfinite(best) else None,
+            bound if np.isfinite(bound) else None,
+            int(told.mip_node_count),
+        )
+        try:
+            stop = watch(progress)
+        except BaseException as error:  # must not pass through HiGHS: raised again behind it
+            raised.append(error)
+            stop = True
+        event.interrupt(stop)
+
+    engine.cbMipInterrupt.subscribe(called)
 
 
 def pass_model(engine: Any, flat: Matrices) -> None:
@@ -225,8 +262,11 @@ def confirm_quadratic(flat: Matrices, status: SolutionStatus) -> None:
 
 
 def _unbounded_or_infeasible(engine: Any, flat: Matrices) -> Answer:
-    """Decide between the two by a solve without objective."""
+    """Decide between the two by a solve without objective, in another engine with the same options."""
     plain = replace(flat, cost=np.zeros_like(flat.cost), quadratic=np.zeros_like(flat.quadratic), offset=0.0)
-    pass_model(engine, plain)
-    answer = run(engine, plain)
+    other = new_engine()
+    other.passOptions(engine.getOptions())
+    set_time_limit(other, engine.getOptions().time_limit - engine.getRunTime())
+    pass_model(other, plain)
+    answer = run(other, plain)
     return Answer(SolutionStatus.UNBOUNDED) if answer.values is not None else Answer(answer.status)

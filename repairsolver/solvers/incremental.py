@@ -1,4 +1,4 @@
-"""Linear programs that grow: HiGHS kept warm between solves, and rows added only when violated."""
+"""Linear programs with very many rows: added to HiGHS only when violated."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from layerwise.program import Array, Expr, Matrices, Program
+from layerwise.program import Array, Matrices, Program
 from repairsolver.errors import SolverCapabilityError
 from repairsolver.solvers.driver import Answer, checked, required_features, settle, tidy
 from repairsolver.solvers.highs import FEASIBILITY, Options, new_engine, pass_model, run, set_time_limit
@@ -18,54 +18,6 @@ from repairsolver.solvers.protocol import Solution, SolutionStatus
 NAME = "highs"
 
 _SHORT_ROW = 3
-
-
-class HighsSession:
-    """A linear program solved again and again by HiGHS while its rows grow.
-
-    Each `solve` hands over the columns and rows that the program gained since the last one, and starts
-    from the last basis (the dual simplex method goes on from it). Rows may be added here or directly to
-    the program, which stays the only truth: every answer is checked against all of it.
-
-    Raises:
-        SolverCapabilityError: at `solve`, if the program has integers or a quadratic objective.
-    """
-
-    def __init__(self, program: Program, *, seed: int = 0, options: Options | None = None) -> None:
-        self.program = program
-        self._engine: Any = new_engine(seed=seed, options=options)
-        self._columns = self._rows = -1
-
-    def add_rows(self, expr: Expr, lower: ArrayLike = -np.inf, upper: ArrayLike = np.inf) -> slice:
-        """Require lower <= expr <= upper; the same as `program.rows`."""
-        return self.program.rows(expr, lower, upper)
-
-    def solve(self, *, seconds: float | None = None) -> Solution:
-        """Solve the program as it is now; see `Solver.solve`."""
-        started = time.perf_counter()
-        flat = _linear(tidy(self.program.matrices()))
-        answer = settle(flat)
-        if answer is None:
-            set_time_limit(self._engine, seconds)
-            self._hand_over(flat)
-            answer = run(self._engine, flat)
-            if answer.status in (SolutionStatus.INFEASIBLE, SolutionStatus.UNBOUNDED):
-                self._columns = self._rows = -1  # telling them apart may have changed the engine's model
-        return checked(NAME, self.program, flat, answer, started)
-
-    def _hand_over(self, flat: Matrices) -> None:
-        width, height = len(flat.cost), flat.rows.shape[0]
-        if self._rows < 0:
-            pass_model(self._engine, flat)
-        else:
-            none = np.zeros(0, dtype=np.int32)
-            new = slice(self._columns, width)
-            bounds = flat.lower[new], flat.upper[new]
-            self._engine.addCols(width - self._columns, flat.cost[new], *bounds, 0, none, none, np.zeros(0))
-            self._engine.changeColsCost(width, np.arange(width, dtype=np.int32), flat.cost)
-            self._engine.changeObjectiveOffset(flat.offset)
-            _append(self._engine, flat, np.arange(self._rows, height))
-        self._columns, self._rows = width, height
 
 
 def solve_lazily(
@@ -112,7 +64,7 @@ def _rounds(flat: Matrices, engine: Any, deadline: float | None, batch: int) -> 
         if rebuild:
             pass_model(engine, part)
         else:
-            _append(engine, flat, fresh)
+            append_rows(engine, flat, fresh)
         set_time_limit(engine, None if deadline is None else max(deadline - time.perf_counter(), 0.0))
         answer = run(engine, part)
         if answer.bound is not None:
@@ -143,7 +95,8 @@ def _part(flat: Matrices, rows: NDArray[np.int64]) -> Matrices:
     return replace(flat, rows=flat.rows[rows], row_lower=sides[0], row_upper=sides[1])
 
 
-def _append(engine: Any, flat: Matrices, rows: NDArray[np.int64]) -> None:
+def append_rows(engine: Any, flat: Matrices, rows: NDArray[np.int64]) -> None:
+    """Hand further rows of a program over to an engine that has its columns."""
     part = _part(flat, rows)
     matrix = part.rows
     starts, indices = matrix.indptr[:-1].astype(np.int32), matrix.indices.astype(np.int32)

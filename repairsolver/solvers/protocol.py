@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -64,8 +64,29 @@ class Solution:
     violation: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What a running search over integers knows.
+
+    Args:
+        seconds: since the solver began.
+        objective: of the best solution so far, None without one.
+        bound: a lower bound as the solver claims it, None without one.
+        nodes: of the branch and bound tree.
+    """
+
+    seconds: float
+    objective: float | None
+    bound: float | None
+    nodes: int
+
+
+Watch = Callable[[Progress], bool]
+"""Called now and then while an integer program is solved; True ends the search with what there is."""
+
+
 class Solver(Protocol):
-    """A solver over `Program`. Stateless: everything it needs comes with the call."""
+    """A solver over `Program`. Stateless (but for sessions): everything it needs comes with the call."""
 
     @property
     def name(self) -> str: ...
@@ -100,5 +121,18 @@ class Solver(Protocol):
             SolverCapabilityError: the program needs a feature the solver lacks.
             LicenseError: the licence does not allow a program of this size.
             SolverError: the solver failed, or its answer does not satisfy the program.
+        """
+        ...
+
+
+class Resuming(Solver, Protocol):
+    """A solver with `ROWS_ADDED`."""
+
+    def session(self, watch: Watch | None = None) -> Solver:
+        """The same solver with a memory, for programs that come one after the other.
+
+        A program that is the last one with further columns and rows, other bounds or costs is solved from
+        where the last one ended: linear programs from the basis, integer ones from the solution. Any other
+        program is solved from scratch. Answers are checked as always, and as good.
         """
         ...

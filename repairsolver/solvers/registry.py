@@ -10,10 +10,11 @@ import importlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
+from typing import cast
 
 from layerwise.program import Array, Program
 from repairsolver.errors import SolverUnavailableError
-from repairsolver.solvers.protocol import Availability, Feature, Solution, Solver
+from repairsolver.solvers.protocol import Availability, Feature, Resuming, Solution, Solver, Watch
 
 SOLVERS: dict[str, str] = {
     "highs": "repairsolver.solvers.highs:Highs",
@@ -82,6 +83,16 @@ def solve(
     """Solve a program with a solver, given or by name; see `Solver.solve`."""
     chosen = get_solver(solver) if isinstance(solver, str) else solver
     return chosen.solve(program, seconds=seconds, gap=gap, seed=seed, start=start, options=options)
+
+
+def session(solver: str | Solver = "highs", watch: Watch | None = None) -> Solver:
+    """A solver that goes on from its last program where it can; else the solver itself.
+
+    Args:
+        watch: called while integer programs are solved, by solvers with `ROWS_ADDED`.
+    """
+    chosen = get_solver(solver) if isinstance(solver, str) else solver
+    return cast(Resuming, chosen).session(watch) if Feature.ROWS_ADDED in chosen.features else chosen
 
 
 def _names() -> list[str]:

@@ -42,7 +42,7 @@ from repairsolver.repairing.delta.hidden import HiddenLayers
 from repairsolver.repairing.delta.program import TOLERANCE, LeastChange
 from repairsolver.repairing.delta.requirements import Group
 from repairsolver.results import Array
-from repairsolver.solvers import Solution, SolutionStatus, get_solver
+from repairsolver.solvers import Solution, SolutionStatus, Solver, session
 from repairsolver.verification.encode import encode_node
 
 MOST_BINARIES = 1500
@@ -99,6 +99,12 @@ class _Search:
     bound: float = 0.0
     solved: int = 0
     failure: str = ""
+    solver: Solver = field(init=False)
+
+    def __post_init__(self) -> None:
+        # One point more extends the program: it starts from the last one's activations.
+        named = "highs" if self.problem.solver == "projection" else self.problem.solver
+        self.solver = session(named, self.problem.watch)
 
     def run(self) -> Optimum:
         for limit in self._limits():
@@ -188,9 +194,8 @@ class _Search:
         if (left is not None and left <= 0) or made.program.statistics().binaries > MOST_BINARIES:
             return None
         self.solved += 1
-        solver = "highs" if self.problem.solver == "projection" else self.problem.solver
         try:
-            return get_solver(solver).solve(made.program, seconds=left, gap=self.gap, seed=self.problem.seed)
+            return self.solver.solve(made.program, seconds=left, gap=self.gap, seed=self.problem.seed)
         except SolverError as error:  # the bound stays that of the programs solved before
             self.failure = str(error)
             return None

@@ -27,12 +27,13 @@ from repairsolver.repairing.delta.branching import Optimum
 from repairsolver.repairing.delta.candidate import Candidate, make_candidate, tightened
 from repairsolver.repairing.delta.layer import Layer
 from repairsolver.repairing.delta.objective import Objective
-from repairsolver.repairing.delta.program import LeastChange
+from repairsolver.repairing.delta.program import Entries, LeastChange, Row
 from repairsolver.repairing.delta.pursuit import pursue
 from repairsolver.repairing.delta.requirements import Requirements
+from repairsolver.repairing.delta.resumed import Resumed
 from repairsolver.repairing.delta.sequential import least, least_bound
 from repairsolver.results import Array, Counterexample, Event, Limits, OnEvent, Verdict, VerifyStatus
-from repairsolver.solvers import SolutionStatus
+from repairsolver.solvers import Progress, SolutionStatus
 from repairsolver.verification.paused import Paused
 from repairsolver.verification.replay import belongs, replayed
 
@@ -57,6 +58,9 @@ ENOUGH = 10
 BOUND_SECONDS = 10.0
 """Longest search for one lower bound."""
 
+TELLING = 2.0
+"""Seconds between two reports on one program."""
+
 END_SHARE, END_SECONDS = 0.1, 10.0
 """The share of the time limit, and the most of it, that is kept for the last lower bound and the fidelity."""
 
@@ -77,6 +81,9 @@ class Session:
         margin: the only one to try; None: the search's choice.
         failure: of the solver at the last program for a lower bound; empty if there was none.
         excessive: the least margin that would take a change far larger than what the layer holds.
+        resumed: programs that the next ones go on from, for layers with a linear tail.
+        told: when a program's progress was told last, in seconds.
+        gradients, active: of these layers' programs, the rows that have been part of any.
     """
 
     network: Network
@@ -102,6 +109,10 @@ class Session:
     margin: float | None = None
     failure: str = ""
     excessive: float = np.inf
+    resumed: Resumed | None = None
+    told: float = 0.0
+    gradients: dict[Row, Entries] = field(default_factory=dict)
+    active: dict[Row, None] = field(default_factory=dict)
 
     @property
     def layer_size(self) -> float:
@@ -139,7 +150,29 @@ class Session:
 
     def problem(self, margin: float, seconds: float, limit: float = np.inf) -> LeastChange:
         deadline = None if np.isinf(seconds) else time.perf_counter() + max(seconds, 0.0)
-        return LeastChange(self.requirements, margin, self.objective, self.solver, deadline, limit, self.seed)
+        problem = LeastChange(
+            self.requirements, margin, self.objective, self.solver, deadline, limit, self.seed
+        )
+        problem.watch = self.watch
+        if self.layer.affine:  # gradients stay what they are, and rows that mattered may matter again
+            problem.resumed, problem._rows, problem._active = self.resumed, self.gradients, self.active
+        return problem
+
+    def watch(self, progress: Progress) -> bool:
+        """Tell how a long program fares, now and then; it ends by its own limits."""
+        if self.seconds < self.told + TELLING:
+            return False
+        self.told = self.seconds
+        best = np.inf if progress.objective is None else progress.objective
+        bound = -np.inf if progress.bound is None else progress.bound
+        self.emit(
+            "program",
+            f"program over integers: best {best:.6g}, at least {bound:.6g}, {progress.nodes} nodes",
+            objective=best,
+            bound=bound,
+            nodes=progress.nodes,
+        )
+        return False
 
     def candidate(self, optimum: Optimum, margin: float) -> Candidate:
         """Write a change into the file; counts as a round."""

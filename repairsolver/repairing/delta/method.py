@@ -33,6 +33,7 @@ from repairsolver.repairing.delta.objective import Aim, check_solver, objective_
 from repairsolver.repairing.delta.one_margin import one_margin
 from repairsolver.repairing.delta.points import add_points, strays_of
 from repairsolver.repairing.delta.requirements import Requirements, only_compares
+from repairsolver.repairing.delta.resumed import Resumed
 from repairsolver.repairing.delta.sequential import least_bound
 from repairsolver.repairing.delta.squared_moves import squared_moves
 from repairsolver.repairing.delta.ties import tie_weights
@@ -134,6 +135,7 @@ def begin_session(
     session = Session(network, prop, layer, requirements, objective, gap, used, limits, seed, on_event)
     session.started = started
     session.margin = aim.margin
+    session.resumed = Resumed(used, seed, session.watch) if layer.affine else None
     add_points(requirements, prop, points, keep, decision, aim.keep_penalty)
     return session
 

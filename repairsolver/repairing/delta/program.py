@@ -19,10 +19,11 @@ from repairsolver.errors import SolverError
 from repairsolver.repairing.delta.mending import Wanted, mended
 from repairsolver.repairing.delta.objective import Objective
 from repairsolver.repairing.delta.priced import PricedRows
-from repairsolver.repairing.delta.reduced import Rows, least_change
+from repairsolver.repairing.delta.reduced import Least, Rows, least_change
 from repairsolver.repairing.delta.requirements import Group, Requirements
+from repairsolver.repairing.delta.resumed import Resumed
 from repairsolver.results import Array
-from repairsolver.solvers import SolutionStatus
+from repairsolver.solvers import SolutionStatus, Watch
 
 BATCH = 60
 """Rows added at once; half as many as there are, if that is more."""
@@ -41,6 +42,8 @@ MENDING = 0.3
 
 Key = tuple[str, int]
 Row = tuple[str, int, int]
+Entries = tuple[NDArray[np.int32], Array]
+"""Columns and values of one row's entries."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,6 +71,8 @@ class LeastChange:
         deadline: `time.perf_counter()` value, or None.
         limit: U, the objective of a change that is known to be enough; infinite if none is.
         weights: of the unknowns on top of the objective's own, at least 1 each.
+        resumed: the programs of the same repair so far, to go on from; None: each is solved from scratch.
+        watch: called while programs over integers are solved.
     """
 
     requirements: Requirements
@@ -78,7 +83,9 @@ class LeastChange:
     limit: float = np.inf
     seed: int = 0
     weights: Array | float = 1.0
-    _rows: dict[Row, sparse.csr_array] = field(default_factory=dict)
+    resumed: Resumed | None = None
+    watch: Watch | None = None
+    _rows: dict[Row, Entries] = field(default_factory=dict)
     _active: dict[Row, None] = field(default_factory=dict)
 
     def shortfall(self, group: Group, delta: Array) -> Array:
@@ -115,7 +122,10 @@ class LeastChange:
         return np.concatenate([np.zeros(0), *lacks])
 
     def solve(self, choices: Mapping[Key, int], shared: bool) -> Relaxed:
-        """The least change with the chosen rows, adding the most violated ones until none is violated."""
+        """The least change with the chosen rows, adding the most violated ones until none is violated.
+
+        Rows that have mattered before, in other nodes and rounds, are there from the beginning.
+        """
         if self.objective.moves is not None and not self._forerun(choices, shared):
             return Relaxed(SolutionStatus.INFEASIBLE, None, 0.0)
         scale = self.scale()
@@ -123,26 +133,26 @@ class LeastChange:
         objective = self._bounded()
         priced = PricedRows(objective, self.seed) if self._many_unknowns else None
         used: set[Row] = set()
+        active = self._allowed(choices, shared)
         end = None if self.deadline is None else _before(self.deadline)
         while True:
-            fresh = self._violated(choices, shared, delta, TOLERANCE * scale, used)
-            if not fresh:
-                return Relaxed(SolutionStatus.OPTIMAL, delta, bound)
-            if used.issuperset(fresh):
-                raise SolverError(
-                    f"solver {self.solver!r} leaves {len(fresh)} rows violated by more than "
-                    f"{TOLERANCE:g} (relative): take another solver, or a larger margin"
-                )
-            self._active.update(dict.fromkeys(fresh))
-            active = self._allowed(choices, shared)  # with those of other nodes and of the forerun
+            if used or not active:
+                fresh = self._violated(choices, shared, delta, TOLERANCE * scale, used)
+                if not fresh:
+                    return Relaxed(SolutionStatus.OPTIMAL, delta, bound)
+                if used.issuperset(fresh):
+                    raise SolverError(
+                        f"solver {self.solver!r} leaves {len(fresh)} rows violated by more than "
+                        f"{TOLERANCE:g} (relative): take another solver, or a larger margin"
+                    )
+                self._active.update(dict.fromkeys(fresh))
+                active = self._allowed(choices, shared)
             used = set(active)
             rows = self._program_rows(active)
             left = None if end is None else max(end - time.perf_counter(), 0.05)
             found = None if priced is None else priced.solve(rows, scale, left)
             if found is None:
-                found = least_change(
-                    rows, objective, scale=scale, solver=self.solver, seconds=left, seed=self.seed
-                )
+                found = self._least(rows, objective, scale, left)
             if found.bound is not None:
                 bound = max(bound, found.bound)
             if found.status is SolutionStatus.TIMEOUT:
@@ -150,6 +160,11 @@ class LeastChange:
             if found.delta is None:
                 return Relaxed(found.status, None, bound)
             delta = found.delta
+
+    def _least(self, rows: Rows, objective: Objective, scale: float, seconds: float | None) -> Least:
+        if self.resumed is not None and self.resumed.suits(objective):
+            return self.resumed.solve(rows, objective, scale, seconds)
+        return least_change(rows, objective, scale=scale, solver=self.solver, seconds=seconds, seed=self.seed)
 
     def _mended(self, choices: Mapping[Key, int], shared: bool, delta: Array) -> Array | None:
         """A change that satisfies all rows of the node, near the last one that did not; None if not found."""
@@ -244,10 +259,11 @@ class LeastChange:
         points = [(n, p) for n, p, _ in rows if np.isfinite(groups[n].penalty)]
         place = {key: i for i, key in enumerate(dict.fromkeys(points))}
         return Rows(
-            sparse.csr_array(sparse.vstack([self._rows[row] for row in rows], format="csr")),
+            _stacked([self._rows[row] for row in rows], self.requirements.layer.size),
             np.array(missing),
             np.array([place.get((n, p), -1) for n, p, _ in rows], dtype=np.int64),
             np.array([groups[n].penalty for n, _ in place]),
+            tuple(place),
         )
 
     def _collect(self, rows: list[Row]) -> None:
@@ -262,12 +278,19 @@ class LeastChange:
             for start in range(0, len(points), most):
                 part = points[start : start + most]
                 dense = layer.gradient(group.hidden[part], group.readout[index : index + 1])[:, 0]
-                matrix = sparse.csr_array(dense)
-                for k, point in enumerate(part):
-                    self._rows[name, point, index] = matrix[[k]]
+                for gradient, point in zip(dense, part, strict=True):
+                    columns = np.flatnonzero(gradient)
+                    self._rows[name, point, index] = columns.astype(np.int32), gradient[columns]
 
 
 def _before(deadline: float) -> float:
     """When programs must end, so that time is left to mend what they leave."""
     now = time.perf_counter()
     return deadline - MENDING * max(deadline - now, 0.0)
+
+
+def _stacked(rows: list[Entries], width: int) -> sparse.csr_array:
+    """Rows below each other; scipy's `vstack` takes most of the time where there are thousands."""
+    ends = np.cumsum([0, *(len(columns) for columns, _ in rows)])
+    columns, values = (np.concatenate(parts) for parts in zip(*rows, strict=True))
+    return sparse.csr_array((values, columns, ends), shape=(len(rows), width))

@@ -22,11 +22,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
-from scipy import sparse
 
 from repairsolver.repairing.delta.leaves import Leaves, Tiling, Worst
 from repairsolver.repairing.delta.loop import Session
-from repairsolver.repairing.delta.program import Key, Row
+from repairsolver.repairing.delta.program import Entries, Key, Row
 from repairsolver.repairing.delta.requirements import Group, Ids, Requirements
 from repairsolver.repairing.delta.sequential import least
 from repairsolver.results import Array
@@ -81,7 +80,7 @@ class Programs:
         self.cuts = Cuts(none, none, none, inputs, np.zeros((0, tiling.graph.size(tiling.position))))
         self.choices: Mapping[Key, int] = {}
         self._active: list[Row] = []
-        self._rows: dict[Row, sparse.csr_array] = {}
+        self._rows: dict[Row, Entries] = {}
 
     def cost(self, delta: Array) -> float:
         return self.session.problem(0.0, np.inf).cost(delta)

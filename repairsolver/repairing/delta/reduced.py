@@ -26,7 +26,7 @@ from layerwise.program import Expr, Program
 from repairsolver.errors import SolverError
 from repairsolver.repairing.delta.objective import Objective
 from repairsolver.results import Array
-from repairsolver.solvers import Solution, SolutionStatus, get_solver
+from repairsolver.solvers import Solution, SolutionStatus, Solver, solve
 
 INTERIOR = {"solver": "ipx", "run_crossover": "off"}
 """Options of HiGHS for the change of behaviour: thousands of rows that all bind."""
@@ -47,12 +47,14 @@ class Rows:
         missing: [k].
         owner: [k], which soft point a row belongs to, -1 for rows that must hold.
         penalty: pi, one per soft point, for each unit by which its worst row falls short.
+        points: what tells the soft points apart from call to call.
     """
 
     matrix: sparse.csr_array
     missing: Array
     owner: NDArray[np.int64]
     penalty: Array
+    points: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,22 +66,52 @@ class Least:
     bound: float | None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """Columns and units of a program.
+
+    Args:
+        touched: the unknowns that are columns.
+        unit: u.
+        scale: sigma.
+    """
+
+    touched: NDArray[np.int64]
+    unit: float
+    scale: float
+
+    @classmethod
+    def of(cls, matrix: sparse.csr_array, objective: Objective, scale: float) -> Frame:
+        """Numbers near 1 for these rows, and the columns that they and the objective need."""
+        # The largest change counts alone: entries that no row needs cost nothing, and may keep decisions.
+        whole = objective.moves is not None or objective.norm == "linf"
+        touched = np.arange(matrix.shape[1]) if whole else np.unique(matrix.indices).astype(np.int64)
+        steepest = float(abs(matrix).max(axis=1).toarray().min()) if matrix.nnz else 0.0
+        return cls(touched, scale / steepest if steepest > 0 else scale, scale)
+
+
 def least_change(
-    rows: Rows, objective: Objective, *, scale: float, solver: str, seconds: float | None, seed: int
+    rows: Rows,
+    objective: Objective,
+    *,
+    scale: float,
+    solver: str | Solver,
+    seconds: float | None,
+    seed: int,
+    frame: Frame | None = None,
 ) -> Least:
     """Solve the program of the module's formula.
 
     Args:
         objective: norm, weights and reach, all [unknowns].
         scale: sigma.
+        frame: columns and units, where they are not those that suit these rows best.
     """
     size = rows.matrix.shape[1]
-    # The largest change counts alone: entries that no row needs cost nothing, and may keep decisions.
-    whole = objective.moves is not None or objective.norm == "linf"
-    touched, matrix = (np.arange(size), rows.matrix) if whole else touched_columns(rows.matrix)
-    steepest = float(abs(matrix).max(axis=1).toarray().min()) if matrix.nnz else 0.0
-    unit = scale / steepest if steepest > 0 else scale
-    small = Rows(sparse.csr_array(matrix * (unit / scale)), rows.missing / scale, rows.owner, rows.penalty)
+    frame = frame or Frame.of(rows.matrix, objective, scale)
+    touched, unit, scale = frame.touched, frame.unit, frame.scale
+    matrix = rows.matrix if len(touched) == size else restricted(rows.matrix, touched)
+    small = replace(rows, matrix=sparse.csr_array(matrix * (unit / scale)), missing=rows.missing / scale)
     price = scale / unit**objective.degree
     part = replace(
         objective,
@@ -95,7 +127,7 @@ def least_change(
         bound = NORMS[objective.norm].of_objective(bound) * back
     if found.solution.status is not SolutionStatus.OPTIMAL:
         return Least(found.solution.status, None, bound)
-    values = _polished(small, part, found, solver, seconds, seed) if objective.norm == "l0" else found.values
+    values = _polished(small, part, found, seconds, seed) if objective.norm == "l0" else found.values
     delta = np.zeros(size)
     delta[touched] = values * unit
     return Least(found.solution.status, delta, bound)
@@ -111,13 +143,19 @@ class _Found:
 
 
 def _solve(
-    rows: Rows, objective: Objective, price: float, solver: str, seconds: float | None, seed: int
+    rows: Rows,
+    objective: Objective,
+    price: float,
+    solver: str | Solver,
+    seconds: float | None,
+    seed: int,
 ) -> _Found:
     program = Program()
     size, soft = rows.matrix.shape[1], len(rows.penalty)
     reach = np.asarray(objective.reach)
     norm = NORMS[objective.norm]
-    delta, options = _objective(program, size, reach, objective, solver)
+    plain = solver == "highs"  # a session goes on by the simplex method from where it is
+    delta, options = _objective(program, size, reach, objective, plain)
     slack = program.columns(soft, 0.0, name="short")
     left: Expr = rows.matrix @ delta
     if soft:
@@ -129,14 +167,14 @@ def _solve(
         else:
             program.add_cost((rows.penalty * price)[None] @ slack)
     program.rows(left, lower=rows.missing)
-    if options is None and solver == "highs" and norm.name == "l1" and len(rows.missing) > MANY:
+    if options is None and plain and norm.name == "l1" and len(rows.missing) > MANY:
         options = CROSSED
     try:
-        solution = get_solver(solver).solve(program, seconds=seconds, seed=seed, options=options)
+        solution = solve(program, solver, seconds=seconds, seed=seed, options=options)
     except SolverError:  # of the interior point; the simplex method takes longer, and does without it
         if options is None:
             raise
-        solution = get_solver(solver).solve(program, seconds=seconds, seed=seed)
+        solution = solve(program, solver, seconds=seconds, seed=seed)
     if solution.values is None:
         return _Found(solution, np.zeros(0), np.zeros(0))
     values = delta.value(solution.values)
@@ -146,7 +184,7 @@ def _solve(
 
 
 def _objective(
-    program: Program, size: int, reach: Array, objective: Objective, solver: str
+    program: Program, size: int, reach: Array, objective: Objective, interior: bool
 ) -> tuple[Expr, dict[str, str] | None]:
     """Add the changes and what is least of them; returns them, and options that suit the program."""
     if objective.moves is None:
@@ -158,16 +196,15 @@ def _objective(
     down = program.columns(moves.shape[0], 0.0, name="down")
     program.rows(moves @ delta - up + down, lower=0.0, upper=0.0)
     program.minimise(np.ones((1, moves.shape[0])) @ (up + down))
-    return delta, INTERIOR if solver == "highs" else None
+    return delta, INTERIOR if interior else None
 
 
-def _polished(
-    rows: Rows, objective: Objective, found: _Found, solver: str, seconds: float | None, seed: int
-) -> Array:
+def _polished(rows: Rows, objective: Objective, found: _Found, seconds: float | None, seed: int) -> Array:
     """The least L1 norm with the entries of an L0 solution alone, soft points no worse than there."""
     chosen = np.flatnonzero(found.values)
     if not chosen.size:
         return found.values
+    solver = found.solution.solver
     given = np.where(rows.owner >= 0, np.append(found.short, 0.0)[rows.owner], 0.0)
     hard = np.full(len(rows.owner), -1)
     part = Rows(sparse.csr_array(rows.matrix[:, chosen]), rows.missing - given, hard, np.zeros(0))
@@ -186,11 +223,14 @@ def _polished(
     return result
 
 
-def touched_columns(
-    matrix: sparse.csr_array,
-) -> tuple[np.ndarray[tuple[int], np.dtype[np.int64]], sparse.csr_array]:
+def touched_columns(matrix: sparse.csr_array) -> tuple[NDArray[np.int64], sparse.csr_array]:
     """The columns with entries, and the matrix of these alone."""
-    touched, position = np.unique(matrix.indices, return_inverse=True)
-    shape = (matrix.shape[0], len(touched))
-    part = sparse.csr_array((matrix.data, position.astype(np.int32), matrix.indptr), shape=shape)
-    return touched.astype(np.int64), part
+    touched = np.unique(matrix.indices).astype(np.int64)
+    return touched, restricted(matrix, touched)
+
+
+def restricted(matrix: sparse.csr_array, columns: NDArray[np.int64]) -> sparse.csr_array:
+    """These columns alone, in their order, which must be ascending and hold all entries."""
+    position = np.searchsorted(columns, matrix.indices).astype(np.int32)
+    shape = (matrix.shape[0], len(columns))
+    return sparse.csr_array((matrix.data, position, matrix.indptr), shape=shape)
