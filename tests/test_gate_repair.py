@@ -273,6 +273,22 @@ def test_a_safe_set_without_scores_is_said_to_be_empty() -> None:
     assert fix.network is None
 
 
+def test_scores_that_would_have_to_differ_both_ways_contradict() -> None:
+    """Only equal scores are between the half-spaces, and strictly there is nothing; hidden neurons are not tried."""
+    region = region_of(([[1.0, -1.0]], [0.0]), ([[-1.0, 1.0]], [0.0]))
+    (found,) = contradictions(region)
+    assert found.owner == (0, 1)
+    fix = rs.repair(dense_network(0, [1, 4, 2]), Property((region,), 1, 2), method="gate", limits=LIMITS)
+    assert fix.status is RepairStatus.INFEASIBLE
+    assert "Y_0 - Y_1 > 0 (of conjunction 1) and -Y_0 + Y_1 > 0 (of conjunction 2)" in fix.message
+    assert "hidden" not in fix.message
+
+
+def test_a_narrow_choice_of_scores_is_no_contradiction() -> None:
+    """One in ten million between two half-spaces: less than solvers of linear programs tell apart."""
+    assert not contradictions(region_of(([[1.0, 0.0]], [1.0]), ([[-1.0, 0.0]], [-1.0 - 1e-7])))
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_contradictions_are_irreducible(seed: int) -> None:
     """Whole numbers, by z3: what is said to contradict has no scores, and has some without any row."""

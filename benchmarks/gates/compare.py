@@ -47,7 +47,8 @@ def _rows(path: Path) -> list[Row]:
 def table(rows: list[Row]) -> Iterator[str]:
     """One line for each method, over the pairs that it has rows for."""
     heads = ("method", "pairs", "proved", "changes", "in the box: mean, worst", "scores unchanged")
-    heads += ("whole domain: worst", "s", "CPU s", "latency 1, 1000")
+    heads += ("whole domain: worst", "guards: median, most", "s", "CPU s")
+    heads += ("latency 1: median, worst; 1000",)
     yield f"| {' | '.join(heads)} |"
     yield "|---" * len(heads) + "|"
     for method, name in NAMES.items():
@@ -58,10 +59,13 @@ def table(rows: list[Row]) -> Iterator[str]:
             same, changes = _numbers(part, "box_unchanged"), _numbers(part, "changes")
             seconds, busy = _numbers(part, "seconds"), _numbers(part, "cpu_seconds")
             single, many = _numbers(part, "latency_1"), _numbers(part, "latency_1000")
+            guards = _numbers(part, "volume")
             yield (
                 f"| {name} | {len(part)} | {proved} | {_middle(changes, '.3g')} | {_mean(inside)}, "
-                f"{_least(inside)} | {_mean(same)} | {_least(whole)} | {_middle(seconds, '.3g')} "
-                f"| {_middle(busy, '.3g')} | {_middle(single, '.3g')}, {_middle(many, '.3g')} |"
+                f"{_least(inside)} | {_mean(same)} | {_least(whole)} "
+                f"| {_middle(guards, '.1%')}, {_most(guards, '.0%')} | {_middle(seconds, '.3g')} "
+                f"| {_middle(busy, '.3g')} | {_middle(single, '.3g')}, {_most(single, '.3g')}; "
+                f"{_middle(many, '.3g')} |"
             )
 
 
@@ -79,6 +83,10 @@ def _least(values: list[float]) -> str:
 
 def _middle(values: list[float], form: str) -> str:
     return format(median(values), form) if values else "-"
+
+
+def _most(values: list[float], form: str) -> str:
+    return format(max(values), form) if values else "-"
 
 
 def plot(rows: list[Row], path: Path) -> None:

@@ -1,19 +1,18 @@
-"""Why no scores are safe in a region: half-spaces that contradict each other, none of them needlessly."""
+"""Why no scores are safe in a region: half-spaces that contradict each other, none of them needlessly.
+
+Whether scores break half-spaces, strictly, is decided exactly, over the rationals.
+"""
 
 from __future__ import annotations
 
+from fractions import Fraction
 from itertools import islice, product
 
 import numpy as np
 
-from layerwise.program import Program
 from repairsolver.network.gated.changes import linear_text
 from repairsolver.property.specification import Region
 from repairsolver.repairing.gate.shield import MOST_CHOICES, Picked, pick
-from repairsolver.solvers import SolutionStatus, solve
-
-SCORE_LIMIT, STRICT = 1e9, 1e-9
-"""The largest score that is thought of, and by how much a half-space is to be broken."""
 
 SHOWN = 3
 """Contradictions that are named."""
@@ -41,10 +40,19 @@ def _possible(picked: Picked, rows: list[int]) -> bool:
     """Whether scores y have C y > d in some rows."""
     if not rows:
         return True
-    program = Program()
-    y = program.columns(picked.output.shape[1], -SCORE_LIMIT, SCORE_LIMIT)
-    program.rows(picked.output[rows] @ y, lower=picked.bound[rows] + STRICT)
-    return solve(program).status is not SolutionStatus.INFEASIBLE
+    import z3
+
+    solver = z3.Solver()
+    y = [z3.Real(f"y{k}") for k in range(picked.output.shape[1])]
+
+    def exact(value: float) -> z3.RatNumRef:
+        ratio = Fraction(value)
+        return z3.Q(ratio.numerator, ratio.denominator)
+
+    for row in rows:
+        terms = [exact(c) * score for c, score in zip(picked.output[row], y, strict=True) if c]
+        solver.add((z3.Sum(terms) if terms else z3.RealVal(0)) > exact(picked.bound[row]))
+    return bool(solver.check() != z3.unsat)
 
 
 def explained(region: Region, number: int) -> str:

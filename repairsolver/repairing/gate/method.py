@@ -95,7 +95,7 @@ def _repaired(session: Session) -> Repair:
     searched = _searched(session) if rare else None
     places = searched or _places(session, verdict)
     _try_output(session, places, SEARCHED_PROOF if searched else FIRST_PROOF)
-    if session.gating.place != "output":
+    if session.gating.place != "output" and not _impossible(session):
         try_inner(session, session.places or places)
     return _result(session, "")
 
@@ -202,10 +202,15 @@ def _result(session: Session, message: str) -> Repair:
         text = message or f"the gated network is proved to have the property, gates at {session.best.where}"
         text = f"{text} ({why})" if why else text
         return _repair(session, RepairStatus.REPAIRED, session.best, text)
-    if "no scores are safe" in why:
+    if _impossible(session):
         return _repair(session, RepairStatus.INFEASIBLE, None, why)
     status = RepairStatus.TIMEOUT if session.left <= 0 else RepairStatus.UNKNOWN
     return _repair(session, status, None, why or message or "no gates were proved")
+
+
+def _impossible(session: Session) -> bool:
+    """Whether no scores are safe somewhere, so that nothing helps."""
+    return any("no scores are safe" in reason for reason in session.reasons)
 
 
 def _repair(session: Session, status: RepairStatus, found: Candidate | None, message: str) -> Repair:
