@@ -122,7 +122,8 @@ def collect(
         elif not regions:
             why = f"{prop.name} has no regions to sample"
         raise PointSetError(
-            f"there is no positive behaviour to imitate: {why}: give points that behave well (keep, --keep)"
+            f"there is no positive behaviour to imitate: {why}: give points that behave well (keep or "
+            "positives)"
         )
     domain = _domain(network, prop, how, rng)
     _check_finite(network, domain)
@@ -216,12 +217,23 @@ def _negatives(network: Network, prop: Property, points: PointSet, decision: str
     given = Behaviours(prop, inputs, points.labels, inputs[:0], inputs[:0], decision)
     wrong = given.lack(outputs_of(network, inputs, f"{points.name}, points")) >= 0
     if not wrong.any():
-        what = f"violates {prop.name}" if points.labels is None else "has another decision than its label"
+        what = "has another decision than its label"
+        if points.labels is None:
+            outside = len(inputs) - int(_within(prop, inputs).sum())
+            what = f"violates {prop.name}" + (f" ({outside} lie outside its regions)" if outside else "")
         raise PointSetError(
             f"{points.name}: none of {len(inputs)} points {what}, so that there is nothing to repair: leave "
             "the points out, and the regions are sampled and attacked (or see `repairsolver falsify`)"
         )
     return inputs[wrong], None if points.labels is None else points.labels[wrong]
+
+
+def _within(prop: Property, inputs: Array) -> Mask:
+    """Which points lie in one of the property's regions."""
+    found = np.zeros(len(inputs), dtype=np.bool_)
+    for region in prop.regions:
+        found |= region.contains(inputs)
+    return found
 
 
 def _positives(network: Network, prop: Property, keep: PointSet, decision: str) -> Array:
