@@ -147,7 +147,7 @@ def outputs_of(network: Network, inputs: Array, what: str) -> Array:
         PointSetError: NaN or infinite outputs, listed by point.
     """
     outputs = replay(network, inputs)
-    _refuse(network, ~np.isfinite(outputs).all(axis=1), what)
+    _refuse(network, np.asarray(~np.isfinite(outputs).all(axis=1)), what)
     return outputs
 
 
