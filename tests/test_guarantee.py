@@ -116,6 +116,37 @@ def test_command_line(tmp_path):
     assert done.stdout.splitlines()[0] == "valid"
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["exact", "--epsilon", "0.5"], "--epsilon: only for --guarantee pac or auto"),
+        (["exact", "--eta", "0.5", "--min-agreement", "0.5"], "--eta, --min-agreement: only for"),
+        (["pac", "--min-agreement", "0.5"], "only for --guarantee auto"),
+        (["pac", "--epsilon", "1"], "epsilon: expected a number strictly between 0 and 1"),
+        (["auto", "--eta", "nan"], "eta: expected a number strictly between 0 and 1"),
+    ],
+)
+def test_command_line_errors(options, message, tmp_path):
+    arguments = ["repair", str(NET), str(PROP), "-o", str(tmp_path / "out.onnx"), "--guarantee", *options]
+    done = CliRunner().invoke(app, [*arguments, "-q"])
+    assert done.exit_code == 1
+    assert message in done.stderr
+    assert not (tmp_path / "out.onnx").exists()
+
+
+def test_a_property_that_no_sample_violates_is_said_to_be_such(tmp_path):
+    network, fine = rs.load_network(NET), tmp_path / "fine.vnnlib"
+    given = rs.load_property(PROP, network=network)
+    region = given.regions[0]
+    never = replace(region, unsafe=(replace(region.unsafe[0], bound=region.unsafe[0].bound - 1e6),))
+    rs.save_property(rs.Property((never,), given.input_size, given.output_size), fine)
+    arguments = ["repair", str(NET), str(fine), "-o", str(tmp_path / "out.onnx"), "--guarantee", "pac", "-q"]
+    done = CliRunner().invoke(app, [*arguments, "--timeout", "10"])
+    assert done.stdout.splitlines()[0] == "repaired-pac"
+    assert "nothing was changed" in done.stdout
+    assert "falsify" in done.stdout
+
+
 def kept(fix, share):
     agreement = replace(fix.fidelity.agreement, hits=int(1000 * share), total=1000)
     return replace(fix, fidelity=replace(fix.fidelity, agreement=agreement))

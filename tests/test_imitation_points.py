@@ -61,6 +61,21 @@ def test_points_that_violate_nothing_are_refused() -> None:
         collect(network, prop, rs.PointSet(good), None, SMALL, decision="max", seed=0)
 
 
+def test_points_outside_the_regions_are_said_to_be_there() -> None:
+    network = dense_network(1, (3, 8, 2))
+    away = rs.PointSet(np.full((4, 3), 100.0))
+    with pytest.raises(PointSetError, match=r"none of 4 points violates .* \(4 lie outside its regions\)"):
+        collect(network, half_wrong(network), away, None, SMALL, decision="max", seed=0)
+
+
+def test_infinite_outputs_in_the_domain_are_refused() -> None:
+    """A domain so wide that float32 overflows there, though nowhere in the regions."""
+    network = dense_network(1, (3, 8, 2))
+    how = replace(SMALL, domain=(np.full(3, 2e38), np.full(3, 3e38)))
+    with pytest.raises(PointSetError, match=r"points of the domain .* are NaN or infinite"):
+        collect(network, half_wrong(network), None, None, how, decision="max", seed=0)
+
+
 def test_no_positives_are_refused() -> None:
     network = dense_network(1, (3, 8, 2))
     prop = half_wrong(network)

@@ -20,7 +20,7 @@ from repairsolver.network.forward import activations
 from repairsolver.property import Conjunction, Property, Region
 from repairsolver.repairing.delta.addressing import Choice
 from repairsolver.repairing.delta.objective import Aim
-from repairsolver.repairing.imitation.behaviour import Behaviours, collect
+from repairsolver.repairing.imitation.behaviour import Behaviours, collect, values_at
 from repairsolver.repairing.imitation.exact import least_tuning
 from repairsolver.repairing.imitation.idle import hidden_tail, woken
 from repairsolver.repairing.imitation.options import Imitation, Retraining, Tuning
@@ -246,14 +246,14 @@ def test_a_detour_mends_a_corner_and_keeps_the_rest() -> None:
     wrong = corner[prop.violation(corner, network(corner)) >= 0]
     made = Behaviours(prop, wrong, None, outside[:0], outside, "max")
     free = {node.name for node in network.affine_layers}
-    targets = network(wrong) + 5 * np.eye(3)[label]
-    changed = woken(network, network, made, targets, free, 0)
+    targets, seen = network(wrong) + 5 * np.eye(3)[label], values_at(network, made)
+    changed = woken(network, network, made, targets, seen, free, 0)
     assert changed is not network
     assert (prop.violation(wrong, rs.replay(changed, wrong)) < 0).all()
     same = rs.replay(changed, outside).argmax(axis=1) == rs.replay(network, outside).argmax(axis=1)
     assert same.mean() > 0.99
-    assert woken(network, network, made, targets, free - {network.affine_layers[-1].name}, 0) is network
-    second = woken(network, network, made, targets, free - {network.affine_layers[0].name}, 0)
+    assert woken(network, network, made, targets, seen, free - {network.affine_layers[-1].name}, 0) is network
+    second = woken(network, network, made, targets, seen, free - {network.affine_layers[0].name}, 0)
     first = [net.affine_layers[0].operator.weight for net in (second, network)]
     assert np.array_equal(*first)
 

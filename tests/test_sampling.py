@@ -329,6 +329,13 @@ def test_command_line(tmp_path):
     assert done.stdout.splitlines()[0] == "valid"
 
 
+def test_the_folder_of_a_certificate_is_made(tmp_path):
+    path = tmp_path / "new" / "s.json"
+    done = invoke("sample", NET, PROP, "--epsilon", 0.5, "--eta", 0.01, "--quiet", "--certificate", path)
+    assert done.exit_code == 0
+    assert path.exists()
+
+
 def test_command_line_json_and_options(tmp_path):
     points = tmp_path / "p.csv"
     region = rs.load_property(PROP).regions[0]
@@ -348,6 +355,8 @@ def test_command_line_json_and_options(tmp_path):
         (["--epsilon", "0.1", "--eta", "1"], "eta: expected"),
         (["--epsilon", "0.1", "--eta", "0.1", "--distribution", "points"], "go together"),
         (["--epsilon", "0.1", "--eta", "0.1", "--noise", "1"], "--noise is of"),
+        (["--epsilon", "0.1", "--eta", "0.1", "--scale", "1"], "--scale is of"),
+        (["--epsilon", "0.1", "--eta", "nan"], "eta: expected"),
     ],
 )
 def test_command_line_errors(options, message):

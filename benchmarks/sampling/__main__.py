@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.record import Recorder, data_folder
-from benchmarks.sampling import acasxu, calibration, speed
+from benchmarks.sampling import acasxu, calibration, speed, wide
 from benchmarks.sampling.plot import draw
 
 RESULTS = Path(__file__).parent / "results"
@@ -17,6 +17,7 @@ COLUMNS = {
     "calibration": calibration.CALIBRATION,
     "power": calibration.POWER,
     "rare": speed.RARE,
+    "wide": wide.WIDE,
     "speed": speed.SPEED,
     "batches": speed.BATCHES,
     "verdicts": acasxu.VERDICTS,
@@ -29,7 +30,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.sampling", description=__doc__)
     parser.add_argument("what", nargs="*", default=[*COLUMNS, "plot"], help=f"{', '.join(COLUMNS)}, plot")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--resume", action="store_true", help="of rare, verdicts and repairs: keep the rows")
+    parser.add_argument(
+        "--resume", action="store_true", help="of rare, wide, verdicts and repairs: keep the rows"
+    )
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     if unknown := set(arguments.what) - {*COLUMNS, "plot"}:
@@ -50,6 +53,7 @@ def _rows(name: str, seed: int, done: Callable[..., bool]) -> Iterator[dict[str,
         "calibration": calibration.calibration,
         "power": calibration.power,
         "rare": partial(speed.rare, done=done),
+        "wide": partial(wide.wide, done=done),
     }
     if name in plain:
         yield from plain[name](seed)

@@ -54,15 +54,18 @@ def localise(
     with running(quiet=quiet, debug=debug):
         import repairsolver as rs
         from repairsolver.report import localisation, records
+        from repairsolver.targets import file_target
 
         if picture is not None:
             localisation.check_picture(picture)
+            file_target(picture)
         net = rs.load_network(network, normalise=normalise)
         prop = rs.load_property(property_, network=net)
         found = rs.localise(
             net, prop, measure=measure.value, negatives=negatives, positives=positives, seed=seed
         )
         if picture is not None:
+            picture.parent.mkdir(parents=True, exist_ok=True)
             localisation.draw(found, picture)
     if as_json:
         typer.echo(records.dump(localisation.localisation_record(found, net, prop)))

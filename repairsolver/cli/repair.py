@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from repairsolver.cli import imitating
+from repairsolver.cli import guaranteeing, imitating
 from repairsolver.cli.choosing import chosen_entries, chosen_neurons
 from repairsolver.cli.options import (
     CertificateFile,
@@ -79,14 +79,6 @@ class Decision(StrEnum):
 
     MAX = "max"
     MIN = "min"
-
-
-class Guarantee(StrEnum):
-    """What is shown about the repaired network."""
-
-    EXACT = "exact"
-    PAC = "pac"
-    AUTO = "auto"
 
 
 def repair(
@@ -176,25 +168,10 @@ def repair(
     monitor: Annotated[
         bool, typer.Option("--monitor", help="Add an output that tells which gates are on.")
     ] = False,
-    guarantee: Annotated[
-        Guarantee,
-        typer.Option(
-            help="Proved; or shown by samples (--epsilon, --eta); *auto*: what cannot be proved in time."
-        ),
-    ] = Guarantee.EXACT,
-    epsilon: Annotated[
-        float, typer.Option(help="By samples: the probability of a violation allowed.")
-    ] = 1e-3,
-    eta: Annotated[float, typer.Option(help="By samples: the probability of a wrong answer.")] = 1e-3,
-    min_agreement: Annotated[
-        float,
-        typer.Option(
-            metavar="SHARE",
-            min=0.0,
-            max=1.0,
-            help="Of *auto*: a proved repair that keeps fewer decisions may give way to one by samples.",
-        ),
-    ] = 0.99,
+    guarantee: guaranteeing.Guarantee = guaranteeing.Kind.EXACT,
+    epsilon: guaranteeing.Epsilon = None,
+    eta: guaranteeing.Eta = None,
+    min_agreement: guaranteeing.MinAgreement = None,
     variant: imitating.Variant = None,
     optimiser: imitating.Optimiser = None,
     domain: imitating.Domain = None,
@@ -264,9 +241,7 @@ def repair(
                 on_event=history,
                 certificate=certificate is not None,
                 guarantee=guarantee.value,
-                epsilon=epsilon,
-                eta=eta,
-                min_agreement=min_agreement,
+                **guaranteeing.levels(guarantee, epsilon, eta, min_agreement),
             )
         except rs.Interrupted as stopped:
             fix, interrupted = cast(rs.Repair, stopped.result), True

@@ -39,8 +39,11 @@ def sample(
         Kind, typer.Option(help="Of the inputs. In Python it may also be a function, numpy or torch.")
     ] = Kind.UNIFORM,
     scale: Annotated[
-        float, typer.Option(help="Truncated normal: standard deviation, as a share of each input's width.")
-    ] = 0.25,
+        float | None,
+        typer.Option(
+            help="Truncated normal: standard deviation, as a share of each input's width; 0.25 without it."
+        ),
+    ] = None,
     points: Annotated[
         Path | None, typer.Option(help="Points to draw from, each equally likely: .npz or .csv.")
     ] = None,
@@ -94,10 +97,18 @@ def sample(
     """
     if not rare and (epsilon is None or eta is None):
         raise typer.BadParameter("a statement needs --epsilon and --eta; an estimate needs --rare")
-    if rare and (epsilon is not None or eta is not None or certificate is not None or alone or prove):
-        raise typer.BadParameter(
-            "--rare gives an estimate without guarantee: --epsilon, --eta, --certificate, --alone and "
-            "--prove do not apply"
+    if rare:
+        _check_rare(
+            {
+                "--epsilon": epsilon is not None,
+                "--eta": eta is not None,
+                "--certificate": certificate is not None,
+                "--alone": alone,
+                "--prove": prove is not None,
+                "--fixed": not sequential,
+                "--samples": samples is not None,
+                "--device": device != "cpu",
+            }
         )
     interrupted = False
     with running(quiet=quiet, debug=debug) as on_event:
@@ -161,8 +172,17 @@ def sample(
         raise typer.Exit(INTERRUPTED)
 
 
+def _check_rare(given: dict[str, bool]) -> None:
+    """Raises BadParameter: options of a statement."""
+    if names := [name for name, there in given.items() if there]:
+        verb = "does" if len(names) == 1 else "do"
+        raise typer.BadParameter(
+            f"--rare gives an estimate without guarantee, on cpu: {', '.join(names)} {verb} not apply"
+        )
+
+
 def _distribution(
-    kind: Kind, network: Network, scale: float, points: Path | None, noise: float
+    kind: Kind, network: Network, scale: float | None, points: Path | None, noise: float
 ) -> Distribution:
     """The distribution that the options name.
 
@@ -172,10 +192,14 @@ def _distribution(
     from repairsolver.property import load_points
     from repairsolver.sampling.distributions import Points, TruncatedNormal, Uniform
 
+    if scale is not None and kind is not Kind.TRUNCATED_NORMAL:
+        raise SamplingError("--scale is of --distribution truncated-normal alone: leave it out")
     if (points is None) == (kind is Kind.POINTS):
         raise SamplingError("--points FILE and --distribution points go together: give both or neither")
     if points is not None:
         return Points(load_points(points, network), noise)
     if noise:
         raise SamplingError("--noise is of --distribution points alone: leave it out")
-    return TruncatedNormal(scale) if kind is Kind.TRUNCATED_NORMAL else Uniform()
+    if kind is Kind.UNIFORM:
+        return Uniform()
+    return TruncatedNormal() if scale is None else TruncatedNormal(scale)

@@ -69,6 +69,7 @@ def write_proof(verdict: Verdict | None, path: Path) -> None:
         )
     from repairsolver.certificate import write_certificate
 
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_certificate(verdict.certificate, path)
     typer.echo(f"Certificate: {path}, {len(verdict.certificate.axis)} boxes", err=True)
 
@@ -82,5 +83,6 @@ def write_statement(found: Statement, path: Path) -> None:
     if found.status.value == "undecided":
         typer.echo(f"No certificate was written to {path}: nothing is stated.", err=True)
         return
+    path.parent.mkdir(parents=True, exist_ok=True)
     found.save(path)
     typer.echo(f"Certificate: {path}", err=True)

@@ -144,6 +144,13 @@ def _repair_lines(repair: Repair) -> Iterator[str]:
                 yield from (f"  {line}" for line in repair.edit.describe(SHOWN).splitlines())
             if repair.verdict is not None:
                 yield explain_verdict(repair.verdict)
+        case RepairStatus.PAC if repair.edit is not None and not repair.edit.count:
+            yield (
+                "Not proved, but samples accept the network as it is, so that nothing was changed; "
+                f"{spent}. `repairsolver falsify` looks harder for violations."
+            )
+            if repair.statement is not None:
+                yield from repair.statement.sentences()
         case RepairStatus.PAC:
             yield f"Not proved, but shown by samples; {_change(repair)}; {spent}."
             if repair.statement is not None:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from repairsolver.errors import PointSetError
+from repairsolver.network.forward import activations
 from repairsolver.network.graph import Network
 from repairsolver.network.replay import replay
 from repairsolver.property import PointSet
@@ -25,9 +26,14 @@ from repairsolver.verification.replay import into_box
 
 Ids = NDArray[np.int64]
 Mask = NDArray[np.bool_]
+Seen = tuple[dict[str, Array], dict[str, Array]]
+"""The values of all tensors, by name: at negatives, and at points to keep."""
 
 ATTACK = Effort(samples=2048, restarts=64, steps=40, keep=64)
 ATTACK_SECONDS = 2.0
+CHUNK, REPLAYED = 20_000, 1000
+"""Points of the domain that are computed at once, and those that are run one by one, too."""
+
 WIDEST = 32.0
 """How many times as wide as a region the boxes around it are at most."""
 
@@ -116,10 +122,11 @@ def collect(
         elif not regions:
             why = f"{prop.name} has no regions to sample"
         raise PointSetError(
-            f"there is no positive behaviour to imitate: {why}: give points that behave well (keep, --keep)"
+            f"there is no positive behaviour to imitate: {why}: give points that behave well (keep or "
+            "positives)"
         )
     domain = _domain(network, prop, how, rng)
-    outputs_of(network, domain, "points of the domain")
+    _check_finite(network, domain)
     return Behaviours(prop, negatives, labels, positives, domain, decision)
 
 
@@ -140,13 +147,38 @@ def outputs_of(network: Network, inputs: Array, what: str) -> Array:
         PointSetError: NaN or infinite outputs, listed by point.
     """
     outputs = replay(network, inputs)
-    bad = np.flatnonzero(~np.isfinite(outputs).all(axis=1))
-    if bad.size:
+    _refuse(network, np.asarray(~np.isfinite(outputs).all(axis=1)), what)
+    return outputs
+
+
+def _refuse(network: Network, wrong: Mask, what: str) -> None:
+    if wrong.any():
+        bad = np.flatnonzero(wrong)
         raise PointSetError(
             f"{network.name}: outputs at {what} {bad[:20].tolist()} are NaN or infinite, so that they "
             "can be compared with nothing: leave these points out, or mend the weights"
         )
-    return outputs
+
+
+def values_at(core: Network, behaviours: Behaviours) -> Seen:
+    """By our forward pass; without a final softmax if the core has none."""
+    return activations(core, behaviours.negatives), activations(core, behaviours.kept)
+
+
+def _check_finite(network: Network, domain: Array) -> None:
+    """That outputs in the domain are finite numbers: some by onnxruntime, all by our forward pass.
+
+    Raises:
+        PointSetError: NaN, or more than the element type holds, listed by point.
+    """
+    if not len(domain):
+        return
+    outputs_of(network, domain[:REPLAYED], "points of the domain")
+    most = float(np.finfo(network.element).max)
+    with np.errstate(over="ignore", invalid="ignore"):
+        parts = np.array_split(domain, 1 + len(domain) // CHUNK)
+        outputs = np.concatenate([network(part) for part in parts])
+        _refuse(network, ~(np.abs(outputs) <= most).all(axis=1), "points of the domain")
 
 
 def fitting(network: Network, points: PointSet, purpose: str) -> Array:
@@ -185,12 +217,23 @@ def _negatives(network: Network, prop: Property, points: PointSet, decision: str
     given = Behaviours(prop, inputs, points.labels, inputs[:0], inputs[:0], decision)
     wrong = given.lack(outputs_of(network, inputs, f"{points.name}, points")) >= 0
     if not wrong.any():
-        what = f"violates {prop.name}" if points.labels is None else "has another decision than its label"
+        what = "has another decision than its label"
+        if points.labels is None:
+            outside = len(inputs) - int(_within(prop, inputs).sum())
+            what = f"violates {prop.name}" + (f" ({outside} lie outside its regions)" if outside else "")
         raise PointSetError(
             f"{points.name}: none of {len(inputs)} points {what}, so that there is nothing to repair: leave "
             "the points out, and the regions are sampled and attacked (or see `repairsolver falsify`)"
         )
     return inputs[wrong], None if points.labels is None else points.labels[wrong]
+
+
+def _within(prop: Property, inputs: Array) -> Mask:
+    """Which points lie in one of the property's regions."""
+    found = np.zeros(len(inputs), dtype=np.bool_)
+    for region in prop.regions:
+        found |= region.contains(inputs)
+    return found
 
 
 def _positives(network: Network, prop: Property, keep: PointSet, decision: str) -> Array:

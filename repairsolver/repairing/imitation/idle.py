@@ -22,10 +22,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from repairsolver.network.forward import activations
 from repairsolver.network.graph import Network, Node
 from repairsolver.network.operators import Dense, Relu
-from repairsolver.repairing.imitation.behaviour import Behaviours, Ids
+from repairsolver.repairing.imitation.behaviour import Behaviours, Ids, Seen
 from repairsolver.repairing.imitation.writing import with_layers, writable
 from repairsolver.results import Array
 
@@ -86,21 +85,27 @@ class Detour:
 
 
 def woken(
-    network: Network, core: Network, behaviours: Behaviours, targets: Array, free: Set[str], seed: int
+    network: Network,
+    core: Network,
+    behaviours: Behaviours,
+    targets: Array,
+    seen: Seen,
+    free: Set[str],
+    seed: int,
 ) -> Network:
     """The network with its best detour; the network itself where there is none, or where it only harms.
 
     Args:
         core: the network without a final softmax.
-        free: the layers that may change as a whole.
         targets: behaviours to imitate, [k, m].
+        seen: the values of all tensors at negatives and at points to keep.
+        free: the layers that may change as a whole.
     """
     tail = hidden_tail(network, core)
     tail = tail[next((i for i in range(len(tail)) if _free(tail[i:], free)), len(tail)) :]
     if not tail or core.output.name not in free:
         return network
-    before = activations(core, behaviours.negatives)
-    kept = activations(core, behaviours.kept)
+    before, kept = seen
     shift = (targets - before[core.output.name]).mean(axis=0)
     need, tolerance = _needs(behaviours, before[core.output.name], kept[core.output.name], shift)
     rng = np.random.default_rng([seed, 8])

@@ -8,10 +8,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from repairsolver.network.forward import activations
 from repairsolver.network.graph import Network
 from repairsolver.repairing.delta.unknowns import Block
-from repairsolver.repairing.imitation.behaviour import Behaviours
+from repairsolver.repairing.imitation.behaviour import Behaviours, Seen, values_at
 from repairsolver.repairing.imitation.budget import Budget
 from repairsolver.repairing.imitation.descent import Adam
 from repairsolver.repairing.imitation.idle import woken
@@ -37,9 +36,15 @@ WORSE = 10.0
 Say = Callable[[str], None]
 
 
-def imitated(core: Network, behaviours: Behaviours, how: Imitation) -> tuple[Array, Array]:
-    """The behaviours that negatives are to imitate [k, m], and those of the points to keep [p + d, m]."""
-    before, kept = activations(core, behaviours.negatives), activations(core, behaviours.kept)
+def imitated(
+    core: Network, behaviours: Behaviours, how: Imitation, seen: Seen | None = None
+) -> tuple[Array, Array]:
+    """The behaviours that negatives are to imitate [k, m], and those of the points to keep [p + d, m].
+
+    Args:
+        seen: the values of all tensors at negatives and at points to keep, where they are known.
+    """
+    before, kept = seen or values_at(core, behaviours)
     count, output = len(behaviours.positives), core.output
     features = output.inputs[0]
     targets = relabelled(
@@ -70,10 +75,11 @@ def retrained(
         seconds: no step begins after this time.
     """
     budget = Budget.of(seconds, how.seconds)
-    targets, kept = imitated(core, behaviours, how)
+    seen = values_at(core, behaviours)
+    targets, kept = imitated(core, behaviours, how, seen)
     if how.retraining.wake:
         free = {block.node.name for block in blocks(network) if _whole(block)}
-        fresh = woken(network, core, behaviours, targets, free, seed)
+        fresh = woken(network, core, behaviours, targets, seen, free, seed)
         say("no idle neurons were woken" if fresh is network else "idle neurons were woken")
         core = fresh if core is network else _without_softmax(fresh)
         network = fresh
