@@ -119,7 +119,7 @@ def test_an_edit_that_says_nothing_of_positions_is_not_blamed():
     assert collapsing(model, [Edit("set", "c", "strides", (2,), 1)]) == ("c",)
 
 
-@pytest.mark.parametrize("seed", (0, 1, 2, 3, 4, 5, 8, 9))
+@pytest.mark.parametrize("seed", [0, 1, 2, 3, 4, 5, 8, 9])
 def test_all_engines_agree_on_what_may_collapse(seed):
     """Small nets with cheap ways to shrink: search, sweeps and z3 come to one price, and spare all axes."""
     rng = random.Random(seed)

@@ -77,15 +77,26 @@ class Budget:
         self.slots: list[Slot] = []
         names = [*model.inputs, *(layer.name for layer in model.layers)]
         self.tensors = {name: Tensor(self.solver, name, ranks) for name in names}
-        self.rewires: list[Any] = []
+        self.rewires: list[tuple[Any, Edit]] = []
         spare = budget - sum(part.least for part in self.parts)
         for part in self.parts:
             self.budget = int(spare + part.least)
             self._stretch(part, deadline)
         if self.prices:
             self.solver.add(z3.PbLe(self.prices, budget))
-        if self.rewires:
-            self.solver.add(z3.PbLe([(flag, 1) for flag in self.rewires], 1))
+        self._limit_rewires()
+
+    def _limit_rewires(self) -> None:
+        """Something still reads what was given up, and no merge reads one tensor twice."""
+        given_up: dict[str, list[Any]] = {}
+        taken: dict[tuple[str, str], list[Any]] = {}
+        for flag, edit in self.rewires:
+            given_up.setdefault(edit.before, []).append(flag)
+            taken.setdefault((edit.layer, edit.value), []).append(flag)
+        for name, flags in given_up.items():
+            self.solver.add(z3.PbLe([(flag, 1) for flag in flags], self.model.consumers[name] - 1))
+        for flags in taken.values():
+            self.solver.add(z3.PbLe([(flag, 1) for flag in flags], 1))
 
     def _stretch(self, part: Stretch, deadline: Deadline) -> None:
         """Inputs go with the first layers, outputs with the last."""
@@ -120,7 +131,7 @@ class Budget:
                 self.chosen.append((flag, option.edits))
                 flags.append(flag)
                 self.prices += [(flag, option.price)] * (option.price > 0)
-                self.rewires += [flag] * any(edit.operation == "rewire" for edit in option.edits)
+                self.rewires += [(flag, edit) for edit in option.edits if edit.operation == "rewire"]
         self.solver.add(z3.PbEq([(flag, 1) for flag in flags], 1) if flags else z3.BoolVal(False))
 
     def _inputs(self, name: str, shape: Shape) -> list[Option]:
