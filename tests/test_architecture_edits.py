@@ -213,3 +213,38 @@ def test_padding_beyond_half_the_kernel_is_dear_for_every_engine():
 def test_the_verb_takes_prices():
     fix = rs.repair_architecture(skip_from_the_wrong_place(), costs=replace(DEAR, rewire=1))
     assert fix.cost == 1
+
+
+def two_wrong_inputs():
+    """The sum reads p and q, of other widths; a and b, before them, fit each other and what comes after."""
+    layers = [
+        Layer("a", "Dense", {"units": 4}, ("x",)),
+        Layer("b", "Dense", {"units": 4}, ("a",)),
+        Layer("p", "Dense", {"units": 5}, ("b",)),
+        Layer("q", "Dense", {"units": 6}, ("p",)),
+        Layer("s", "Add", {}, ("p", "q")),
+        Layer("t", "Concatenate", {}, ("s", "p", "q")),
+        Layer("r", "ReLU", {}, ("t",)),
+    ]
+    return build("keras", {"x": (7,)}, layers, {"r": (15,)})
+
+
+def test_two_inputs_of_a_merge_are_rewired():
+    model, costs = two_wrong_inputs(), replace(DEAR, rewire=2)
+    assert search(model, costs)[0].cost == 4
+    fix = agreed(model, costs)
+    merge = next(layer for layer in fix.model.layers if layer.name == "s")
+    assert sorted(merge.inputs) == ["a", "b"]
+    assert [edit.operation for edit in fix.edits] == ["rewire", "rewire"]
+
+
+def test_two_inputs_do_not_give_up_all_of_one_tensor():
+    """Both inputs read p, which nothing else reads: one of them must stay."""
+    layers = [
+        Layer("a", "Dense", {"units": 4}, ("x",)),
+        Layer("p", "Dense", {"units": 5}, ("a",)),
+        Layer("s", "Add", {}, ("p", "p")),
+    ]
+    model = build("keras", {"x": (4,)}, layers, {"s": (4,)})
+    fix = agreed(model, replace(DEAR, rewire=2))
+    assert sum(edit.operation == "rewire" for edit in fix.edits) < 2

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from typer.testing import CliRunner
@@ -16,7 +17,8 @@ from benchmarks.architecture.graphs import BATCH, INVALID, drawn, graph
 from benchmarks.architecture.onnx_calls import explained, predicted, real
 from repairsolver.architecture.costs import Costs
 from repairsolver.architecture.onnx_graph.reading import read_onnx
-from repairsolver.architecture.onnx_graph.writing import refit, write_onnx
+from repairsolver.architecture.onnx_graph.refitting import refit
+from repairsolver.architecture.onnx_graph.writing import write_onnx
 from repairsolver.cli.main import app
 from repairsolver.errors import ArchitectureError
 
@@ -46,8 +48,6 @@ def wrong_widths():
 
 
 def run(proto, shape):
-    import onnxruntime as ort
-
     session = ort.InferenceSession(proto.SerializeToString())
     return session.run(None, {session.get_inputs()[0].name: np.zeros(shape, np.float32)})[0]
 
@@ -62,8 +62,6 @@ def test_every_invalid_graph_is_diagnosed_and_repaired(name):
     assert rs.diagnose(repaired).valid
     batch = 5 if "LSTM" in name else BATCH
     inputs = {e.name: [d.dim_value for d in e.type.tensor_type.shape.dim] for e in repaired.graph.input}
-    import onnxruntime as ort
-
     session = ort.InferenceSession(repaired.SerializeToString())
     out = session.run(None, {key: np.zeros(shape, np.float32) for key, shape in inputs.items()})[0]
     end = next(iter(fix.model.outputs))
@@ -196,3 +194,70 @@ def test_a_file_keeps_its_constants_apart():
     repaired, refits = write_onnx(fix.given, fix.edits)
     assert run(repaired, (2, 3, 4)).shape == (2, 3, 4)
     assert "12 of 15 values kept" in str(refits[0])
+
+
+def convolution(kernel, shape, **attributes):
+    """One Conv whose kernel has another number of axes than its input."""
+    weight = numpy_helper.from_array(kernel.astype(np.float32), "w")
+    node = helper.make_node("Conv", ["x", "w"], ["y"], name="c", **attributes)
+    given = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["b", *shape])
+    out = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    graph = helper.make_graph([node], "g", [given], [out], [weight])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+CHEAP_SIBLING = replace(
+    Costs(weights=2, transpose=1), adapters=dict.fromkeys(Costs().adapters, 30), sibling=3, remove=30,
+    input_layout=30,
+)  # fmt: skip
+
+
+def test_a_convolution_gets_another_number_of_axes(tmp_path):
+    """The window of 1 goes; what the other axis computed stays as it was, checked against onnxruntime."""
+    rng = np.random.default_rng(0)
+    kernel, data = rng.normal(size=(4, 3, 5, 1)), rng.normal(size=(2, 3, 40)).astype(np.float32)
+    fix = rs.repair_architecture(
+        convolution(kernel, (3, 40), kernel_shape=[5, 1], strides=[2, 1], pads=[2, 0, 1, 0]),
+        costs=CHEAP_SIBLING,
+    )
+    assert fix.proved
+    assert str(fix.edits[0]).startswith("c: Conv2d → Conv1d(kernel_shape=(5,), strides=(2,), pads=(2, 1)")
+    (note,) = fix.save(tmp_path / "fixed.onnx")
+    assert "60 of 60 values kept" in note
+    right = convolution(kernel[..., 0], (3, 40), kernel_shape=[5], strides=[2], pads=[2, 1])
+    ours = ort.InferenceSession(str(tmp_path / "fixed.onnx")).run(None, {"x": data})[0]
+    theirs = ort.InferenceSession(right.SerializeToString()).run(None, {"x": data})[0]
+    np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_kernel_stands_in_the_middle_of_a_new_axis(tmp_path):
+    kernel, data = np.arange(24.0).reshape(2, 4, 3) + 1, np.random.default_rng(1).normal(size=(2, 4, 9, 9))
+    fix = rs.repair_architecture(convolution(kernel, (4, 9, 9)), costs=CHEAP_SIBLING)
+    assert [edit.operation for edit in fix.edits] == ["swap", "weights"]
+    (note,) = fix.save(tmp_path / "fixed.onnx")
+    assert "24 of 24 values kept, at the middle of the others; 48 are zero" in note
+    stored = {t.name: numpy_helper.to_array(t) for t in onnx.load(tmp_path / "fixed.onnx").graph.initializer}
+    (weight,) = stored.values()
+    np.testing.assert_array_equal(weight[..., 1], kernel)
+    feed = {"x": data.astype(np.float32)}
+    assert ort.InferenceSession(str(tmp_path / "fixed.onnx")).run(None, feed)[0].shape == (2, 2, 7, 7)
+
+
+def test_an_axis_of_a_kernel_is_left_out_at_its_middle():
+    kernel = np.arange(2 * 3 * 3 * 3.0).reshape(2, 3, 3, 3)
+    fitted, how = refit(kernel, (2, 3, 3))
+    np.testing.assert_array_equal(fitted, kernel[..., 1])
+    assert "18 of 54 values kept" in how
+
+
+def test_pools_have_siblings_too(tmp_path):
+    node = helper.make_node("MaxPool", ["x"], ["y"], name="m", kernel_shape=[3], strides=[2], pads=[1, 0])
+    given = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["b", 2, 9, 9])
+    out = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    graph = helper.make_graph([node], "g", [given], [out])
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    fix = rs.repair_architecture(proto, costs=CHEAP_SIBLING)
+    assert [(edit.operation, edit.name) for edit in fix.edits] == [("swap", "MaxPool2d")]
+    fix.save(tmp_path / "fixed.onnx")
+    feed = {"x": np.zeros((2, 2, 9, 9), np.float32)}
+    assert ort.InferenceSession(str(tmp_path / "fixed.onnx")).run(None, feed)[0].shape == (2, 2, 4, 4)

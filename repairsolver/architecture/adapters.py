@@ -21,12 +21,13 @@ class Adapters:
         costs: their prices.
         layer: the layer that is fed, or the output.
         slot: which of its inputs; -1: behind the output.
+        pools: whether a global pool may be inserted here.
     """
 
-    def __init__(self, framework: Framework, costs: Costs, layer: str, slot: int) -> None:
+    def __init__(self, framework: Framework, costs: Costs, layer: str, slot: int, pools: bool = True) -> None:
         self.keras, self.onnx = framework == "keras", framework == "onnx"
         self.costs = costs
-        self.layer, self.slot = layer, slot
+        self.layer, self.slot, self.pools = layer, slot, pools
 
     def anywhere(self, shape: Shape) -> Iterator[Way]:
         """Insertions that make sense without a target: flatten and pool away all positions."""
@@ -89,13 +90,14 @@ class Adapters:
         if all(n <= m for n, m in pairs):
             price = "LargePad" if any(4 * (m - n) > m for n, m in pairs) and max(want) > 4 else "Pad"
             yield self._padding(price, "ZeroPadding{}D", "padding", [m - n for n, m in pairs])
-        if all(n >= m for n, m in pairs):
+        kept = self.costs.collapse or all(m > 1 or n == 1 for n, m in pairs)
+        if kept and all(n >= m for n, m in pairs):
             price = "LargeCrop" if any(4 * (n - m) > n for n, m in pairs) and max(have) > 4 else "Crop"
             yield self._padding(price, "Cropping{}D", "cropping", [n - m for n, m in pairs])
         if self.keras and all(m % n == 0 for n, m in pairs):
             price = "Upsample" if all(m <= 2 * n for n, m in pairs) else "LargeUpsample"
             yield self._edit(price, f"UpSampling{dims}D", {"size": tuple(m // n for n, m in pairs)})
-        if self.keras and all(n % m == 0 for n, m in pairs) and any(m > 1 for m in want):
+        if self.keras and kept and all(n % m == 0 for n, m in pairs) and any(m > 1 for m in want):
             args = {"pool_size": tuple(n // m for n, m in pairs)}
             yield self._edit("Pool", f"MaxPooling{dims}D", args)
 
@@ -109,7 +111,7 @@ class Adapters:
         return self._edit(price, f"ZeroPad{len(amounts)}d", {"padding": tuple(sign * h for h in halves)})
 
     def _global(self, shape: Shape) -> Iterator[Way]:
-        if self.keras and 2 <= len(shape) <= 4:
+        if self.keras and self.pools and 2 <= len(shape) <= 4:
             kind = f"GlobalAveragePooling{len(shape) - 1}D"
             yield (shape[-1],), (self._edit("GlobalPool", kind, {}),)
 
@@ -126,7 +128,8 @@ class Adapters:
 
     def _steps(self, have: Shape, want: Shape, wide: int, width: int) -> Iterator[Edit]:
         """A strided 1x1 convolution where its strides give these sizes."""
-        if len(have) in (1, 2, 3):
+        kept = self.costs.collapse or all(m > 1 or n == 1 for n, m in zip(have, want, strict=True))
+        if kept and len(have) in (1, 2, 3):
             steps = tuple(-(-n // m) for n, m in zip(have, want, strict=True))
             if all(-(-n // s) == m for n, s, m in zip(have, steps, want, strict=True)):
                 yield self._strided(wide, width, steps)

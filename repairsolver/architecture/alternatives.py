@@ -11,7 +11,7 @@ from repairsolver.architecture.costs import Costs
 from repairsolver.architecture.edits import Edit, swapped
 from repairsolver.architecture.model import Layer, Model
 
-_WINDOWS = ("kernel_size", "pool_size", "size", "output_size")
+_WINDOWS = ("kernel_size", "kernel_shape", "pool_size", "size", "output_size")
 
 
 def alternatives(model: Model, layer: Layer, costs: Costs) -> Iterator[tuple[Layer, tuple[Edit, ...]]]:
@@ -60,6 +60,8 @@ def _kept(layer: Layer, have: int, want: int) -> list[int]:
 def _resized(argument: Argument, old: tuple[Any, ...], have: int, kept: list[int]) -> tuple[Any, ...]:
     if argument.size == len(kept):
         return tuple(old[axis] for axis in kept)
+    if argument.name == "pads":  # ONNX has all beginnings, then all ends
+        return tuple(old[start + axis] for start in (0, have) for axis in kept)
     pairs = [old[i : i + 2] for i in range(0, len(old), 2)]
     if argument.low < 0:  # torch counts the last axis first
         return tuple(x for axis in reversed(kept) for x in pairs[have - 1 - axis])

@@ -65,6 +65,8 @@ class Costs:
         rewire: taking an input of a merge layer from another layer.
         input_layout: moving or dropping an axis of an input.
         declared: declaring the input shape that is really fed.
+        collapse: whether edits may leave one position of a spatial axis where there are several; if not, they
+            still do where no other repair is found.
     """
 
     roles: Mapping[str, int] = field(default_factory=_roles)
@@ -85,6 +87,7 @@ class Costs:
     rewire: int = 11
     input_layout: int = 4
     declared: int = 2
+    collapse: bool = False
 
 
 def default_costs(framework: str) -> Costs:

@@ -19,10 +19,18 @@ from layerwise.shapes import Argument, RankMismatch
 from layerwise.shapes.terms import every
 from layerwise.shapes.terms import product as elements
 from repairsolver.architecture.adapters import Adapters
-from repairsolver.architecture.alternatives import alternatives, format_price
+from repairsolver.architecture.alternatives import alternatives
 from repairsolver.architecture.bounding.deadline import FOREVER, Deadline, TimeUpError
 from repairsolver.architecture.bounding.sweep import Stretch, stretches
-from repairsolver.architecture.candidates import given_widths, half_kernel, price_of, said
+from repairsolver.architecture.candidates import price_of, said
+from repairsolver.architecture.changes import (
+    Option,
+    kept_positions,
+    least_price,
+    number_changes,
+    word_changes,
+)
+from repairsolver.architecture.collapse import pools_before
 from repairsolver.architecture.costs import Costs
 from repairsolver.architecture.edits import Edit
 from repairsolver.architecture.model import Layer, Model, Shape
@@ -36,13 +44,6 @@ class Answer:
     """What z3 says about a budget: refused (a proof that no edits fit), or edits that fit, or unknown."""
 
     status: Literal["refused", "possible", "unknown"]
-    edits: tuple[Edit, ...] = ()
-
-
-@dataclass(frozen=True)
-class _Option:
-    price: int
-    holds: Any
     edits: tuple[Edit, ...] = ()
 
 
@@ -76,15 +77,26 @@ class Budget:
         self.slots: list[Slot] = []
         names = [*model.inputs, *(layer.name for layer in model.layers)]
         self.tensors = {name: Tensor(self.solver, name, ranks) for name in names}
-        self.rewires: list[Any] = []
+        self.rewires: list[tuple[Any, Edit]] = []
         spare = budget - sum(part.least for part in self.parts)
         for part in self.parts:
             self.budget = int(spare + part.least)
             self._stretch(part, deadline)
         if self.prices:
             self.solver.add(z3.PbLe(self.prices, budget))
-        if self.rewires:
-            self.solver.add(z3.PbLe([(flag, 1) for flag in self.rewires], 1))
+        self._limit_rewires()
+
+    def _limit_rewires(self) -> None:
+        """Something still reads what was given up, and no merge reads one tensor twice."""
+        given_up: dict[str, list[Any]] = {}
+        taken: dict[tuple[str, str], list[Any]] = {}
+        for flag, edit in self.rewires:
+            given_up.setdefault(edit.before, []).append(flag)
+            taken.setdefault((edit.layer, edit.value), []).append(flag)
+        for name, flags in given_up.items():
+            self.solver.add(z3.PbLe([(flag, 1) for flag in flags], self.model.consumers[name] - 1))
+        for flags in taken.values():
+            self.solver.add(z3.PbLe([(flag, 1) for flag in flags], 1))
 
     def _stretch(self, part: Stretch, deadline: Deadline) -> None:
         """Inputs go with the first layers, outputs with the last."""
@@ -109,7 +121,7 @@ class Budget:
             return Answer("unknown")
         return Answer("possible", tuple(self.edits(self.solver.model())))
 
-    def _choose(self, name: str, options: Sequence[_Option]) -> None:
+    def _choose(self, name: str, options: Sequence[Option]) -> None:
         """One of the options holds, and its price is paid."""
         flags = []
         for number, option in enumerate(options):
@@ -119,39 +131,46 @@ class Budget:
                 self.chosen.append((flag, option.edits))
                 flags.append(flag)
                 self.prices += [(flag, option.price)] * (option.price > 0)
-                self.rewires += [flag] * any(edit.operation == "rewire" for edit in option.edits)
+                self.rewires += [(flag, edit) for edit in option.edits if edit.operation == "rewire"]
         self.solver.add(z3.PbEq([(flag, 1) for flag in flags], 1) if flags else z3.BoolVal(False))
 
-    def _inputs(self, name: str, shape: Shape) -> list[_Option]:
+    def _inputs(self, name: str, shape: Shape) -> list[Option]:
         tensor, built = self.tensors[name], self.model.declared.get(name)
         options = []
         if built is not None:
             edit = Edit("input", name, "declared shape", shape, self.costs.declared, before=built)
-            return [_Option(edit.cost, tensor.equals(shape), (edit,))]
+            return [Option(edit.cost, tensor.equals(shape), (edit,))]
         if 0 not in shape:
-            options.append(_Option(0, tensor.equals(shape)))
+            options.append(Option(0, tensor.equals(shape)))
         others = [] if name in self.model.opaque else [*set(permutations(shape)), shape[1:]]
         for other in others:
             if 0 not in other and len(other) in self.ranks and other != shape:
                 edit = Edit("input", name, "shape", other, self.costs.input_layout, before=shape)
-                options.append(_Option(edit.cost, tensor.equals(other), (edit,)))
+                options.append(Option(edit.cost, tensor.equals(other), (edit,)))
         return options
 
     def _output(self, name: str, wanted: Shape) -> None:
         """The demanded shape after insertions, or another declaration."""
         end = self._slot(name, self.tensors[name], -1).end
-        options = [_Option(0, end.equals(wanted))]
+        options = [Option(0, end.equals(wanted))]
         if self.model.redeclare:
             edit = Edit("output", name, "declared shape", None, self.costs.declared, before=wanted)
-            options.append(_Option(edit.cost, self.tensors[name].same(end), (edit,)))
+            options.append(Option(edit.cost, self.tensors[name].same(end), (edit,)))
         self._choose(f"{name}.declared", options)
 
     def _slot(self, name: str, source: Tensor, place: int) -> Slot:
-        adapters = Adapters(self.model.framework, self.costs, name, place)
+        adapters = Adapters(self.model.framework, self.costs, name, place, self._pools(name, place))
         slot = Slot(self.solver, source, adapters, f"{name}.{place}", self.budget)
         self.prices += slot.prices
         self.slots.append(slot)
         return slot
+
+    def _pools(self, name: str, place: int) -> bool:
+        """Whether a global pool may be inserted on an edge."""
+        if place < 0:
+            return True
+        layer = next(layer for layer in self.model.layers if layer.name == name)
+        return pools_before(self.model, layer, self.costs, self.ranks)
 
     def _layer(self, layer: Layer) -> None:
         out = self.tensors[layer.name]
@@ -169,7 +188,7 @@ class Budget:
         if len(feeds) == 1:
             price = self.costs.remove_global_pool if layer.kind.startswith("Global") else self.costs.remove
             gone = Edit("remove", layer.name, layer.kind, cost=price)
-            options.append(_Option(price, self.tensors[layer.inputs[0]].same(out), (gone,)))
+            options.append(Option(price, self.tensors[layer.inputs[0]].same(out), (gone,)))
         self._choose(layer.name, options)
 
     def _source(self, layer: Layer, slot: int) -> Tensor:
@@ -180,8 +199,8 @@ class Budget:
             return old
         read = Tensor(self.solver, f"{layer.name}.{slot}.read", self.ranks)
         edits = [rewiring(layer, slot, other, self.costs) for other in others]
-        changed = [_Option(e.cost, self.tensors[e.value].same(read), (e,)) for e in edits]
-        self._choose(f"{layer.name}.{slot}.rewire", [_Option(0, old.same(read)), *changed])
+        changed = [Option(e.cost, self.tensors[e.value].same(read), (e,)) for e in edits]
+        self._choose(f"{layer.name}.{slot}.rewire", [Option(0, old.same(read)), *changed])
         return read
 
     def _uses(
@@ -191,23 +210,23 @@ class Budget:
         out: Tensor,
         refit: Any,
         before: tuple[Edit, ...],
-    ) -> Iterator[_Option]:
+    ) -> Iterator[Option]:
         """The layer at every combination of ranks and of words among its arguments."""
         numbers = self._numbers(layer)
-        for edits in self._words(layer):
+        for edits in word_changes(self.model, layer, self.costs, self.ranks, self.budget):
             edits = (*before, *edits)
             args = {**layer.args, **numbers, **{edit.name: edit.value for edit in edits}}
             for ranks in product(self.ranks, repeat=len(feeds)):
                 shapes = [feed.shape(rank) for feed, rank in zip(feeds, ranks, strict=True)]
-                holds = self._valid(layer, shapes, args, out, refit)
+                holds = self._valid(layer, shapes, args, out, refit, edits)
                 if holds is not None:
                     at = [feed.rank == rank for feed, rank in zip(feeds, ranks, strict=True)]
-                    yield _Option(sum(edit.cost for edit in edits), z3.And(*at, holds), edits)
+                    yield Option(sum(edit.cost for edit in edits), z3.And(*at, holds), edits)
         for argument in self.model.rule(layer).arguments:
             if argument.role == "target":
                 yield from self._targets(layer, argument, feeds[0], out)
 
-    def _targets(self, layer: Layer, argument: Argument, feed: Tensor, out: Tensor) -> Iterator[_Option]:
+    def _targets(self, layer: Layer, argument: Argument, feed: Tensor, out: Tensor) -> Iterator[Option]:
         """Any target; its value is read off the output shape."""
         same = feed.count() == out.count()
         old = layer.args[argument.name][1 if argument.name == "shape" else 0 :]
@@ -217,11 +236,17 @@ class Budget:
             for p in (price, dear)
         ]
         kept = z3.BoolVal(True) if -1 in old else out.count() == elements(old)
-        yield _Option(price, z3.And(same, kept), (marks[0],))
-        yield _Option(dear, same, (marks[1],))
+        yield Option(price, z3.And(same, kept), (marks[0],))
+        yield Option(dear, same, (marks[1],))
 
     def _valid(
-        self, layer: Layer, shapes: Sequence[Any], args: Mapping[str, Any], out: Tensor, refit: Any
+        self,
+        layer: Layer,
+        shapes: Sequence[Any],
+        args: Mapping[str, Any],
+        out: Tensor,
+        refit: Any,
+        edits: tuple[Edit, ...],
     ) -> Any:
         try:
             outcome = self.model.rule(layer)(shapes, args)
@@ -231,6 +256,8 @@ class Budget:
         if len(outcome.shape) not in self.ranks or needs is False:
             return None
         holds = [needs, out.equals(outcome.shape)]
+        if not self.costs.collapse:
+            holds.append(kept_positions(self.model.rule(layer), layer, args, shapes[0], outcome.shape, edits))
         if layer.weights:
             holds.append(self._refit(layer, outcome.weights, refit))
         return z3.And(*holds)
@@ -253,55 +280,16 @@ class Budget:
             if argument.choices or argument.role in ("flag", "target"):
                 continue
             olds = old if isinstance(old, tuple) else (old,)
-            if self._least(layer, argument) > self.budget:
+            if least_price(layer, argument, self.costs) > self.budget:
                 continue
             terms = tuple(z3.Int(f"{layer.name}.{layer.kind}.{argument.name}.{i}") for i in range(len(olds)))
             self.solver.add(*(term >= argument.low for term in terms))
             place = f"{layer.name}.{layer.kind}.{argument.name}"
-            changed = self._changes(layer, argument, terms)
-            self._choose(place, [_Option(0, equal(olds, terms)), *changed])
+            changed = number_changes(layer, argument, terms, self.costs)
+            self._choose(place, [Option(0, equal(olds, terms)), *changed])
             self.numbers.append((layer, argument, terms))
             free[argument.name] = terms if isinstance(old, tuple) else terms[0]
         return free
-
-    def _least(self, layer: Layer, argument: Argument) -> int:
-        """The least price of another number."""
-        implied = [self.costs.width_of_weights] * (argument.name in given_widths(layer))
-        return min([self.costs.roles[argument.role], *implied])
-
-    def _changes(self, layer: Layer, argument: Argument, terms: tuple[Any, ...]) -> Iterator[_Option]:
-        """Any number, one that given weights imply, and paddings of up to half the kernel."""
-        price, half = self.costs.roles[argument.role], half_kernel(argument, layer)
-        if half:
-            yield _Option(price, z3.And(*(t <= h for t, h in zip(terms, half, strict=True))))
-            price = self.costs.wide_padding
-        yield _Option(price, z3.BoolVal(True))
-        for width in given_widths(layer).get(argument.name, ()):
-            yield _Option(self.costs.width_of_weights, terms[0] == width)
-
-    def _words(self, layer: Layer) -> Iterator[tuple[Edit, ...]]:
-        """Arguments that are words, axes or switches: changes of one or more."""
-        lists = []
-        for argument in self.model.rule(layer).arguments:
-            old, values = layer.args[argument.name], []
-            if argument.name == "data_format" and format_price(self.model, layer, self.costs) is None:
-                continue
-            if argument.choices:
-                values = [value for value in argument.choices if value != old]
-            elif argument.name == "axis":
-                values = [axis for axis in self.ranks if axis != old]
-            elif layer.kind == "Dot":
-                values = [axes for axes in product(self.ranks, repeat=2) if axes != old]
-            if values:
-                lists.append([(), *((self._word(layer, argument, value),) for value in values)])
-        for choice in product(*lists):
-            edits = tuple(edit for part in choice for edit in part)
-            if sum(edit.cost for edit in edits) <= self.budget:
-                yield edits
-
-    def _word(self, layer: Layer, argument: Argument, value: Any) -> Edit:
-        price = price_of(self.model, argument, value, layer, self.costs)
-        return Edit("set", layer.name, argument.name, value, price, before=said(layer, argument))
 
     def edits(self, found: Any) -> Iterator[Edit]:
         """The edits that an assignment stands for; weights are refitted by who applies them."""

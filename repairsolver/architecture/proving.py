@@ -12,6 +12,7 @@ from repairsolver.architecture.bounding.grid import LIMITS
 from repairsolver.architecture.bounding.grid_sweep import TreeSweep, is_tree
 from repairsolver.architecture.bounding.grid_trace import Trace, UnrealisedError
 from repairsolver.architecture.bounding.sweep import lower_bound, ranks_of
+from repairsolver.architecture.collapse import collapsing
 from repairsolver.architecture.costs import Costs
 from repairsolver.architecture.diagnosis import diagnose_model
 from repairsolver.architecture.edits import Edit, apply_edits
@@ -146,7 +147,10 @@ def _by_z3(model: Model, costs: Costs, variants: Variants, proof: Proof, seconds
 
 
 def refitted(model: Model, edits: tuple[Edit, ...], costs: Costs) -> Step | None:
-    """Edits with given weights brought to what their layers then need; None if a fault is left."""
+    """Edits with given weights brought to what their layers then need; None if a fault is left.
+
+    Also None if they make an axis collapse though the prices do not allow it.
+    """
     draft = apply_edits(model, edits)
     shapes = diagnose_model(draft).shapes
     refits: list[Edit] = []
@@ -158,4 +162,6 @@ def refitted(model: Model, edits: tuple[Edit, ...], costs: Costs) -> Step | None
                 return None
             refits += weight_edits(layer, outcome, costs)
     found = step((*edits, *refits))
-    return found if diagnose_model(apply_edits(model, found.edits)).valid else None
+    if not diagnose_model(apply_edits(model, found.edits)).valid:
+        return None
+    return found if costs.collapse or not collapsing(model, found.edits) else None

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from repairsolver.architecture.collapse import collapsing
 from repairsolver.architecture.costs import Costs, default_costs
 from repairsolver.architecture.diagnosis import Diagnosis, diagnose_model
 from repairsolver.architecture.edits import Edit, apply_edits
@@ -19,6 +20,10 @@ from repairsolver.errors import SoundnessError
 
 if TYPE_CHECKING:
     from repairsolver.architecture.torch_module.writing import RepairedModule
+
+
+REACH = 3
+"""A repair that collapses no axis is looked for up to so many times the price of one that does."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,8 @@ class ArchitectureRepair:
         diagnosis: what is wrong with the given model.
         seconds: what the search and the proof took.
         given: the model before the edits.
+        collapses: whether edits leave one position of a spatial axis where there are several, as no other
+            repair was found.
     """
 
     status: Literal["valid", "repaired", "unknown"]
@@ -63,6 +70,7 @@ class ArchitectureRepair:
     listed: Literal["", "all", "all kinds", "some"] = ""
     seconds: tuple[float, float] = (0.0, 0.0)
     given: Model | None = None
+    collapses: bool = False
 
     def save(self, path: str | Path) -> tuple[str, ...]:
         """Write the repaired model, as ONNX if it was read from ONNX and else as a JSON layer list.
@@ -128,6 +136,8 @@ def repair_model(
     if diagnosis.valid:
         return ArchitectureRepair("valid", model, diagnosis, given=model)
     steps = _irredundant(model, search(model, prices))
+    if not steps and not prices.collapse:
+        prices, steps = _collapsing(model, prices, seconds if prove else 0.0)
     searched = time.perf_counter()
     if not steps:
         return ArchitectureRepair("unknown", model, diagnosis, seconds=(searched - start, 0.0))
@@ -152,7 +162,22 @@ def repair_model(
         listed,
         seconds=(searched - start, done - searched),
         given=model,
+        collapses=prices.collapse and bool(collapsing(model, best.edits)),
     )
+
+
+def _collapsing(model: Model, prices: Costs, seconds: float) -> tuple[Costs, list[Step]]:
+    """Repairs for a model of which the search finds none that keeps all spatial axes.
+
+    The engines are asked for one that does, up to `REACH` times the price.
+    """
+    free = replace(prices, collapse=True)
+    steps = _irredundant(model, search(model, free))
+    if steps and seconds:
+        other = prove_cheapest(model, prices, Step(REACH * steps[0].cost), seconds).best
+        if other.edits:
+            return prices, [other]
+    return free, steps
 
 
 def _every(

@@ -1,12 +1,15 @@
-"""Merge layers that read the wrong tensor: one input at most is taken from another layer.
+"""Merge layers that read the wrong tensors: some of their inputs are taken from other layers.
 
 A tensor is given up only if something else still reads it, so that no layer becomes useless; and it is taken
-from a layer before the merge, so that no cycle arises.
+from a layer before the merge, so that no cycle arises. The search looks at one or two inputs of one merge,
+the engines that prove at any number.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from itertools import combinations, product
 
 from layerwise.shapes import RankMismatch
 from repairsolver.architecture.costs import Costs
@@ -16,7 +19,7 @@ from repairsolver.architecture.model import Layer, Model, Shape
 from repairsolver.architecture.transitions import Step, step
 
 NEAREST = 4
-"""Sources that fit are tried in the search from the nearest to the old one, so many for each input."""
+"""So many sources that fit are tried in the search for each set of inputs, the nearest to the old ones."""
 
 
 def rewirable(model: Model, layer: Layer, slot: int) -> bool:
@@ -40,23 +43,41 @@ def rewiring(layer: Layer, slot: int, source: str, costs: Costs) -> Edit:
 
 
 def rewired(model: Model, costs: Costs) -> Iterator[tuple[Model, Step]]:
-    """Models in which an input of a faulty merge comes from a tensor that fits as it is."""
+    """Models in which one or two inputs of a faulty merge come from tensors that fit as they are."""
     found = diagnose_model(model)
     faulty = {fault.layer for fault in found.faults}
-    order = {name: n for n, name in enumerate([*model.inputs, *(layer.name for layer in model.layers)])}
     for layer in model.layers:
         if layer.name in faulty and all(name in found.shapes for name in layer.inputs):
-            for slot, old in enumerate(layer.inputs):
-                known = [name for name in sources(model, layer, slot) if name in found.shapes]
-                shapes = [found.shapes[name] for name in layer.inputs]
-                fits = [n for n in known if _valid(model, layer, _with(shapes, slot, found.shapes[n]))]
-                for name in sorted(fits, key=lambda n: (abs(order[n] - order[old]), n))[:NEAREST]:
-                    edit = rewiring(layer, slot, name, costs)
-                    yield apply_edits(model, [edit]), step([edit])
+            for slots in _sets(model, layer):
+                for names in _fitting(model, layer, slots, found.shapes)[:NEAREST]:
+                    edits = [rewiring(layer, s, n, costs) for s, n in zip(slots, names, strict=True)]
+                    yield apply_edits(model, edits), step(edits)
 
 
-def _with(shapes: list[Shape], slot: int, shape: Shape) -> list[Shape]:
-    return [shape if place == slot else old for place, old in enumerate(shapes)]
+def _sets(model: Model, layer: Layer) -> Iterator[tuple[int, ...]]:
+    """One input, then two, such that something else still reads what each of them read."""
+    able = [slot for slot in range(len(layer.inputs)) if rewirable(model, layer, slot)]
+    for count in (1, 2):
+        for slots in combinations(able, count):
+            left = Counter(layer.inputs[slot] for slot in slots)
+            if all(model.consumers[name] > taken for name, taken in left.items()):
+                yield slots
+
+
+def _fitting(
+    model: Model, layer: Layer, slots: tuple[int, ...], known: Mapping[str, Shape]
+) -> list[tuple[str, ...]]:
+    """Sources for these inputs with which the layer is valid, the nearest to the old ones first."""
+    order = {name: n for n, name in enumerate([*model.inputs, *(layer.name for layer in model.layers)])}
+    options = [[name for name in sources(model, layer, slot) if name in known] for slot in slots]
+    fits = []
+    for names in product(*options):
+        new = dict(zip(slots, names, strict=True))
+        shapes = [known[new.get(place, old)] for place, old in enumerate(layer.inputs)]
+        if len(set(names)) == len(names) and _valid(model, layer, shapes):
+            far = sum(abs(order[name] - order[layer.inputs[slot]]) for slot, name in new.items())
+            fits.append((far, names))
+    return [names for _, names in sorted(fits)]
 
 
 def _valid(model: Model, layer: Layer, shapes: list[Shape]) -> bool:

@@ -108,7 +108,7 @@ class Slot:
         yield min(price["Flatten"], price["Reshape"]), z3.And(a.rank != b.rank, a.count() == b.count())
         yield price["Permute"], z3.And(a.rank == b.rank, self._permuted(a, b))
         yield price["Scramble"], z3.And(a.rank == b.rank, a.count() == b.count())
-        if self.adapters.keras:
+        if self.adapters.keras and self.adapters.pools:
             yield (
                 price["GlobalPool"],
                 z3.Or(*(z3.And(a.rank == r, b.equals(a.shape(r)[-1:])) for r in _WINDOWED)),
@@ -137,13 +137,19 @@ class Slot:
         far = z3.Or(*(4 * (m - n) > m for n, m in pairs)), z3.Or(*(4 * (n - m) > n for n, m in pairs))
         yield price["Pad"], z3.And(grown, z3.Not(z3.And(some[0], far[0])))
         yield price["LargePad"], grown
+        shrunk = z3.And(shrunk, *(self._kept(n, m) for n, m in pairs))
         yield price["Crop"], z3.And(shrunk, z3.Not(z3.And(some[1], far[1])))
         yield price["LargeCrop"], shrunk
         if self.adapters.keras:
             multiples = z3.And(*(m % n == 0 for n, m in pairs))
             yield price["Upsample"], z3.And(multiples, *(m <= 2 * n for n, m in pairs))
             yield price["LargeUpsample"], multiples
-            yield price["Pool"], z3.And(*(n % m == 0 for n, m in pairs), z3.Or(*(m > 1 for _, m in pairs)))
+            whole = z3.And(shrunk, *(n % m == 0 for n, m in pairs))
+            yield price["Pool"], z3.And(whole, z3.Or(*(m > 1 for _, m in pairs)))
+
+    def _kept(self, size: Any, wanted: Any) -> Any:
+        """That several positions do not become one."""
+        return z3.BoolVal(True) if self.adapters.costs.collapse else z3.Or(wanted > 1, size <= 1)
 
     def _projected(self, a: Tensor, b: Tensor) -> Iterator[tuple[int, Any]]:
         price = self.adapters.costs.adapters
@@ -161,4 +167,4 @@ class Slot:
     def _steps(self, size: Any, wanted: Any) -> Any:
         """ceil(n / s) = m for s = ceil(n / m): the stride that a 1x1 convolution would have."""
         stride = (size + wanted - 1) / wanted
-        return z3.And(wanted <= size, (size + stride - 1) / stride == wanted)
+        return z3.And(self._kept(size, wanted), wanted <= size, (size + stride - 1) / stride == wanted)

@@ -11,6 +11,7 @@ from layerwise.shapes import Outcome, RankMismatch
 from repairsolver.architecture.adapters import Adapters, Way
 from repairsolver.architecture.alternatives import alternatives
 from repairsolver.architecture.candidates import argument_edits
+from repairsolver.architecture.collapse import keeps, pools_before, resizes
 from repairsolver.architecture.costs import Costs
 from repairsolver.architecture.diagnosis import diagnose_model
 from repairsolver.architecture.edits import Edit
@@ -114,7 +115,8 @@ class Transitions:
         global_pool = layer.kind.startswith("Global")
         price = self.costs.remove_global_pool if global_pool else self.costs.remove
         yield shape, step([Edit("remove", layer.name, layer.kind, cost=price)])
-        ways = Adapters(self.model.framework, self.costs, layer.name, 0)
+        pools = pools_before(self.model, layer, self.costs)
+        ways = Adapters(self.model.framework, self.costs, layer.name, 0, pools)
         valid = self._outcome(layer, (shape,)) is not None
         if self.demanded or not valid:
             for target, edits in ways.anywhere(shape):
@@ -179,9 +181,16 @@ class Transitions:
     ) -> Iterator[tuple[Shape, Step]]:
         """The layer with these edits, if it is valid; given weights are refitted where they must be."""
         outcome = self._outcome(layer, inputs)
-        if outcome is not None:
+        if outcome is not None and self._kept(layer, inputs[0], outcome.shape, edits):
             refits = tuple(weight_edits(layer, outcome, self.costs))
             yield outcome.shape, step((*edits, *refits))
+
+    def _kept(self, layer: Layer, shape: Shape, out: Shape, edits: tuple[Edit, ...]) -> bool:
+        """Whether the edits of the layer leave several positions where there are several."""
+        if self.costs.collapse or not edits:
+            return True
+        own = [edit for edit in edits if edit.operation in ("set", "swap")]
+        return not resizes(self.model.rule(layer), own) or bool(keeps(layer.kind, layer.args, shape, out))
 
 
 def weight_edits(layer: Layer, outcome: Outcome, costs: Costs) -> Iterator[Edit]:

@@ -82,6 +82,7 @@ def repair_record(fix: ArchitectureRepair, *, alternatives: bool) -> dict[str, A
         "lower_bound": fix.lower_bound,
         "proved": fix.proved,
         "engine": fix.engine,
+        "collapses": fix.collapses,
         "edits": [{**_edit(reason.edit), "without_it": reason.fault} for reason in fix.reasons],
         "diagnosis": diagnosis_record(fix.diagnosis),
         **({"alternatives": [[_edit(e) for e in edits] for edits in fix.equals]} if alternatives else {}),
@@ -119,6 +120,8 @@ def repair_text(fix: ArchitectureRepair, *, alternatives: bool) -> str:
         if not fix.proved:
             proof = f"not proved to be the cheapest; no edits below {fix.lower_bound} suffice"
         lines.append(f"price {fix.cost}: {proof}")
+    if fix.collapses:
+        lines.append("an axis keeps one position of several: no repair that spares all axes was found")
     if alternatives:
         lines += [f"or: {'; '.join(map(str, edits))}" for edits in fix.equals]
         lines += [_LISTED[fix.listed]] if fix.listed else []

@@ -138,17 +138,19 @@ def _convolution(dims: int, transposed: bool) -> tuple[Argument, ...]:
 
 def onnx() -> list[Rule]:
     """Rules of the windowed operators; a digit in the kind is the number of spatial axes."""
-    rules = []
+    rules: list[Rule] = []
     for d in (1, 2, 3):
         pool: tuple[Any, ...] = (
             Argument("kernel_shape", "pool", size=d),
             *_steps(d),
             Argument("ceil_mode", "flag", 0),
         )
-        rules += [
-            Rule(f"Conv{d}d", _conv("Conv", d), _convolution(d, False), error=SIZES),
-            Rule(f"ConvTranspose{d}d", _transposed("ConvTranspose", d), _convolution(d, True), error=SIZES),
-            Rule(f"MaxPool{d}d", _pool("MaxPool", d), pool, error=SIZES),
-            Rule(f"AveragePool{d}d", _pool("AveragePool", d), pool, error=SIZES),
-        ]
+        for op, make, arguments in (
+            ("Conv", _conv, _convolution(d, False)),
+            ("ConvTranspose", _transposed, _convolution(d, True)),
+            ("MaxPool", _pool, pool),
+            ("AveragePool", _pool, pool),
+        ):
+            siblings = tuple(f"{op}{other}d" for other in (1, 2, 3) if other != d)
+            rules.append(Rule(f"{op}{d}d", make(op, d), arguments, siblings=siblings, error=SIZES))
     return [*rules, *(Rule(kind, _global(kind)) for kind in ("GlobalAveragePool", "GlobalMaxPool"))]

@@ -34,10 +34,19 @@ class GridInsertions:
 
     def __init__(self, framework: Framework, costs: Costs, limits: Limits) -> None:
         self.keras = framework == "keras"
-        self.price, self.limits = costs.adapters, limits
+        self.price, self.limits, self.collapse = costs.adapters, limits, costs.collapse
+
+    def pooled(self, grid: Grid, room: float) -> Grid:
+        """With a global pool as the last insertion."""
+        if self.collapse or not self.keras:
+            return grid
+        last = {rank: array.copy() for rank, array in grid.items()}
+        for rank in grid.keys() & {2, 3, 4}:
+            minimum(last, 1, self._pool(grid[rank], list(range(rank - 1))))
+        return cut(last, room)
 
     def closed(self, grid: Grid, room: float) -> Grid:
-        """Any number of insertions, in any order."""
+        """Any number of insertions, in any order; global pools among them only if axes may collapse."""
         done = {rank: array.copy() for rank, array in cut(grid, room).items()}
         if least(done) + min(self.price.values()) > room:
             return done
@@ -70,20 +79,23 @@ class GridInsertions:
             if name in self.price and (self.keras or name not in _KERAS_ALONE):
                 moved = array
                 for axis in axes:
-                    moved = _along(moved, axis, move(limit_of(array)))
+                    moved = _along(moved, axis, move(limit_of(array), self.collapse))
                 if name == "Pool":
                     # A pool that leaves no positions is a global pool.
                     moved = moved.copy()
                     moved[tuple(0 if axis in axes else slice(None) for axis in range(rank))] = np.inf
                 yield moved + self.price[name], rank
-        for name, within in (("Pad", _padded), ("Crop", _cropped)):
+        for name, within in (("Pad", _padded), ("Crop", _cropped if self.collapse else _cropped_less)):
             yield self._within_four(array, axes, within) + self.price[name], rank
         strided = array
         for axis in axes:
-            strided = _along(strided, axis, _strides(limit_of(array)))
+            strided = _along(strided, axis, _strides(limit_of(array), self.collapse))
         yield _any(strided, width) + self.price["Stride"], rank
-        if self.keras:
-            yield relimited(array.min(axis=tuple(axes)), self.limits[1]) + self.price["GlobalPool"], 1
+        if self.keras and self.collapse:
+            yield self._pool(array, axes), 1
+
+    def _pool(self, array: Array, axes: list[int]) -> Array:
+        return relimited(array.min(axis=tuple(axes)), self.limits[1]) + self.price["GlobalPool"]
 
     def _within_four(self, array: Array, axes: list[int], move: Callable[[Array], Array]) -> Array:
         """Small amounts count as small while no axis is beyond 4."""
@@ -179,15 +191,14 @@ def _along(array: Array, axis: int, sources: Sources) -> Array:
     return np.moveaxis(out, 0, axis)
 
 
-@lru_cache(maxsize=64)
-def _sources(limit: int, name: str) -> Sources:
+@lru_cache(maxsize=128)
+def _sources(limit: int, name: str, collapse: bool) -> Sources:
     """For each entry of an axis those from which a change of that kind leads to it."""
-    test = _TESTS[name]
+    test, sizes = _TESTS[name], range(1, limit + 2)
     lists = []
-    for m in range(1, limit + 2):
-        lists.append(
-            np.asarray([n - 1 for n in range(1, limit + 2) if test(n, m, limit + 1)], dtype=np.int64)
-        )
+    for m in sizes:
+        found = [n - 1 for n in sizes if test(n, m, limit + 1) and (collapse or m > 1 or n == 1)]
+        lists.append(np.asarray(found, dtype=np.int64))
     return tuple(lists)
 
 
@@ -214,8 +225,8 @@ _TESTS = {
 }
 
 
-def _mover(name: str) -> Callable[[int], Sources]:
-    return lambda limit: _sources(limit, name)
+def _mover(name: str) -> Callable[[int, bool], Sources]:
+    return lambda limit, collapse: _sources(limit, name, collapse)
 
 
 _KERAS_ALONE = ("Upsample", "LargeUpsample", "Pool")
@@ -229,3 +240,8 @@ def _padded(moved: Array) -> Array:
 
 def _cropped(moved: Array) -> Array:
     return np.minimum.accumulate(moved[::-1], axis=0)[::-1]
+
+
+def _cropped_less(moved: Array) -> Array:
+    """Nothing but a size of 1 leads to it."""
+    return np.concatenate([moved[:1], _cropped(moved[1:])])

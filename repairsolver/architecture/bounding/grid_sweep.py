@@ -57,6 +57,7 @@ class TreeSweep:
         self.insertions = GridInsertions(model.framework, costs, self.limits)
         self.boxes = Insertions(model.framework, costs, ranks, deadline)
         self.grids = {name: self._input(name, shape) for name, shape in model.inputs.items()}
+        self.inserted: dict[tuple[str, int], Grid] = {}
         self.closed: dict[tuple[str, int], Grid] = {}
         self.alive = set(self.grids)
 
@@ -95,15 +96,16 @@ class TreeSweep:
         closed = []
         for slot, name in enumerate(layer.inputs):
             apart = room - sum(grids.least(self.grids[other]) for other in layer.inputs if other != name)
-            closed.append(self.insertions.closed(self.grids[name], apart))
-            self.closed[layer.name, slot] = closed[-1]
+            closed.append(self._closed((layer.name, slot), self.grids[name], apart))
         return self._merged(options, closed, room)
 
     def _unary(self, options: Options, grid: Grid, room: float) -> Grid:
         out = {rank: array + options.removal() for rank, array in grid.items()}
-        if not options.indifferent:
-            grid = self.insertions.closed(grid, room)
-        self.closed[options.layer.name, 0] = grid
+        edge = options.layer.name, 0
+        if options.indifferent:
+            self.inserted[edge] = self.closed[edge] = grid
+        else:
+            grid = self._closed(edge, grid, room)
         boxes: dict[int, list] = {rank: [] for rank in self.ranks}  # type: ignore[type-arg]
         for rank in self.ranks:
             cells = grids.states(grid, rank)
@@ -114,6 +116,12 @@ class TreeSweep:
             for made in parts:
                 grids.spread(out, rank, made)
         return grids.cut(out, room)
+
+    def _closed(self, edge: tuple[str, int], grid: Grid, room: float) -> Grid:
+        """What insertions on an edge lead to; both steps are kept for the way back."""
+        self.inserted[edge] = self.insertions.closed(grid, room)
+        self.closed[edge] = self.insertions.pooled(self.inserted[edge], room)
+        return self.closed[edge]
 
     def _merged(self, options: Options, closed: list[Grid], room: float) -> Grid:
         out = grids.empty(self.ranks, self.limits)
@@ -138,8 +146,7 @@ class TreeSweep:
         wanted = self.model.outputs.get(name)
         if wanted is None:
             return grids.least(self.grids[name])
-        closed = self.insertions.closed(self.grids[name], self._room(name))
-        self.closed[name, -1] = closed
+        closed = self._closed((name, -1), self.grids[name], self._room(name))
         price = float(closed[len(wanted)][grids.place(closed, wanted)])
         return min(price, self.redeclared(name))
 

@@ -143,6 +143,8 @@ class Trace:
         adapters = Adapters(self.model.framework, self.costs, layer, slot)
         inserted: list[Edit] = []
         while price_at(closed, shape) != price_at(raw, shape):
+            if len(shape) > 1:
+                closed = self.sweep.inserted[layer, slot]
             try:
                 shape, edits = _step(adapters, closed, shape, self.deadline)
             except UnrealisedError:

@@ -33,12 +33,22 @@ class Insertions:
         self, framework: Framework, costs: Costs, ranks: tuple[int, ...], deadline: Deadline = FOREVER
     ) -> None:
         self.keras = framework == "keras"
-        self.prices = dict(costs.adapters)
+        self.prices, self.collapse = dict(costs.adapters), costs.collapse
         self.ranks, self.deadline = ranks, deadline
         self.cheapest = min(self.prices.values())
 
     def closed(self, table: Table, room: float) -> Table:
         """The table with everything that insertions make of the last tensor of its states."""
+        done = self._grown(table, room)
+        if self.collapse or not self.keras:
+            return done
+        pooled = [
+            ((*ranks[:-1], 1), self._pooled(s, ranks[-1])) for ranks, s in done.items() if 2 <= ranks[-1] <= 4
+        ]
+        return collected([*done.items(), *pooled], room)
+
+    def _grown(self, table: Table, room: float) -> Table:
+        """Any number of insertions, in any order; global pools among them only if axes may collapse."""
         done = collected(table.items(), room)
         fresh = done
         while fresh:
@@ -105,7 +115,7 @@ class Insertions:
         places = range(axes - rank, axes - 1) if self.keras else range(axes - rank + 1, axes)
         at = np.asarray(places)
         low, high = states.low[:, at], states.high[:, at]
-        one = np.ones_like(low)
+        one = np.ones_like(low) if self.collapse else np.where(low > 1, 2.0, 1.0)
         boxes = [
             ("Pad", low, np.floor(4 * high / 3)),
             ("Pad", low, np.full_like(low, 4)),
@@ -121,9 +131,14 @@ class Insertions:
             yield rank, _replaced(states, at, below, above).dearer(price[name])
         strided = _replaced(states, at, one, high)
         yield rank, self._width(strided, rank).dearer(price["Stride"])
-        if self.keras:
-            head = list(range(axes - rank))
-            yield 1, states.columns([*head, axes - 1]).dearer(price["GlobalPool"])
+        if self.keras and self.collapse:
+            yield 1, self._pooled(states, rank)
+
+    def _pooled(self, states: States, rank: int) -> States:
+        """A global pool, which leaves the width."""
+        axes = states.low.shape[1]
+        kept = [*range(axes - rank), axes - 1]
+        return states.columns(kept).dearer(self.prices["GlobalPool"])
 
     def _width(self, states: States, rank: int) -> States:
         """Any width."""

@@ -16,6 +16,7 @@ from repairsolver.architecture.bounding.insertions import Insertions
 from repairsolver.architecture.bounding.merging import merged
 from repairsolver.architecture.bounding.states import Prices, States
 from repairsolver.architecture.candidates import derived, given_widths, half_kernel, price_of, said
+from repairsolver.architecture.collapse import SPATIAL, indifferent, spared
 from repairsolver.architecture.costs import Costs
 from repairsolver.architecture.edits import Edit
 from repairsolver.architecture.model import Layer, Model, Shape
@@ -28,7 +29,6 @@ BOUNDED = {
     "group": WIDTHS,
 }
 """Arguments with the others of the layer that leave them few values."""
-PROBE = (2, 3, 5, 7, 11, 13, 17, 19)
 
 
 class Options:
@@ -39,23 +39,20 @@ class Options:
         costs: prices of the edits.
         layer: the layer.
         insertions: where reshape targets come from.
+        swapped: whether the layer is a sibling of the one that the user wrote.
     """
 
-    def __init__(self, model: Model, costs: Costs, layer: Layer, insertions: Insertions) -> None:
+    def __init__(
+        self, model: Model, costs: Costs, layer: Layer, insertions: Insertions, swapped: bool = False
+    ) -> None:
         self.model, self.layer, self.costs, self.insertions = model, layer, costs, insertions
         self.rule = model.rule(layer)
-        self.ranks = insertions.ranks
+        self.ranks, self.swapped = insertions.ranks, swapped
 
     @property
     def indifferent(self) -> bool:
         """Whether every shape passes unchanged: then insertions before the layer may wait until after it."""
-        if self.rule.arguments or self.rule.inputs != 1 or self.layer.weights:
-            return False
-        probes = [PROBE[:rank] for rank in self.ranks]
-        try:
-            return all(self.rule([probe], {}).shape == probe for probe in probes)
-        except RankMismatch:
-            return False
+        return indifferent(self.rule, self.layer, self.ranks)
 
     def removal(self) -> int:
         """The price of removing a layer with one input."""
@@ -64,7 +61,7 @@ class Options:
     def forms(self) -> Iterator[tuple[Options, tuple[Edit, ...]]]:
         """The layer, and its siblings with the edit that makes it one."""
         for layer, edits in alternatives(self.model, self.layer, self.costs):
-            yield Options(self.model, self.costs, layer, self.insertions), edits
+            yield Options(self.model, self.costs, layer, self.insertions, bool(edits)), edits
 
     def words(self) -> Iterator[tuple[int, Arguments]]:
         """Arguments that are words, axes or switches: the old ones, and changes of one or more."""
@@ -211,7 +208,15 @@ class Options:
         may = np.ones(len(states), dtype=bool)
         for need in outcome.requirements:
             may &= may_hold(need.holds)
-        return outcome.shape, may, self._refit(outcome.weights, len(states))
+        out = outcome.shape
+        if not self.costs.collapse and self._resizes(args):
+            out = spared(self.layer.kind, args, shape, out)
+        return out, may, self._refit(outcome.weights, len(states))
+
+    def _resizes(self, args: Arguments) -> bool:
+        """Whether the layer decides anew about its positions."""
+        changed = [a.role for a in self.rule.arguments if args[a.name] is not self.layer.args[a.name]]
+        return self.swapped or any(role in SPATIAL for role in changed)
 
     def _refit(self, weights: Mapping[str, Any], count: int) -> Prices:
         """The least price of given weights that do not fit: one for all of the layer."""

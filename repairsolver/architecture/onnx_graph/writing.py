@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from itertools import permutations
-from math import prod
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +14,7 @@ from repairsolver.architecture.diagnosis import diagnose_model
 from repairsolver.architecture.edits import Edit, apply_edits
 from repairsolver.architecture.model import Model, Shape
 from repairsolver.architecture.onnx_graph.nodes import WEIGHTS
+from repairsolver.architecture.onnx_graph.refitting import refit
 from repairsolver.errors import ArchitectureError
 
 IMPLIED = ("in_channels", "out_channels", "in_features", "out_features", "num_features", "num_channels")
@@ -222,25 +221,6 @@ def _weight_place(draft: _Draft, node: NodeProto, name: str) -> int:
     return next(i for i in range(len(node.input)) if i not in tensors)
 
 
-def refit(old: npt.NDArray[Any], shape: Shape) -> tuple[npt.NDArray[Any], str]:
-    """Given weights in a new shape, and in words what was done with them.
-
-    Axes in another order are transposed; otherwise the common block is kept and the rest is zero.
-    """
-    for order in permutations(range(old.ndim)):
-        if old.ndim == len(shape) and tuple(old.shape[i] for i in order) == tuple(shape):
-            return np.ascontiguousarray(old.transpose(order)), f"transposed by {order}, all values kept"
-    if old.ndim != len(shape):
-        if old.size == prod(shape):
-            return old.reshape(shape), "reshaped, all values kept"
-        return np.zeros(shape, old.dtype), "none of the values fits, all are zero"
-    new = np.zeros(shape, dtype=old.dtype)
-    block = tuple(slice(0, min(a, b)) for a, b in zip(old.shape, shape, strict=True))
-    new[block] = old[block]
-    kept = prod(s.stop for s in block)
-    return new, f"{kept} of {old.size} values kept, {new.size - kept} new ones are zero"
-
-
 def _input(draft: _Draft, model: Model, edit: Edit) -> None:
     for entry in draft.proto.graph.input:
         if entry.name == edit.layer:
@@ -278,8 +258,17 @@ def _rewire(draft: _Draft, model: Model, edit: Edit) -> None:
     target.input[_places(draft, target)[edit.slot]] = tensor
 
 
+def _swap(draft: _Draft, model: Model, edit: Edit) -> None:
+    """One operator serves all numbers of axes: its attributes change; weights have edits of their own."""
+    node = draft.nodes[edit.layer]
+    stated = {attribute.name for attribute in node.attribute}
+    for name, value in edit.value.items():
+        if name in stated:
+            _set(draft, model, replace(edit, operation="set", name=name, value=value))
+
+
 def _layout(draft: _Draft, model: Model, edit: Edit) -> None:
-    raise ArchitectureError("ONNX has no data format to switch, and no siblings: a kernel states its axes")
+    raise ArchitectureError("ONNX has no data format to switch")
 
 
 def _drop_unused(draft: _Draft) -> None:
@@ -298,7 +287,7 @@ _APPLY = {
     "set": _set,
     "insert": _insert,
     "remove": _remove,
-    "swap": _layout,
+    "swap": _swap,
     "rewire": _rewire,
     "weights": _weights,
     "layout": _layout,
