@@ -15,14 +15,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from repairsolver.certificate.arithmetic import above, down, gamma, times
-from repairsolver.certificate.bounds import pull, reach_of, root_bounds, tighten
+from repairsolver.certificate.arithmetic import above, down, gamma, reach, times
+from repairsolver.certificate.bounds import bounded, pull
 from repairsolver.certificate.boxes import Boxes, contract, joined, minimum
 from repairsolver.certificate.cases import cases
+from repairsolver.certificate.executions import widened
 from repairsolver.certificate.format import read_certificate
 from repairsolver.certificate.identity import identify
 from repairsolver.certificate.layers import layers_of
-from repairsolver.certificate.statement import InvalidError, executed, logits, stacked
+from repairsolver.certificate.statement import InvalidError, logits, stacked
+from repairsolver.certificate.steps import Step
+from repairsolver.certificate.strategy import share_of
 from repairsolver.errors import CertificateError, UnsupportedOperatorError
 from repairsolver.network.float32 import require_float32
 from repairsolver.network.graph import Network
@@ -33,8 +36,6 @@ from repairsolver.results import COVERED, Array, Certificate
 
 # Boxes examined at once.
 BATCH = 128
-# Boxes of less than this share of their query's volume are bounded with all their neurons.
-THIN = 2.0**-20
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,7 @@ def examine(found: Certificate, network: Network, prop: Property, until: float) 
     Raises:
         InvalidError: what is not proved.
     """
-    asked = prop if found.arithmetic == "real" else executed(prop)
+    asked = prop if found.arithmetic == "real" else widened(prop)
     parts, boxes, first = cases(network, asked), 0, 0
     whole = replace(asked, regions=tuple(region for case in parts for region in case.prop.regions))
     for case in parts:
@@ -138,46 +139,40 @@ class Checker:
                 f"The tree is broken: {nodes} nodes, {roots} roots, {count} splits, {len(value)} values."
             )
         inputs, shape = self.lower.shape[1], (nodes, self.rows[2].shape[1])
-        if not ((self.axis >= -1) & (self.axis < inputs)).all() or self.weights.shape != shape:
-            raise InvalidError(f"The tree does not fit {inputs} inputs, or its weights are not {shape}.")
-        if not ((self.weights >= 0) & (self.weights <= 255)).all():
-            raise InvalidError("The tree has weights outside 0 to 255.")
+        weighted = self.weights.shape == shape and ((self.weights >= 0) & (self.weights <= 255)).all()
+        if not (weighted and ((self.axis >= -1) & (self.axis < inputs)).all()):
+            raise InvalidError(f"The tree does not fit {inputs} inputs and {shape} weights from 0 to 255.")
+        if shape[1] == 1:
+            self.weights = np.ones(shape)
         self.value, self.child = np.zeros(nodes), np.zeros(nodes, dtype=np.int64)
         # Level by level, the children of the k-th split are nodes roots + 2 k and roots + 2 k + 1.
         self.value[split], self.child[split] = value, roots + 2 * np.arange(count)
 
     def run(self, until: float = math.inf, roots: NDArray[np.int64] | None = None) -> int:
         """Examine the trees of all or some roots, depth first; how many boxes, or raises at a wrong leaf."""
-        roots = np.arange(len(self.lower)) if roots is None else roots
-        lower, upper, examined = self.lower[roots], self.upper[roots], 0
-        known = root_bounds(self.layers, lower, upper)
-        none = np.zeros_like(lower), np.zeros((len(roots), 1))
-        stack = [Boxes(lower, upper, known, *none, roots, roots)]
-        while stack:
-            if time.monotonic() > until:
-                raise InvalidError(f"The time was up after {examined} boxes.")
-            part = stack.pop()
-            while stack and len(part) + len(stack[-1]) <= BATCH:
-                part = joined(part, stack.pop())
-            if len(part) > BATCH:
-                stack.append(part[BATCH:])
-            if len(part := part[:BATCH]):
+        roots, examined = np.arange(len(self.lower)) if roots is None else roots, 0
+        for some in (roots[start : start + BATCH] for start in range(0, len(roots), BATCH)):
+            nothing = np.zeros_like(self.lower[some]), np.zeros((len(some), 1))
+            left = Boxes([(self.lower[some], self.upper[some])], *nothing, some, some)
+            while len(left):
+                if time.monotonic() > until:
+                    raise InvalidError(f"The time was up after {examined} boxes.")
+                part, rest = left[-BATCH:], left[:-BATCH]
                 examined += len(part)
-                stack.append(self._examine(part))
+                halves = self._examine(part)
+                left = joined(rest, halves) if len(rest) else halves
         return examined
 
     def _examine(self, part: Boxes) -> Boxes:
         """Prove what can be proved; the halves of the boxes that are left."""
-        whole = self.upper[part.query] - self.lower[part.query]
-        share = np.where(whole > 0, (part.upper - part.lower) / whole, 1.0).prod(axis=1)
-        tighten(self.layers, part, share < THIN)
-        slope, shift = self.bounds_of_rows(part)
+        share = share_of(part.bounds[0], (self.lower[part.query], self.upper[part.query]))
+        slope, shift = self.bounds_of_rows(part, bounded(self.layers, part, share))
         proved = (minimum(part, slope[:, -1:], shift[:, -1:]) > 0)[:, 0]
         # The half-space of the box around takes part as one more row.
         slopes = np.concatenate([slope, part.slope[:, None]], axis=1)
-        lower, upper = contract(part, slopes, np.concatenate([shift, part.shift], axis=1))
-        alive = ~(proved | part.empty | (lower > upper).any(axis=1))
-        left = replace(part, lower=lower, upper=upper, slope=slope[:, -1], shift=shift[:, -1:])[alive]
+        part.narrow(0, contract(part, slopes, np.concatenate([shift, part.shift], axis=1)))
+        alive = ~(proved | part.contradictory())
+        left = replace(part, slope=slope[:, -1], shift=shift[:, -1:])[alive]
         if (wrong := self.axis[left.node] < 0).any():
             self.reject(left[wrong])
         return self._halves(left)
@@ -187,26 +182,24 @@ class Checker:
         bound = "the linear bound of its combined rows is not positive."
         raise InvalidError(f"Leaf {leaves.node[0]} is not proved: {bound}")
 
-    def bounds_of_rows(self, part: Boxes) -> tuple[Array, Array]:
+    def bounds_of_rows(self, part: Boxes, steps: list[Step]) -> tuple[Array, Array]:
         """Linear bounds of every row g_r(x) = C y + D x - d, and last of their weighted sum."""
         output, inputs, bound = (rows[part.query] for rows in self.rows)
-        weight = self.weights[part.node][:, None]
-        last, shift = len(self.layers), -bound
-        if output.shape[1] > 1:
-            # The rounding of the sum, at the largest outputs and inputs.
-            reach = reach_of(self.layers, part, last)
-            size = times(weight @ np.abs(output), reach[last]) + times(weight @ np.abs(inputs), reach[0])
-            lost = above(gamma(output.shape[1]) * (size + times(weight, np.abs(bound))))
-            shift = np.concatenate([shift, down(down(-times(weight, bound)) - lost)], axis=1)
-            output = np.concatenate([output, weight @ output], axis=1)
-            inputs = np.concatenate([inputs, weight @ inputs], axis=1)
-        return pull(self.layers, part, {last: output, 0: inputs}, shift)
+        single = np.broadcast_to(np.eye(bound.shape[1]), (len(part), *output.shape[1:2] * 2))
+        combined = np.concatenate([single, self.weights[part.node][:, None]], axis=1)
+        # The rounding of the sums, at the largest outputs and inputs.
+        size = times(np.abs(output), reach(part.bounds[-1])) + times(np.abs(inputs), reach(part.bounds[0]))
+        slip = above(gamma(bound.shape[1]) * (size + np.abs(bound)))
+        shift = down(down(-times(combined, bound)) - above(times(combined, slip)))
+        rows = {len(self.layers): combined @ output, 0: combined @ inputs}
+        return pull(steps, part, rows, shift)
 
     def _halves(self, part: Boxes) -> Boxes:
-        axis, value = self.axis[part.node][:, None], self.value[part.node][:, None]
-        first, here = self.child[part.node], np.arange(part.lower.shape[1]) == axis
-        upper = np.where(here, np.minimum(part.upper, value), part.upper)
-        lower = np.where(here, np.maximum(part.lower, value), part.lower)
-        both = joined(replace(part, node=first, upper=upper), replace(part, node=first + 1, lower=lower))
+        """The part of each box up to its value, and that from its value on."""
+        here = np.arange(self.lower.shape[1]) == self.axis[part.node][:, None]
+        cut = np.where(here, self.value[part.node][:, None], np.nan)
+        first, free = self.child[part.node], np.full_like(cut, np.nan)
+        both = joined(replace(part, node=first), replace(part, node=first + 1))
+        both.narrow(0, (np.concatenate([free, cut]), np.concatenate([cut, free])))
         # A value outside the box leaves one half empty: nothing is to be proved there.
-        return both[np.all(both.lower <= both.upper, axis=1)]
+        return both[~both.contradictory()]

@@ -6,10 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from repairsolver.network.float32 import float32_box
 from repairsolver.network.graph import Network
 from repairsolver.network.operators import Softmax
-from repairsolver.property.specification import Conjunction, Property, Region
+from repairsolver.property.specification import Conjunction, Property
 from repairsolver.results import Array
 
 
@@ -31,13 +30,6 @@ def logits(network: Network, prop: Property) -> Network:
             if len(used) and not compares:
                 raise InvalidError("Behind a softmax only rows of the form Y_i <= Y_j can be checked.")
     return replace(network, nodes=network.nodes[:-1])
-
-
-def executed(prop: Property) -> Property:
-    """The property on every input that a float32 execution may get for a point of its boxes."""
-    ends = [float32_box(region.lower, region.upper) for region in prop.regions]
-    regions = (Region(*box, region.unsafe) for box, region in zip(ends, prop.regions, strict=True))
-    return replace(prop, regions=tuple(regions))
 
 
 def stacked(conjunctions: list[Conjunction], prop: Property) -> tuple[Array, Array, Array]:

@@ -33,8 +33,9 @@ class Growing(Checker):
         self.left -= count
         if self.left < 0:
             super().reject(leaves)
-        axis = (np.abs(leaves.slope) * (leaves.upper - leaves.lower)).argmax(axis=1)
-        middle = (leaves.lower / 2 + leaves.upper / 2)[np.arange(count), axis]
+        lower, upper = leaves.bounds[0]
+        axis = (np.abs(leaves.slope) * (upper - lower)).argmax(axis=1)
+        middle = (lower / 2 + upper / 2)[np.arange(count), axis]
         self.axis[leaves.node], self.value[leaves.node] = axis, middle
         self.child[leaves.node] = first + 2 * np.arange(count)
         self.axis = np.concatenate([self.axis, np.full(2 * count, -1)])
