@@ -112,14 +112,17 @@ def test_lines_enclose_piecewise_activations(name: str) -> None:
         for node in network.nodes:
             if isinstance(node.operator, ops.Linear):
                 continue
-            ends = extremes(node.operator, np.zeros(1), lower[None], upper[None])
             piece = Network((node,), node.inputs[0], (1, 4), network.element, b"")
+            operator = layers_of(piece)[0].operator
+            assert operator is not None
+            assert not isinstance(operator, ops.MaxPool)
+            ends = extremes(operator, np.zeros(1), lower[None], upper[None])
             inner = [np.clip(c, lower, upper) for c in (-0.5, 0.0, 0.25, 0.5, 1.0, 6.0)]
             points = [lower, upper, *inner, *sample(rng, lower, upper, 10)]
             values = [exact_tensors(piece, point)[-1] for point in points]
-            chosen = slopes(node.operator, lower[None], upper[None])
+            chosen = slopes(operator, lower[None], upper[None])
             for slope in (*chosen, *rng.normal(size=(3, 1, 4)) * 2.0 ** rng.integers(-9, 9, (3, 1, 1))):
-                floor, ceiling = extremes(node.operator, slope, lower[None], upper[None])
+                floor, ceiling = extremes(operator, slope, lower[None], upper[None])
                 for point, value in zip(points, values, strict=True):
                     for i, (x, y) in enumerate(zip(fractions(point), value, strict=True)):
                         gap = y - Fraction(np.broadcast_to(slope, (1, 4))[0, i]) * x

@@ -42,7 +42,7 @@ def errors_of(network: Network, prop: Property, certificate: Certificate) -> lis
     checker = Measuring(network, prop, certificate)
     try:
         with np.errstate(all="ignore"):
-            checker.run(math.inf)
+            checker.run(math.inf, np.arange(len(checker.lower)))
     except InvalidError:
         return None
     return checker.errors

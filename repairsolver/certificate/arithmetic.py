@@ -68,10 +68,7 @@ def reach(bounds: Interval) -> Array:
 
 def frozen(*arrays: Array) -> list[Array]:
     """The same arrays, not to be written to."""
-    views = [array.view() for array in arrays]
-    for view in views:
-        view.flags.writeable = False
-    return views
+    return [np.broadcast_to(array, array.shape) for array in arrays]
 
 
 def times(rows: Array, vectors: Array) -> Array:

@@ -77,5 +77,4 @@ def pull(steps: list[Step], boxes: Boxes, rows: dict[int, Array], shift: Array) 
                 part += rows[source]
                 shift = down(shift - times(np.abs(part), above(4 * UNIT * reach(boxes.bounds[source]))))
             rows[source] = part
-    slope = rows.get(0)
-    return np.zeros((*shift.shape, boxes.slope.shape[1])) if slope is None else slope, shift
+    return rows[0], shift

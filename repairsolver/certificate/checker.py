@@ -27,11 +27,9 @@ from repairsolver.certificate.statement import InvalidError, logits, stacked
 from repairsolver.certificate.steps import Step
 from repairsolver.certificate.strategy import share_of
 from repairsolver.errors import CertificateError, UnsupportedOperatorError
+from repairsolver.network import Network, load_network
 from repairsolver.network.float32 import require_float32
-from repairsolver.network.graph import Network
-from repairsolver.network.load import load_network
-from repairsolver.property import check_fits, load_property
-from repairsolver.property.specification import Property
+from repairsolver.property import Property, check_fits, load_property
 from repairsolver.results import COVERED, Array, Certificate
 
 # Boxes examined at once.
@@ -148,9 +146,9 @@ class Checker:
         # Level by level, the children of the k-th split are nodes roots + 2 k and roots + 2 k + 1.
         self.value[split], self.child[split] = value, roots + 2 * np.arange(count)
 
-    def run(self, until: float = math.inf, roots: NDArray[np.int64] | None = None) -> int:
-        """Examine the trees of all or some roots, depth first; how many boxes, or raises at a wrong leaf."""
-        roots, examined = np.arange(len(self.lower)) if roots is None else roots, 0
+    def run(self, until: float, roots: NDArray[np.int64]) -> int:
+        """Examine the trees of some roots, depth first; how many boxes, or InvalidError at a wrong leaf."""
+        examined = 0
         for some in (roots[start : start + BATCH] for start in range(0, len(roots), BATCH)):
             nothing = np.zeros_like(self.lower[some]), np.zeros((len(some), 1))
             left = Boxes([(self.lower[some], self.upper[some])], *nothing, some, some)
@@ -179,8 +177,7 @@ class Checker:
 
     def reject(self, leaves: Boxes) -> None:
         """What is to be done about leaves that are not proved: nothing can be."""
-        bound = "the linear bound of its combined rows is not positive."
-        raise InvalidError(f"Leaf {leaves.node[0]} is not proved: {bound}")
+        raise InvalidError(f"Leaf {leaves.node[0]} is not proved: its rows' combined bound is not positive.")
 
     def bounds_of_rows(self, part: Boxes, steps: list[Step]) -> tuple[Array, Array]:
         """Linear bounds of every row g_r(x) = C y + D x - d, and last of their weighted sum."""
@@ -189,10 +186,9 @@ class Checker:
         combined = np.concatenate([single, self.weights[part.node][:, None]], axis=1)
         # The rounding of the sums, at the largest outputs and inputs.
         size = times(np.abs(output), reach(part.bounds[-1])) + times(np.abs(inputs), reach(part.bounds[0]))
-        slip = above(gamma(bound.shape[1]) * (size + np.abs(bound)))
-        shift = down(down(-times(combined, bound)) - above(times(combined, slip)))
+        slip = above(2 * gamma(bound.shape[1]) * (size + np.abs(bound)))
         rows = {len(self.layers): combined @ output, 0: combined @ inputs}
-        return pull(steps, part, rows, shift)
+        return pull(steps, part, rows, down(-times(combined, bound + slip)))
 
     def _halves(self, part: Boxes) -> Boxes:
         """The part of each box up to its value, and that from its value on."""

@@ -20,6 +20,7 @@ from repairsolver.network.graph import Network, Node
 from repairsolver.results import Array
 
 Matrix = Array | sparse.csr_array
+Bend = ops.LeakyRelu | ops.Clip | ops.Sigmoid | ops.Tanh
 # Matrices with at most so many entries are held dense, which is faster; columns are made so many at once.
 DENSE, COLUMNS = 2**20, 256
 
@@ -36,7 +37,7 @@ class Layer:
     inputs: tuple[int, ...]
     terms: int
     constant: Array
-    operator: ops.Activation | ops.MaxPool | None = None
+    operator: Bend | ops.MaxPool | None = None
     matrices: tuple[Matrix, ...] = ()
     relative: Array | float = 0.0
     absolute: float = 0.0
@@ -53,6 +54,8 @@ def layers_of(network: Network, arithmetic: str = "real") -> list[Layer]:
             layer = _affine(node, inputs, [shapes[k] for k in inputs])
         elif isinstance(node.operator, ops.Softmax | ops.Gate):
             raise TypeError(f"{node.name}: softmax and gates are removed before, see `statement` and `cases`")
+        elif isinstance(node.operator, ops.Relu):
+            layer = Layer(inputs, 1, np.zeros(node.size), ops.LeakyRelu(np.zeros(1)))
         else:
             # Several windows of a max-pool may choose one entry, whose slopes are then summed.
             terms = node.size if isinstance(node.operator, ops.MaxPool) else 1

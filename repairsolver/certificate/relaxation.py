@@ -8,6 +8,7 @@ import numpy as np
 
 from repairsolver.certificate import smooth, strategy
 from repairsolver.certificate.arithmetic import TINY, UNIT, Interval, frozen, reach
+from repairsolver.certificate.layers import Bend
 from repairsolver.network import operators as ops
 from repairsolver.results import Array
 
@@ -15,10 +16,9 @@ from repairsolver.results import Array
 Back = Callable[[Array, Array], list[Array]]
 # Without rounding: bounds of y, l and h, the largest sums of absolute terms |M| |x|, [b, size] each, and P.
 Exact = tuple[Interval, Interval, Array, Back]
-Pieces = tuple[Callable[[Array], Array], tuple[float, ...]]
 
 
-def bent(operator: ops.Activation, lower: Array, upper: Array) -> Exact:
+def bent(operator: Bend, lower: Array, upper: Array) -> Exact:
     """An activation on [lower, upper], [b, size]."""
     low, high = strategy.slopes(operator, *frozen(lower, upper))
     shifts = extremes(operator, low, lower, upper)[0], extremes(operator, high, lower, upper)[1]
@@ -39,23 +39,21 @@ def between(low: Array, high: Array) -> Back:
     return back
 
 
-def extremes(operator: ops.Activation, slope: Array, lower: Array, upper: Array) -> Interval:
+def extremes(operator: Bend, slope: Array, lower: Array, upper: Array) -> Interval:
     """Bounds of phi(x) - slope x on [lower, upper], [b, size], for any slope."""
-    if isinstance(operator, ops.Sigmoid | ops.Tanh):
-        return smooth.extremes(operator, slope, lower, upper)
-    phi, kinks = _pieces(operator)
-    points = np.stack([lower, upper, *(np.clip(kink, lower, upper) for kink in kinks)])
-    value, line = phi(points), slope * points
+    match operator:
+        case ops.Sigmoid() | ops.Tanh():
+            return smooth.extremes(operator, slope, lower, upper)
+        case ops.Clip(low, high):
+            x = _points(lower, upper, low, high)
+            value = np.clip(x, low, high)
+        case ops.LeakyRelu(left):
+            x = _points(lower, upper, 0.0)
+            value = np.where(x >= 0, x, left * x)
+    line = slope * x
     error = 4 * UNIT * (np.abs(value) + np.abs(line)) + TINY
     return (value - line - error).min(axis=0), (value - line + error).max(axis=0)
 
 
-def _pieces(operator: ops.Relu | ops.LeakyRelu | ops.Clip) -> Pieces:
-    """A piecewise linear activation, rounded to nearest, and its kinks."""
-    match operator:
-        case ops.Relu():
-            return lambda x: np.maximum(x, 0), (0.0,)
-        case ops.LeakyRelu(slope):
-            return lambda x: np.where(x >= 0, x, slope * x), (0.0,)
-        case ops.Clip(low, high):
-            return lambda x: np.clip(x, low, high), (low, high)
+def _points(lower: Array, upper: Array, *kinks: float) -> Array:
+    return np.stack([lower, upper, *(np.clip(kink, lower, upper) for kink in kinks)])

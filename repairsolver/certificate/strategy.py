@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from repairsolver.certificate import smooth
 from repairsolver.certificate.arithmetic import Interval, times
+from repairsolver.certificate.layers import Bend
 from repairsolver.network import operators as ops
 from repairsolver.results import Array
 
@@ -26,7 +27,6 @@ MEMORY = 2.0**22
 THIN = 2.0**-20
 # Bounds that lie less beyond a kink do so by the checker's allowance for underflow alone.
 NOTHING = 2.0**-900
-RELU = ops.LeakyRelu(np.zeros(1))
 
 
 def share_of(box: Interval, root: Interval) -> Array:
@@ -36,7 +36,7 @@ def share_of(box: Interval, root: Interval) -> Array:
 
 
 def entries(
-    operator: ops.Activation | ops.MaxPool, lower: Array, upper: Array, share: Array, sizes: list[int]
+    operator: Bend | ops.MaxPool, lower: Array, upper: Array, share: Array, sizes: list[int]
 ) -> list[NDArray[np.int64]]:
     """Which neurons to bound anew, in blocks [b, c]: those whose lines would profit from tighter bounds.
 
@@ -52,9 +52,9 @@ def entries(
     return [order[:, start : start + block] for start in range(0, count, block)]
 
 
-def _loose(operator: ops.Activation | ops.MaxPool, lower: Array, upper: Array) -> NDArray[np.bool_]:
+def _loose(operator: Bend | ops.MaxPool, lower: Array, upper: Array) -> NDArray[np.bool_]:
     match operator:
-        case ops.Relu() | ops.LeakyRelu():
+        case ops.LeakyRelu():
             kinks: tuple[float, ...] = (0.0,)
         case ops.Clip(first, last):
             kinks = (first, last)
@@ -86,7 +86,7 @@ def multipliers(slope: Array, shift: Array, a: Array, k: Array, centre: Array, r
     return [nothing, chosen]
 
 
-def slopes(operator: ops.Activation, lower: Array, upper: Array) -> tuple[Array, Array]:
+def slopes(operator: Bend, lower: Array, upper: Array) -> tuple[Array, Array]:
     """Slopes of a lower and an upper line, [b, size].
 
     Where a convex kink p is followed by a concave one q, with slopes left, middle and right, and p makes it
@@ -103,8 +103,6 @@ def slopes(operator: ops.Activation, lower: Array, upper: Array) -> tuple[Array,
             convex = slope <= 1
             p, q = np.where(convex, 0.0, -np.inf), np.where(convex, np.inf, 0.0)
             left, middle, right = slope, np.where(convex, 1.0, slope), np.ones(1)
-        case ops.Relu():
-            return slopes(RELU, lower, upper)
     bottom, top = np.maximum(lower, p), np.minimum(upper, q)
     rise, fall = _share(top - p, top - lower), _share(q - bottom, upper - bottom)
     low = np.where(upper > q, right + (middle - right) * fall, np.where(rise > HALF, middle, left))

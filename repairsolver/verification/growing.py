@@ -62,7 +62,7 @@ def grown(certificate: Certificate, network: Network, prop: Property, until: flo
     try:
         checker = Growing(network, prop, certificate)
         with np.errstate(all="ignore"):
-            checker.run(until)
+            checker.run(until, np.arange(len(checker.lower)))
     except InvalidError:
         return None
     return checker.tree(certificate)
