@@ -21,8 +21,8 @@ def test_every_file_is_counted() -> None:
 
 
 def test_the_trusted_files_are_small() -> None:
-    assert lines(CORE) <= 435
-    assert lines(FURTHER) <= 183
+    assert lines(CORE) <= 436
+    assert lines(FURTHER) <= 184
 
 
 def test_lines_of_code_are_counted() -> None:

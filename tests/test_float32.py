@@ -251,6 +251,18 @@ def test_what_might_overflow_is_refused(factor: float, end: float) -> None:
         rs.verify(network, prop, arithmetic="float32")
 
 
+def test_large_inputs_are_refused_even_where_weights_make_them_small() -> None:
+    weight = np.full((2, 2), 2.0**-20, np.float32)
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["h"]), helper.make_node("Relu", ["h"], ["y"])]
+    network = load_network(model(nodes, [1, 2], {"w": weight}).SerializeToString())
+    prop = below(network, -1.0, np.zeros(2), np.full(2, 2.0**41))
+    certificate = rs.verify(network, prop, certificate=True).certificate
+    assert certificate is not None
+    answer = rs.check(replace(certificate, **FLOAT32), network=network, property=prop)
+    assert not answer.valid
+    assert "overflow" in answer.reason
+
+
 def test_inputs_are_those_that_a_runtime_can_get() -> None:
     """A pixel fixed at 0.1 is the interval between its neighbours in float32."""
     low, high = float32_box(np.array([0.1, -0.5, 1e-50]), np.array([0.1, 0.5, 1e-50]))

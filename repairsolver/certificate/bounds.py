@@ -35,9 +35,10 @@ def bounded(layers: list[Layer], boxes: Boxes, share: Array) -> list[Step]:
             lower, upper = frozen(*boxes.bounds[source])
             for index in strategy.entries(layer.operator, lower, upper, share, sizes):
                 boxes.narrow(source, _two_sided(steps, boxes, source, index))
-        steps.append(stepped(layer, [boxes.bounds[k] for k in layer.inputs]))
+        parts = [boxes.bounds[k] for k in layer.inputs]
+        steps.append(stepped(layer, parts))
         boxes.narrow(position, steps[-1].hull)
-        require_small(layer, reach(boxes.bounds[position]))
+        require_small(layer, [*parts, boxes.bounds[position]])
     return steps
 
 

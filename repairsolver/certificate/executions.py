@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import sparse
 
+from repairsolver.certificate.arithmetic import Interval, reach
 from repairsolver.certificate.statement import InvalidError
 from repairsolver.network import operators as ops
 from repairsolver.network.float32 import SPARE, float32_box
@@ -70,9 +71,9 @@ def executed(layer: Layer, node: Node) -> Layer:
     return replace(layer, relative=relative, absolute=absolute)
 
 
-def require_small(layer: Layer, size: Array) -> None:
-    """Raises InvalidError if executions of a layer are not known to stay below the largest number covered."""
-    if layer.absolute and not (size <= LARGEST32).all():
+def require_small(layer: Layer, bounds: list[Interval]) -> None:
+    """Raises InvalidError if what an execution of a layer gets or returns may be larger than is covered."""
+    if layer.absolute and not all((reach(sides) <= LARGEST32).all() for sides in bounds):
         raise InvalidError(
             "A float32 execution might overflow: not all numbers are known to stay below 2^40. Only 'real' "
             "arithmetic can be checked."
