@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import csv
 import os
-import platform
 import time
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-PACKAGES = ("repairsolver", "numpy", "scipy", "highspy", "torch", "onnx", "onnxruntime")
+from repairsolver.experiments.machine import described, versions
 
 
 def machine() -> dict[str, str]:
     """Processor, cores, system, Python and package versions, date; no names of hosts or users."""
     return {
         "date": time.strftime("%Y-%m-%d"),
-        "machine": f"{_processor()}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}",
-        "versions": " ".join([f"python-{platform.python_version()}", *map(_versioned, PACKAGES)]),
+        "machine": described(),
+        "versions": " ".join(f"{name}-{version}" for name, version in versions().items()),
     }
 
 
@@ -75,19 +73,3 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     """The rows of a results file."""
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
-
-
-def _versioned(package: str) -> str:
-    try:
-        return f"{package}-{version(package)}"
-    except PackageNotFoundError:
-        return f"{package}-absent"
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or "unknown processor"
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()

@@ -8,12 +8,16 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from repairsolver import plot as plot
     from repairsolver.certificate import CheckResult as CheckResult
     from repairsolver.certificate import read_certificate as read_certificate
     from repairsolver.certificate import write_certificate as write_certificate
+    from repairsolver.errors import ExperimentError as ExperimentError
     from repairsolver.errors import RepairSolverError as RepairSolverError
     from repairsolver.errors import SamplingError as SamplingError
     from repairsolver.errors import SoundnessError as SoundnessError
+    from repairsolver.experiments.experiment import Experiment as Experiment
+    from repairsolver.experiments.running import sweep as sweep
     from repairsolver.metrics import Fidelity as Fidelity
     from repairsolver.metrics import fidelity as fidelity
     from repairsolver.network import Network as Network
@@ -88,9 +92,12 @@ _HOME = {
     "CheckResult": "repairsolver.certificate",
     "read_certificate": "repairsolver.certificate",
     "write_certificate": "repairsolver.certificate",
+    "ExperimentError": "repairsolver.errors",
     "RepairSolverError": "repairsolver.errors",
     "SamplingError": "repairsolver.errors",
     "SoundnessError": "repairsolver.errors",
+    "Experiment": "repairsolver.experiments.experiment",
+    "sweep": "repairsolver.experiments.running",
     "Fidelity": "repairsolver.metrics",
     "fidelity": "repairsolver.metrics",
     "Network": "repairsolver.network",
@@ -138,10 +145,14 @@ _HOME = {
     "Kept": "repairsolver.verification.kept",
 }
 
-__all__ = ["__version__", *_HOME]
+_MODULES = ("plot",)
+
+__all__ = ["__version__", *_HOME, *_MODULES]
 
 
 def __getattr__(name: str) -> object:
+    if name in _MODULES:
+        return importlib.import_module(f"repairsolver.{name}")
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOME[name]), name)

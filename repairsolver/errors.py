@@ -52,6 +52,10 @@ class ReportError(RepairSolverError, ValueError):
     """A file is no result that a report can be made of."""
 
 
+class ExperimentError(RepairSolverError, ValueError):
+    """A list of instances is malformed, or an experiment cannot be run or resumed as it was asked for."""
+
+
 class ServiceError(RepairSolverError, ValueError):
     """A server cannot be started as it was asked for."""
 

@@ -10,6 +10,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from repairsolver.display import result_html
+
 Array = NDArray[np.float64]
 # What a proof speaks of: the exact network, or every float32 execution of its ONNX file.
 Arithmetic = Literal["real", "float32"]
@@ -209,6 +211,38 @@ class Verdict:
         if self.status is VerifyStatus.HOLDS:
             return f"<Verdict {self.status}: proved for every input of the property; {spent}>"
         return f"<Verdict {self.status}: proved on {self.proved_volume:.2%} of the input volume; {spent}>"
+
+    @property
+    def guarantee(self) -> str:
+        """What the answer means, in one or two sentences."""
+        match self.status:
+            case VerifyStatus.HOLDS:
+                return f"proved for every input of the property's regions, {COVERED[self.arithmetic]}"
+            case VerifyStatus.VIOLATED:
+                return "an input of the property's regions violates it; onnxruntime replayed it on the file."
+            case _:
+                return (
+                    f"neither proved nor refuted; proved on {self.proved_volume:.2%} of the input volume, "
+                    "and nothing is said of the rest."
+                )
+
+    def _repr_html_(self) -> str:
+        kind = {VerifyStatus.HOLDS: "good", VerifyStatus.VIOLATED: "bad"}.get(self.status, "open")
+        found = self.counterexample
+        rows = {
+            "input": None if found is None else found.input.tolist(),
+            "output": None if found is None else found.output.tolist(),
+            "violated by": None if found is None else found.violation,
+            "counterexamples": len(self.counterexamples) or None,
+            "best proved bound": None if found is not None else self.best_bound,
+            "open boxes": None if self.open_boxes is None else len(self.open_boxes),
+            "methods": " + ".join(self.methods) or None,
+            "boxes": self.boxes or None,
+            "certificate": None if self.certificate is None else "kept",
+            "seconds": round(self.seconds, 2),
+            "notes": " ".join(self.notes) or None,
+        }
+        return result_html(kind, str(self.status), self.guarantee, rows)
 
 
 class Interrupted(KeyboardInterrupt):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 import repairsolver as rs
 from benchmarks.architecture.graphs import BATCH, INVALID, drawn, graph
 from benchmarks.architecture.onnx_calls import explained, predicted, real
+from repairsolver.architecture.costs import Costs
 from repairsolver.architecture.onnx_graph.reading import read_onnx
 from repairsolver.architecture.onnx_graph.writing import refit, write_onnx
 from repairsolver.cli.main import app
@@ -116,6 +118,22 @@ def test_nodes_are_inserted_and_removed():
     repaired, refits = write_onnx(fix.given, fix.edits)
     assert refits == ()
     assert run(repaired, (2, 3, 8, 8)).shape == (2, 5)
+
+
+def test_a_sum_is_rewired():
+    nodes = [
+        helper.make_node("Relu", ["x"], ["a"], name="first"),
+        helper.make_node("Conv", ["a", "w"], ["c"], name="conv"),
+        helper.make_node("Relu", ["c"], ["d"], name="second"),
+        helper.make_node("Conv", ["d", "v"], ["e"], name="back"),
+        helper.make_node("Add", ["e", "c"], ["y"], name="sum"),
+    ]
+    weights = {"w": values(2, 3, 1, 1), "v": values(3, 2, 1, 1)}
+    proto = network(nodes, weights, output=("N", 3, 8, 8))
+    fix = rs.repair_architecture(proto, costs=replace(Costs(weights=9), rewire=1))
+    assert [e.operation for e in fix.edits] == ["rewire"]
+    repaired, _ = write_onnx(fix.given, fix.edits)
+    assert run(repaired, (2, 3, 8, 8)).shape == (2, 3, 8, 8)
 
 
 def test_unknown_nodes_are_listed_and_may_be_opaque():

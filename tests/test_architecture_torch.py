@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
 import repairsolver as rs
+from repairsolver.architecture.costs import Costs
 from repairsolver.architecture.torch_module.reading import read_module
 from repairsolver.errors import ArchitectureError
 
@@ -139,3 +142,38 @@ def test_what_cannot_be_read_is_said():
     fix = rs.repair_architecture({"framework": "torch", "input_shape": [2], "layers": layers})
     with pytest.raises(ArchitectureError, match="only a model that was read from a torch module"):
         fix.module()
+
+
+class Skip(nn.Module):
+    """The sum reads the tensor behind the pool; the one before it fits."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.pool = nn.Conv2d(3, 4, 3, padding=1), nn.MaxPool2d(2)
+        self.up, self.b = nn.Upsample(scale_factor=2), nn.Conv2d(4, 4, 1)
+
+    def forward(self, x):
+        a = self.a(x)
+        p = self.pool(a)
+        return self.b(self.up(p)) + p
+
+
+def test_a_sum_is_rewired_in_the_graph():
+    costs = replace(Costs(), rewire=1)
+    fix = rs.repair_architecture(Skip(), input_shape=(3, 8, 8), costs=costs)
+    assert [str(e) for e in fix.edits] == ["add: input 2 from pool → a"]
+    assert fix.proved
+    repaired = fix.module()
+    module = repaired.module(torch.rand(2, 3, 8, 8))
+    assert module.shape == (2, 4, 8, 8)
+    assert "+forward: %add" in repaired.diff
+
+
+def test_a_sibling_is_built_in_place():
+    module = nn.Sequential(nn.Conv2d(1, 4, (3, 1), stride=(2, 1)), nn.MaxPool2d(2))
+    fix = rs.repair_architecture(module, input_shape=(1, 20), costs=replace(Costs(), sibling=1))
+    assert [(e.operation, e.name) for e in fix.edits] == [("swap", "Conv1d"), ("swap", "MaxPool1d")]
+    repaired = fix.module()
+    assert repaired.module(torch.zeros(2, 1, 20)).shape == (2, 4, 4)
+    assert "+self.1 = nn.MaxPool1d(kernel_size=(2,)" in repaired.diff
+    assert repaired.weights == ("0.weight (4, 1, 3, 1) → (4, 1, 3): starts anew",)

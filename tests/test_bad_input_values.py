@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from repairsolver.errors import (
     NetworkError,
     PointSetError,
     PropertyError,
+    TreeError,
     UnsupportedOperatorError,
 )
 
@@ -86,6 +88,18 @@ def test_a_constant_whose_value_is_no_tensor() -> None:
     broken = model([node, helper.make_node("MatMul", ["x", "W"], ["y"])], (1, 2))
     with pytest.raises(UnsupportedOperatorError, match="expected a tensor or numbers"):
         rs.load_network(broken.SerializeToString())
+
+
+@pytest.mark.parametrize("seconds", ["abc", "0", "-1", "nan", "inf"])
+def test_the_seconds_between_two_savings(
+    seconds: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("REPAIRSOLVER_TREE_SECONDS", seconds)
+    prop = rs.output_range([0, 0], [1, 1], 0, 2, at_most=100.0)
+    with pytest.raises(
+        TreeError, match=f"REPAIRSOLVER_TREE_SECONDS is '{seconds}', expected seconds above 0"
+    ):
+        rs.verify(network(), prop, tree=tmp_path / "t.tree")
 
 
 @pytest.mark.parametrize("threads", ["abc", "0", "-1", "1.5", "9" * 30])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +16,13 @@ from repairsolver.network import Network, load_network, replay
 from repairsolver.property import PointSet, load_property, output_order
 from repairsolver.property.specification import Conjunction, Property, Region
 from repairsolver.repairing import Repair, repair_property
-from repairsolver.repairing.delta import loop
+from repairsolver.repairing.delta import loop, margin_search
 from repairsolver.repairing.delta.candidate import Candidate
 from repairsolver.repairing.delta.layer import find_layer
 from repairsolver.repairing.delta.margin import Margins
 from repairsolver.repairing.delta.objective import Objective
 from repairsolver.repairing.delta.requirements import Requirements
-from repairsolver.results import Event, Limits, RepairStatus, VerifyStatus
+from repairsolver.results import Event, Limits, RepairStatus, Verdict, VerifyStatus
 from repairsolver.verification.engine import verify_property
 
 NETWORK = dense_network(0, (2, 6, 3))
@@ -174,22 +176,82 @@ def test_property_of_another_size_is_refused() -> None:
 def test_without_a_limit_a_few_failures_after_a_proof_end_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[tuple[float, float]] = []
 
-    def try_margin(session: loop.Session, margin: float, seconds: float, *, shared: bool) -> loop.Outcome:
+    def try_margin(
+        session: loop.Session, margin: float, seconds: float, *, shared: bool, most: float
+    ) -> loop.Outcome:
         tried.append((margin, seconds))
         if len(tried) != 3:
             return loop.Outcome.UNPROVED
         session.best = Candidate(NETWORK, np.ones(1), 1.0, margin, None)
         return loop.Outcome.PROVED
 
-    monkeypatch.setattr(loop, "try_margin", try_margin)
-    monkeypatch.setattr(loop, "update_bound", lambda session: None)
-    monkeypatch.setattr(loop.Margins, "next", lambda self: 1.0)
-    prop = violated_property(NETWORK)
-    layer = find_layer(NETWORK, "last")
+    monkeypatch.setattr(margin_search, "try_margin", try_margin)
+    monkeypatch.setattr(margin_search, "update_bound", lambda session: None)
+    monkeypatch.setattr(margin_search.Margins, "next", lambda self, seconds, least: 1.0)
+    margin_search.search_margins(fresh_session(Limits()), 1.0, shared=True)
+    assert [seconds for _, seconds in tried[:3]] == [20.0, 40.0, 80.0]
+    assert len(tried) == 6
+
+
+def fresh_session(limits: Limits) -> loop.Session:
+    prop, layer = violated_property(NETWORK), find_layer(NETWORK, "last")
     requirements = Requirements(NETWORK, layer)
-    session = loop.Session(NETWORK, prop, layer, requirements, Objective(), 0.01, "highs", Limits(), 0, None)
-    loop.search_margins(session, 1.0, shared=True)
-    assert [seconds for _, seconds in tried] == [20.0, 40.0, 80.0, 80.0, 80.0, 80.0]
+    return loop.Session(NETWORK, prop, layer, requirements, Objective(), 0.01, "highs", limits, 0, None)
+
+
+def tried_margins(
+    monkeypatch: pytest.MonkeyPatch, session: loop.Session, outcome: Callable[[float], loop.Outcome]
+) -> list[float]:
+    """The margins of a search whose outcomes are given, each after a second."""
+    tried: list[float] = []
+    session.started -= 1.0
+
+    def try_margin(
+        session: loop.Session, margin: float, seconds: float, *, shared: bool, most: float
+    ) -> loop.Outcome:
+        session.started -= 1.0
+        tried.append(margin)
+        found = outcome(margin)
+        if found is loop.Outcome.PROVED:
+            verdict = Verdict(VerifyStatus.HOLDS, seconds=0.2 / margin)
+            session.best = Candidate(NETWORK, np.ones(1), margin, margin, verdict)
+        return found
+
+    monkeypatch.setattr(margin_search, "try_margin", try_margin)
+    monkeypatch.setattr(margin_search, "update_bound", lambda session: None)
+    margin_search.search_margins(session, 1.0, shared=True)
+    return tried
+
+
+def test_margins_far_larger_than_the_layer_are_a_ceiling(monkeypatch: pytest.MonkeyPatch) -> None:
+    session = fresh_session(Limits(seconds=1000.0))
+
+    def outcome(margin: float) -> loop.Outcome:
+        return loop.Outcome.EXCESSIVE if margin >= 100 else loop.Outcome.UNPROVED
+
+    tried = tried_margins(monkeypatch, session, outcome)
+    assert tried[:4] == [1.0, 8.0, 256.0, pytest.approx(2048**0.5)]
+    assert 100 <= session.excessive <= 256
+    assert max(tried[3:]) < 256.0
+    assert tried[-1] == max(margin for margin in tried if margin < 100)  # all time that is left, once more
+    assert len(tried) < 9
+
+
+def test_proofs_get_their_time_by_the_power_law(monkeypatch: pytest.MonkeyPatch) -> None:
+    session = fresh_session(Limits(seconds=40.0))
+    tried = tried_margins(monkeypatch, session, lambda margin: loop.Outcome.PROVED)
+    assert tried == sorted(tried, reverse=True)
+    # A margin m takes 0.2 / m seconds: the last proof fits into what is left, and no step is above 8.
+    assert 0.2 / tried[-1] < 36
+    assert all(before / after <= 8.0 + 1e-9 for before, after in itertools.pairwise(tried))
+
+
+def test_a_repair_whose_change_would_be_excessive_says_so() -> None:
+    session = fresh_session(Limits(seconds=60.0))
+    session.requirements.forbid(session.prop, np.array([[0.0, 0.0]]))
+    outcome = loop.try_margin(session, 1e6, 5.0, shared=True, most=30 * session.layer_size)
+    assert outcome is loop.Outcome.EXCESSIVE
+    assert session.last is None
 
 
 def test_the_end_has_its_time_within_the_limit() -> None:
@@ -204,27 +266,40 @@ def test_margins_fall_after_proofs_and_are_bisected_after_failures() -> None:
     margins = Margins(1.0)
     assert margins.next() == 1.0
     margins.report(1.0, proved=False)
-    assert margins.next() == 4.0
-    margins.report(4.0, proved=False)
-    assert margins.next() == 128.0
-    margins.report(128.0, proved=True)
-    assert margins.next() == pytest.approx(512**0.5)
-    margins.report(16.0, proved=True)
     assert margins.next() == 8.0
-    margins.report(8.0, proved=True)
-    assert margins.next() == pytest.approx(32**0.5)
-    margins.report(32**0.5, proved=True)
+    margins.report(8.0, proved=False)
+    assert margins.next() == 256.0
+    margins.report(256.0, proved=True)
+    assert margins.next() == pytest.approx(2048**0.5)
+    margins.report(32.0, proved=True)
+    assert margins.next() == 16.0
+    margins.report(16.0, proved=True)
+    assert margins.next() == pytest.approx(128**0.5)
+    margins.report(128**0.5, proved=True)
     assert margins.next() is None
+
+
+def test_the_time_for_a_proof_says_which_margin() -> None:
+    margins = Margins(1.0)
+    margins.report(1.0, proved=True, seconds=2.0)
+    assert margins.next(1e6) == 1 / 8
+    assert margins.next(4.0) == pytest.approx(0.5 ** (1 / 0.8))
+    assert margins.next(1.0) is None  # a smaller margin would take longer
+    assert margins.next(1e6, least=0.3) == 0.3
+    margins.report(0.5, proved=True, seconds=4.0)
+    assert margins.next(16.0) == pytest.approx(0.125)
+    margins.report(0.4, proved=False)
+    assert margins.next(16.0) is None
 
 
 def test_unreachable_margins_bound_the_search_from_above() -> None:
     margins = Margins(1.0)
     margins.unreachable(1.0)
-    assert margins.next() == 0.25
-    margins.report(0.25, proved=False)
-    assert margins.next() == 0.5
-    margins.unreachable(0.5)
-    margins.report(0.36, proved=False)
+    assert margins.next() == 0.125
+    margins.report(0.125, proved=False)
+    assert margins.next() == pytest.approx(0.125**0.5)
+    margins.unreachable(0.3)
+    margins.report(0.2, proved=False)
     assert margins.next() is None
 
 

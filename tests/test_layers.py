@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent / "repairsolver"
 # A module may import from its own package and from the rows above; "" is repairsolver/__init__.py.
 ROWS = [
-    ["errors", "targets"],
+    ["errors", "targets", "display"],
     ["results"],
     ["network"],
     ["property"],
@@ -22,6 +22,7 @@ ROWS = [
     ["baselines"],
     ["report"],
     ["verbs"],
+    ["experiments", "plot"],
     [""],
     ["demo", "service"],
     ["cli"],

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from service_server import NET, PROP, TOKEN, Server, serving, slow_property
 
@@ -30,8 +31,10 @@ FILES = {"network": NET, "property": PROP}
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One server for all tests, on one folder, however often they kill it."""
-    with serving(tmp_path_factory.mktemp("recovery")) as started:
-        yield started
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("REPAIRSOLVER_TREE_SECONDS", "0.2")
+        with serving(tmp_path_factory.mktemp("recovery")) as started:
+            yield started
 
 
 def slow_job(server: Server, folder: Path) -> str:
@@ -102,6 +105,29 @@ def test_a_process_that_dies_twice_is_given_up_and_the_next_job_runs(server: Ser
     job = server.ended(name)
     assert (job["state"], job["reason"]) == ("failed", "crash"), job
     assert server.ended(quick_job(server))["answer"] == "sat"
+
+
+def test_after_a_kill_a_job_goes_on_from_what_it_saved_meanwhile(server: Server, tmp_path: Path) -> None:
+    """Server and process get SIGKILL at work, so that nobody saves at the end: only the clock has."""
+    name = slow_job(server, tmp_path)
+    folder = Folder(server.data / "jobs" / name)
+    end = time.monotonic() + 90
+    while not folder.tree.exists():
+        assert time.monotonic() < end, server.job(name)
+        time.sleep(0.005)
+    process = folder.process()
+    assert process is not None
+    server.kill()
+    os.killpg(process, signal.SIGKILL)
+    with np.load(folder.tree, allow_pickle=False) as tree:
+        saved = sum(tree[name].size for name in tree.files if name != "head")
+    assert saved > 0
+    assert not folder.results.exists()
+    server.start()
+    job = server.ended(name)
+    assert (job["state"], job["answer"]) == ("done", "unsat"), job
+    notes = server.client.get(f"/api/jobs/{name}/files/result.json").json()["notes"]
+    assert any(note.startswith("Continued from ") for note in notes), notes
 
 
 def test_the_end_of_the_nursery_ends_no_job(server: Server, tmp_path: Path) -> None:

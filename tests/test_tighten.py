@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from unittest.mock import patch
+
 import numpy as np
 import pytest
 import torch
 from bounding import assert_inside, boxes, values
 from random_networks import dense_network, random_network
 
+from repairsolver.bounds import tighten as bounds_tighten
 from repairsolver.bounds.backward import Boxes, HalfSpace
 from repairsolver.bounds.tensors import tensor_graph
 from repairsolver.bounds.tighten import pre_activations, root_boxes, tighten
@@ -142,3 +146,37 @@ def test_bounds_that_contradict_each_other_tell_of_an_empty_box() -> None:
     shift = torch.tensor([0.0, 1.0, 2.0, 4.0], dtype=torch.float64)
     for seed in range(5):
         assert with_cut(low, high, HalfSpace(slope, shift), seed).empty.tolist() == [False, False, True, True]
+
+
+@pytest.mark.parametrize("memory", [2.5e8, 1.0], ids=["one block", "blocks"])
+def test_rows_in_a_list_give_the_bounds_of_packed_ones(memory: float) -> None:
+    """Whatever the layers: every loose entry gets the same bounds, and the same boxes are empty."""
+    chance = torch.Generator().manual_seed(0)
+    listed, packed, loosest = 0, 0, 0
+    for seed in range(30):
+        network = random_network(seed)
+        graph = tensor_graph(network)
+        lower, upper = boxes(np.random.default_rng(seed), network, 5, 1.0)
+        # Boxes of different sizes have different numbers of loose neurons; cuts empty some of them.
+        upper = lower + (upper - lower) * torch.logspace(-3, 0, 5, dtype=lower.dtype).unsqueeze(1)
+        cut = HalfSpace(torch.ones_like(lower), -(lower + 0.4 * (upper - lower)).sum(dim=1))
+        start = root_boxes(graph, lower, upper).known
+        some = {k: torch.rand(low.shape, generator=chance) < 0.2 for k, (low, _) in start.items()}
+        found = []
+        for padded in (0.0, math.inf):
+            part = Boxes(lower, upper, dict(start), cut, recorded=True)
+            with patch.object(bounds_tighten, "PADDED", padded):
+                tighten(graph, part, memory=memory, further=some)
+            found.append(part)
+        one, other = found
+        for k, (low, high) in one.known.items():
+            # Packed rows are filled up with stable entries, which are bounded besides.
+            loose = (low < 0) & (high > 0) | some[k]
+            loosest += int(loose.sum())
+            for mine, theirs in ((low, other.known[k][0]), (high, other.known[k][1])):
+                torch.testing.assert_close(mine[loose], theirs[loose], rtol=1e-9, atol=1e-9)
+        if one.empty is not None and other.empty is not None:
+            assert (one.empty == other.empty).all()
+        listed, packed = listed + (one.empty is not None), packed + (other.empty is not None)
+    assert loosest > 500
+    assert listed == packed > 20

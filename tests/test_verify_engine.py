@@ -21,6 +21,7 @@ from repairsolver.network import operators as ops
 from repairsolver.network.graph import Node
 from repairsolver.property import Conjunction, Property, Region, load_property
 from repairsolver.results import Limits, Verdict, VerifyStatus
+from repairsolver.verification import split
 from repairsolver.verification.attack import Effort
 from repairsolver.verification.engine import verify_property
 from repairsolver.verification.query import queries
@@ -337,3 +338,32 @@ def test_mnist() -> None:
         limits=Limits(seconds=120),
     )
     assert verdict.status == status_in(folder, "ground_truth.csv")[names]
+
+
+def test_a_thin_box_whose_neurons_are_of_another_phase_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bounds that hold for no point of a box close it, instead of leading to splits of nothing for ever."""
+    network = dense_network(3, (3, 8, 8, 2))
+    unsafe = Conjunction(np.array([[1.0, 0.0]]), np.zeros((1, 3)), np.array([1e6]))
+    graph = tensor_graph(network)
+
+    def examined() -> int:
+        asked = queries(Property((Region(-np.ones(3), np.ones(3), (unsafe,)),), 3, 2), "cpu")
+        search = InputSplitting(graph, asked, batch=4, record=True)
+        whole = search.state.stack[0]
+        known = {}
+        for k, value in enumerate(graph.values(torch.full((1, 3), 0.25, dtype=torch.float64))):
+            if k in whole.known:
+                # Stable, and beyond the value in the middle; every second neuron of the last layer.
+                far = torch.where(value >= 0, -1.0, 1.0)
+                wrong = (torch.arange(8) % 2 == 0) & (k == max(whole.known))
+                low, high = torch.where(wrong, far - 0.1, value - 1), torch.where(wrong, far + 0.1, value + 1)
+                known[k] = low, high
+        box = torch.full((1, 3), 0.25, dtype=torch.float64)
+        part = replace(whole, lower=box - 2.0**-9, upper=box + 2.0**-9, known=known)
+        search.state = replace(search.state, stack=(part,))
+        search.round()
+        return search.state.count
+
+    assert examined() == 0
+    monkeypatch.setattr(split, "THIN", 0.0)
+    assert examined() == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import time
 import warnings
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -43,6 +44,7 @@ COLUMNS = (
     "engine",
     "search_seconds",
     "proof_seconds",
+    "cpu_seconds",
     "first",
     "first_kind",
     "top3",
@@ -51,7 +53,7 @@ COLUMNS = (
     "runs",
     "text",
 )
-PUBLISHED = {"insert": 15, "remove": 10}
+PUBLISHED = {"insert": 15, "remove": 10, "swap": 10}
 """The weights under which ExAIS counts changes: 15 an inserted layer, 10 a changed type, 1 an argument."""
 # The random models hold their inputs as literal tensors, which a repair should not touch.
 RANDOM = Costs(input_layout=10**6, layout=10**6)
@@ -87,8 +89,10 @@ def main() -> None:
     for name, case in islice(_cases(arguments.set), 0, None, arguments.step):
         if not recorder.has(id=name):
             costs = RANDOM if arguments.set == "random" else Costs()
+            start = time.process_time()
             fix = repair_model(read_model(case), costs, prove=arguments.proof > 0, seconds=arguments.proof)
-            recorder.add({"set": arguments.set, "id": name, **_row(fix), **_agreement(fix, case)})
+            used = {"cpu_seconds": time.process_time() - start}
+            recorder.add({"set": arguments.set, "id": name, **_row(fix), **used, **_agreement(fix, case)})
     print(_summary(recorder.rows))
 
 
@@ -187,7 +191,8 @@ def _summary(rows: list[dict[str, str]]) -> str:
     lines = [
         f"built and run in torch or Keras: {run} of {tried} tried",
         f"valid after repair: {done} of {count}; proved cheapest: {share('proved')}",
-        f"search: mean {mean('search_seconds'):.3f} s; proof: mean {mean('proof_seconds'):.2f} s",
+        f"search: mean {mean('search_seconds'):.3f} s; proof: mean {mean('proof_seconds'):.2f} s; "
+        f"CPU: mean {mean('cpu_seconds'):.2f} s, most {max(float(row['cpu_seconds']) for row in rows):.2f} s",
         f"price by the published weights: {mean('published_weights'):.1f}",
         f"kept arguments: {mean('kept_arguments'):.4f}; "
         f"widths kept: {share('kept_widths')}; slowest: {max(_seconds(row) for row in rows):.2f} s",

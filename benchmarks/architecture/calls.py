@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from layerwise.shapes import RULES, Argument, RankMismatch
+from layerwise.shapes.wrappers import unwrapped
+from repairsolver.architecture.reading import WRAPPERS
 
 Shape = tuple[int, ...]
 FUNCTIONS = ("Add", "Sub", "Mul", "MatMul", "Concat", "View", "Permute")
@@ -37,14 +39,16 @@ class Call:
 
 def kinds(framework: str) -> list[str]:
     """The layer types that are drawn."""
-    return [kind for kind in RULES[framework] if kind not in LEFT_OUT[framework]]
+    out = LEFT_OUT[framework]
+    return [kind for kind in RULES[framework] if not any(inner in out for inner in unwrapped(kind))]
 
 
 def draw(framework: str, kind: str, rng: random.Random) -> Call:
     """A call near the border of validity."""
     rule = RULES[framework][kind]
     digits = [int(c) for c in kind if c in "123"]
-    usual = digits[-1] + 1 + kind.startswith("ConvLSTM") if digits else 0
+    steps = kind.startswith("TimeDistributed(")
+    usual = digits[-1] + 1 + ("ConvLSTM" in kind) + steps if digits else 0
     rank = usual if digits and rng.random() < 0.9 else rng.randint(1, 4)
     first = tuple(rng.choice((1, 2, 3, 4, 6, 7)) for _ in range(rank))
     count = rule.inputs or 2
@@ -53,7 +57,8 @@ def draw(framework: str, kind: str, rng: random.Random) -> Call:
         inputs.append(first[1:])
     for _ in range(count - len(inputs)):
         inputs.append(tuple(n if rng.random() < 0.85 else rng.randint(1, 4) for n in first))
-    args = {a.name: _value(a, framework, first, rng) for a in rule.arguments}
+    seen = first[1:] if steps else first
+    args = {a.name: _value(a, framework, seen, rng) for a in rule.arguments}
     return Call(framework, kind, args, tuple(inputs))
 
 
@@ -166,6 +171,9 @@ def _keras(call: Call) -> Shape | None:
         out = layer(tensors if len(tensors) > 1 else tensors[0])
     except Exception:  # Keras raises whatever its backend does
         return None
+    if isinstance(out, list | tuple):
+        # Both directions by themselves.
+        out = out[0] if out[0].shape == out[1].shape else keras.ops.zeros((0,))
     shape = tuple(out.shape)
     return shape[1:] if shape[:1] == (2,) and 0 not in shape else None
 
@@ -174,6 +182,11 @@ def keras_layer(call: Call) -> Any:
     """The Keras layer of a call; raises whatever Keras does."""
     import keras
 
+    outer, _, kind = call.kind.partition("(")
+    if kind:
+        own = {name: value for name, value in call.args.items() if name in WRAPPERS[outer]}
+        rest = {name: value for name, value in call.args.items() if name not in own}
+        return getattr(keras.layers, outer)(keras_layer(_inner(call, rest)), **own)
     args = _keras_arguments(call)
     positional: list[Any] = [0.5] if "Dropout" in call.kind or "Noise" in call.kind else []
     positional += ["relu"] if call.kind == "Activation" else []
@@ -200,8 +213,17 @@ def _keras_arguments(call: Call) -> dict[str, Any]:
     return args | {k: v for k, v in single.items() if k not in ("target_shape", "dims")}
 
 
+def _inner(call: Call, args: Mapping[str, Any]) -> Call:
+    """What a layer around a layer calls."""
+    kind = call.kind.partition("(")[2].removesuffix(")")
+    steps = call.kind.startswith("TimeDistributed(")
+    return Call(call.framework, kind, args, tuple(shape[steps:] for shape in call.inputs))
+
+
 def explained(call: Call, rule: Shape | None, found: Shape | None) -> str:
     """Why a disagreement is none of the rules' mistakes; "" where it is one."""
+    if "(" in call.kind and len(call.inputs[0]) > 1:
+        return _explained_inside(call, rule, found)
     digits = [int(c) for c in call.kind if c in "123"]
     rank = len(call.inputs[0])
     if call.framework == "torch" and rule is None and found is not None:
@@ -226,6 +248,18 @@ def explained(call: Call, rule: Shape | None, found: Shape | None) -> str:
         if call.kind == "AveragePooling3D":
             return "the torch backend of Keras compares the window with the size before padding"
     return ""
+
+
+def _explained_inside(call: Call, rule: Shape | None, found: Shape | None) -> str:
+    inner = _inner(call, call.args)
+    if call.kind.startswith("TimeDistributed(") and rule is None and found is not None:
+        if call.args.get("merge_mode", "") is None:
+            return "Keras stacks the tensors of both directions on a new axis"
+        try:
+            RULES[call.framework][inner.kind](inner.inputs, inner.args)
+        except RankMismatch:
+            return "TimeDistributed of Keras does not ask whether the rank is one that the inner layer takes"
+    return explained(inner, rule, found)
 
 
 _UNBATCHED = ("LSTM", "GRU", "RNN", "MultiheadAttention")

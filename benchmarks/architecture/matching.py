@@ -23,6 +23,8 @@ def _own(edit: Edit, values: bool) -> str:
         return f"insert {kind} {place} {_plain(edit.value) if values else ''}"
     if edit.operation == "remove":
         return f"remove {edit.layer}"
+    if edit.operation in ("swap", "rewire"):
+        return f"{edit.operation} {edit.layer} {edit.name} {edit.value if values else ''}"
     if edit.operation == "weights":
         return f"weights {edit.layer}"
     if edit.operation == "input":

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from benchmarks.architecture.classes import CLASSES, held_close, scaled, tiers
 from benchmarks.architecture.matching import same_repair
 from benchmarks.record import data_folder
 from repairsolver.architecture.costs import Costs
@@ -24,6 +25,7 @@ from repairsolver.architecture.search import search
 
 COLUMNS = ("prices", "repeat", "fold", "cases", "first", "top3", "first_all", "top3_all")
 FOLDS, REPEATS, POOLS, LEVELS = 5, 4, 10, (1, 2, 3, 4, 5, 6, 8, 10, 13)
+START, STRENGTH = dict.fromkeys(CLASSES, 1.0), 1.0
 Prices = dict[str, int]
 
 
@@ -64,7 +66,7 @@ def made(prices: Mapping[str, int]) -> Costs:
     return replace(costs, **single, roles=roles, adapters=adapters)  # type: ignore[arg-type]
 
 
-SPECIAL = ("unpad", "target_total", "width_of_weights")
+SPECIAL = ("unpad", "target_total", "width_of_weights", "layout_one", "layout_mixed")
 KINDS = {
     "Flatten": ("Flatten",),
     "Reshape": ("Reshape", "Scramble"),
@@ -98,6 +100,8 @@ def paid(edit: Edit, model: Model, prices: Mapping[str, int]) -> dict[str, int]:
             "remove": ["remove_global_pool", "remove"],
             "weights": ["transpose", "weights"],
             "input": ["input_layout", "declared"],
+            "swap": ["sibling"],
+            "rewire": ["rewire"],
         }[edit.operation]
     return {next(name for name in reversed(options) if prices[name] == edit.cost): 1}
 
@@ -170,10 +174,17 @@ def rows(seed: int) -> Iterator[dict[str, object]]:
         for fold in range(FOLDS):
             held = [pools[i] for i in order[fold::FOLDS]]
             rest = [pools[i] for n, i in enumerate(order) if n % FOLDS != fold]
+
+            def won(prices: Prices, rest: list[list[Candidate]] = rest) -> float:
+                return float(sum(score(rest, prices)))
+
             choices = {
-                "fitted": fitted(rest, rng),
+                "every price fitted": fitted(rest, rng),
                 "equal": dict.fromkeys(names(), 5),
+                "tiers": tiers(START),
+                "tiers fitted": held_close(tiers, won, STRENGTH),
                 "in use": by_hand(),
+                "in use, classes fitted": held_close(lambda f: scaled(by_hand(), f), won, STRENGTH),
             }
             for name, prices in choices.items():
                 (first, top), (first_all, top_all) = score(held, prices), score(pools, prices)

@@ -7,6 +7,7 @@ from math import gcd, prod
 from typing import Any
 
 from layerwise.shapes import Argument
+from repairsolver.architecture.alternatives import format_price
 from repairsolver.architecture.costs import Costs
 from repairsolver.architecture.edits import Edit
 from repairsolver.architecture.model import Layer, Model, Shape
@@ -18,13 +19,19 @@ _FIRST = ("in_channels", "num_features", "num_channels")
 def argument_edits(model: Model, layer: Layer, inputs: Sequence[Shape], costs: Costs) -> Iterator[Edit]:
     """Single changes of the arguments of a layer."""
     widths = given_widths(layer)
+    if layer.kind.startswith("TimeDistributed("):
+        inputs = [shape[1:] for shape in inputs]
+        if not inputs[0]:
+            return
     for argument in model.rule(layer).arguments:
         old = layer.args[argument.name]
+        if argument.name == "data_format" and format_price(model, layer, costs) is None:
+            continue
         values = _choices(argument, layer, inputs[0]) if layer.kind != "Dot" else _axes(inputs)
         for value in dict.fromkeys([*values, *widths.get(argument.name, ())]):
             if value == old or (isinstance(value, tuple) and not value and argument.role == "derived"):
                 continue
-            cost = _cost(argument, value, layer, inputs[0], costs)
+            cost = _cost(model, argument, value, layer, costs)
             if value in widths.get(argument.name, ()):
                 cost = min(cost, costs.width_of_weights)
             yield Edit(
@@ -44,7 +51,9 @@ def said(layer: Layer, argument: Argument) -> Any:
     return layer.stated.get(argument.name, default)
 
 
-def _cost(argument: Argument, value: Any, layer: Layer, shape: Shape, costs: Costs) -> int:
+def _cost(model: Model, argument: Argument, value: Any, layer: Layer, costs: Costs) -> int:
+    if argument.name == "data_format":
+        return format_price(model, layer, costs) or 0
     if argument.name == "padding" and value == "valid":
         return costs.unpad
     if argument.role == "target":
@@ -66,8 +75,7 @@ def change(old: Any, new: Any) -> float:
 
 def _choices(argument: Argument, layer: Layer, shape: Shape) -> Iterator[Any]:
     if argument.choices:
-        if argument.name != "data_format":
-            yield from argument.choices
+        yield from argument.choices
         return
     old = layer.args[argument.name]
     if argument.role == "derived":

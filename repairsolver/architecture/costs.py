@@ -57,6 +57,10 @@ class Costs:
         transpose: reordering the axes of weights that are given.
         width_of_weights: setting a width to that of weights that are given.
         layout: switching the data format of all layers; every layer beyond the first adds `layout_layer`.
+        layout_one: switching the data format of one layer that states it, where all layers have the same.
+        layout_mixed: the same where the layers disagree.
+        sibling: a layer of another number of spatial axes, Conv1D for Conv2D.
+        rewire: taking an input of a merge layer from another layer.
         input_layout: moving or dropping an axis of an input.
         declared: declaring the input shape that is really fed.
     """
@@ -72,6 +76,10 @@ class Costs:
     width_of_weights: int = 3
     layout: int = 3
     layout_layer: int = 2
+    layout_one: int = 6
+    layout_mixed: int = 3
+    sibling: int = 8
+    rewire: int = 11
     input_layout: int = 4
     declared: int = 2
 

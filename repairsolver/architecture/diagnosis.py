@@ -65,8 +65,7 @@ def diagnose_model(model: Model) -> Diagnosis:
                 shapes[layer.name] = shape
     for name, wanted in model.outputs.items():
         if wanted is not None and name in shapes and shapes[name] != wanted:
-            text = f"output is {shapes[name]}, demanded is {wanted}"
-            faults.append(Fault(name, "output", "output shape", text, (shapes[name],)))
+            faults.append(_output_fault(model, name, shapes[name], wanted))
     return Diagnosis(tuple(faults), shapes)
 
 
@@ -80,6 +79,14 @@ def _input_faults(model: Model) -> Iterator[Fault]:
         yield Fault(
             name, "input", "declared shape", text, (model.inputs[name],), "expected shape, found shape"
         )
+
+
+def _output_fault(model: Model, name: str, shape: Shape, wanted: Shape) -> Fault:
+    text = f"output is {shape}, demanded is {wanted}"
+    if not model.demand:
+        return Fault(name, "output", "output shape", text, (shape,))
+    message = "Frameworks that broadcast do not report it: the loss would be that of other pairs"
+    return Fault(name, "output", "labels", f"{text} by {model.demand}", (shape,), message)
 
 
 def check_layer(model: Model, layer: Layer, inputs: Sequence[Shape]) -> tuple[list[Fault], Shape | None]:

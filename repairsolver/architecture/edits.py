@@ -8,7 +8,9 @@ from typing import Any, Literal, TypeAlias
 
 from repairsolver.architecture.model import Layer, Model, Shape, build
 
-Operation: TypeAlias = Literal["set", "insert", "remove", "weights", "layout", "input", "output"]
+Operation: TypeAlias = Literal[
+    "set", "insert", "remove", "swap", "rewire", "weights", "layout", "input", "output"
+]
 
 
 @dataclass(frozen=True)
@@ -16,9 +18,10 @@ class Edit:
     """One edit.
 
     Args:
-        operation: set an argument, insert a layer before an input of `layer`, remove `layer`, refit
-            its weights, switch the data format of all layers, change the shape of an input, or declare
-            another shape of an output.
+        operation: set an argument, insert a layer before an input of `layer`, remove `layer`, swap it for
+            its sibling of another number of spatial axes, take one of its inputs from elsewhere, refit its
+            weights, switch the data format of all layers, change the shape of an input, or declare another
+            shape of an output.
         layer: the layer (or the input, or the output behind which a layer is inserted).
         name: the argument, the weight, or the type of the inserted layer.
         value: the new value, or the inserted layer's arguments.
@@ -49,6 +52,11 @@ class Edit:
             return f"insert {self.name}({given}) {place}{which}"
         if self.operation == "remove":
             return f"remove {self.layer} ({self.name})"
+        if self.operation == "swap":
+            given = ", ".join(f"{key}={_said(v)}" for key, v in self.value.items())
+            return f"{self.layer}: {self.before} → {self.name}({given})"
+        if self.operation == "rewire":
+            return f"{self.layer}: input {self.slot + 1} from {self.before} → {self.value}"
         if self.operation == "weights":
             return f"{self.layer}: weight {self.name} {_said(self.before)} → {_said(self.value)}"
         if self.operation == "input":
@@ -85,7 +93,9 @@ def apply_edits(model: Model, edits: Iterable[Edit]) -> Model:
     outputs: Mapping[str, Shape | None] = {draft.ends.get(n, n): s for n, s in draft.outputs.items()}
     layers = [*draft.layers.values(), *draft.inserted]
     edited = build(model.framework, draft.inputs, layers, outputs, draft.declared)
-    return replace(edited, redeclare=model.redeclare, opaque=model.opaque, source=model.source)
+    return replace(
+        edited, redeclare=model.redeclare, opaque=model.opaque, demand=model.demand, source=model.source
+    )
 
 
 def _set(draft: _Draft, edit: Edit) -> None:
@@ -120,6 +130,22 @@ def _remove(draft: _Draft, edit: Edit) -> None:
     draft.ends.setdefault(gone.name, gone.inputs[0])
 
 
+def swapped(layer: Layer, edit: Edit) -> Layer:
+    """The layer as its sibling."""
+    stated = {**layer.stated, **{name: v for name, v in edit.value.items() if name in layer.stated}}
+    return replace(layer, kind=edit.name, args={**layer.args, **edit.value}, stated=stated)
+
+
+def _swap(draft: _Draft, edit: Edit) -> None:
+    draft.layers[edit.layer] = swapped(draft.layers[edit.layer], edit)
+
+
+def _rewire(draft: _Draft, edit: Edit) -> None:
+    layer = draft.layers[edit.layer]
+    inputs = tuple(edit.value if i == edit.slot else s for i, s in enumerate(layer.inputs))
+    draft.layers[edit.layer] = replace(layer, inputs=inputs)
+
+
 def _weights(draft: _Draft, edit: Edit) -> None:
     layer = draft.layers[edit.layer]
     draft.layers[edit.layer] = replace(layer, weights={**layer.weights, edit.name: edit.value})
@@ -146,6 +172,8 @@ _APPLY = {
     "set": _set,
     "insert": _insert,
     "remove": _remove,
+    "swap": _swap,
+    "rewire": _rewire,
     "weights": _weights,
     "layout": _layout,
     "input": _input,

@@ -19,11 +19,13 @@ from layerwise.shapes import Argument, RankMismatch
 from layerwise.shapes.terms import every
 from layerwise.shapes.terms import product as elements
 from repairsolver.architecture.adapters import Adapters
+from repairsolver.architecture.alternatives import alternatives, format_price
 from repairsolver.architecture.bounding.deadline import FOREVER, Deadline, TimeUpError
 from repairsolver.architecture.candidates import given_widths, said
 from repairsolver.architecture.costs import Costs
 from repairsolver.architecture.edits import Edit
 from repairsolver.architecture.model import Layer, Model, Shape
+from repairsolver.architecture.rewiring import rewiring, sources
 from repairsolver.architecture.slots import RANKS, Slot, Tensor, equal
 from repairsolver.architecture.transitions import Step
 
@@ -51,17 +53,26 @@ class Budget:
         costs: prices of the edits.
         budget: what the edits may cost in all; dearer options are left out from the start.
         deadline: raises `TimeUpError` while the constraints are written down.
+        ranks: the ranks that tensors may have.
     """
 
-    def __init__(self, model: Model, costs: Costs, budget: int, deadline: Deadline = FOREVER) -> None:
-        self.model, self.costs, self.budget = model, costs, budget
+    def __init__(
+        self,
+        model: Model,
+        costs: Costs,
+        budget: int,
+        deadline: Deadline = FOREVER,
+        ranks: tuple[int, ...] = RANKS,
+    ) -> None:
+        self.model, self.costs, self.budget, self.ranks = model, costs, budget, ranks
         self.solver = z3.Solver()
         self.prices: list[tuple[Any, int]] = []
         self.chosen: list[tuple[Any, tuple[Edit, ...]]] = []
         self.numbers: list[tuple[Layer, Argument, tuple[Any, ...]]] = []
         self.slots: list[Slot] = []
         names = [*model.inputs, *(layer.name for layer in model.layers)]
-        self.tensors = {name: Tensor(self.solver, name) for name in names}
+        self.tensors = {name: Tensor(self.solver, name, ranks) for name in names}
+        self.rewires: list[Any] = []
         for name, shape in model.inputs.items():
             self._choose(name, self._inputs(name, shape))
         for layer in model.layers:
@@ -72,6 +83,8 @@ class Budget:
                 self._output(name, wanted)
         if self.prices:
             self.solver.add(z3.PbLe(self.prices, budget))
+        if self.rewires:
+            self.solver.add(z3.PbLe([(flag, 1) for flag in self.rewires], 1))
 
     def decide(self, seconds: float) -> Answer:
         """Whether any edits fit the budget."""
@@ -81,7 +94,7 @@ class Budget:
             return Answer("refused")
         if verdict != z3.sat:
             return Answer("unknown")
-        return Answer("possible", tuple(self._edits(self.solver.model())))
+        return Answer("possible", tuple(self.edits(self.solver.model())))
 
     def _choose(self, name: str, options: Sequence[_Option]) -> None:
         """One of the options holds, and its price is paid."""
@@ -93,6 +106,7 @@ class Budget:
                 self.chosen.append((flag, option.edits))
                 flags.append(flag)
                 self.prices += [(flag, option.price)] * (option.price > 0)
+                self.rewires += [flag] * any(edit.operation == "rewire" for edit in option.edits)
         self.solver.add(z3.PbEq([(flag, 1) for flag in flags], 1) if flags else z3.BoolVal(False))
 
     def _inputs(self, name: str, shape: Shape) -> list[_Option]:
@@ -105,7 +119,7 @@ class Budget:
             options.append(_Option(0, tensor.equals(shape)))
         others = [] if name in self.model.opaque else [*set(permutations(shape)), shape[1:]]
         for other in others:
-            if 0 not in other and len(other) in RANKS and other != shape:
+            if 0 not in other and len(other) in self.ranks and other != shape:
                 edit = Edit("input", name, "shape", other, self.costs.input_layout, before=shape)
                 options.append(_Option(edit.cost, tensor.equals(other), (edit,)))
         return options
@@ -128,24 +142,49 @@ class Budget:
 
     def _layer(self, layer: Layer) -> None:
         out = self.tensors[layer.name]
-        slots = [self._slot(layer.name, self.tensors[s], i) for i, s in enumerate(layer.inputs)]
+        slots = [self._slot(layer.name, self._source(layer, i), i) for i in range(len(layer.inputs))]
         feeds = [slot.end for slot in slots]
         refit = z3.Bool(f"{layer.name}.refit"), z3.Bool(f"{layer.name}.turn")
         if layer.weights:
             self.prices += [(refit[0], self.costs.weights), (refit[1], self.costs.transpose)]
-        options = list(self._uses(layer, feeds, out, refit))
+        options = [
+            option
+            for form, swap in alternatives(self.model, layer, self.costs)
+            if sum(edit.cost for edit in swap) <= self.budget
+            for option in self._uses(form, feeds, out, refit, swap)
+        ]
         if len(feeds) == 1:
             price = self.costs.remove_global_pool if layer.kind.startswith("Global") else self.costs.remove
             gone = Edit("remove", layer.name, layer.kind, cost=price)
             options.append(_Option(price, self.tensors[layer.inputs[0]].same(out), (gone,)))
         self._choose(layer.name, options)
 
-    def _uses(self, layer: Layer, feeds: Sequence[Tensor], out: Tensor, refit: Any) -> Iterator[_Option]:
+    def _source(self, layer: Layer, slot: int) -> Tensor:
+        """The tensor that an input reads, or another one at the price of taking it."""
+        old = self.tensors[layer.inputs[slot]]
+        others = list(sources(self.model, layer, slot)) if self.costs.rewire <= self.budget else []
+        if not others:
+            return old
+        read = Tensor(self.solver, f"{layer.name}.{slot}.read", self.ranks)
+        edits = [rewiring(layer, slot, other, self.costs) for other in others]
+        changed = [_Option(e.cost, self.tensors[e.value].same(read), (e,)) for e in edits]
+        self._choose(f"{layer.name}.{slot}.rewire", [_Option(0, old.same(read)), *changed])
+        return read
+
+    def _uses(
+        self,
+        layer: Layer,
+        feeds: Sequence[Tensor],
+        out: Tensor,
+        refit: Any,
+        before: tuple[Edit, ...],
+    ) -> Iterator[_Option]:
         """The layer at every combination of ranks and of words among its arguments."""
         numbers = self._numbers(layer)
         for edits in self._words(layer):
+            edits = (*before, *edits)
             args = {**layer.args, **numbers, **{edit.name: edit.value for edit in edits}}
-            for ranks in product(RANKS, repeat=len(feeds)):
+            for ranks in product(self.ranks, repeat=len(feeds)):
                 shapes = [feed.shape(rank) for feed, rank in zip(feeds, ranks, strict=True)]
                 holds = self._valid(layer, shapes, args, out, refit)
                 if holds is not None:
@@ -176,7 +215,7 @@ class Budget:
         except RankMismatch:
             return None
         needs = every(need.holds for need in outcome.requirements)
-        if len(outcome.shape) not in RANKS or needs is False:
+        if len(outcome.shape) not in self.ranks or needs is False:
             return None
         holds = [needs, out.equals(outcome.shape)]
         if layer.weights:
@@ -204,10 +243,12 @@ class Budget:
             options = list(self._prices(layer, argument))
             if min(price for price, _ in options) > self.budget:
                 continue
-            terms = tuple(z3.Int(f"{layer.name}.{argument.name}.{i}") for i in range(len(olds)))
+            terms = tuple(z3.Int(f"{layer.name}.{layer.kind}.{argument.name}.{i}") for i in range(len(olds)))
             self.solver.add(*(term >= argument.low for term in terms))
             changed = [_Option(p, z3.BoolVal(True) if v is None else terms[0] == v) for p, v in options]
-            self._choose(f"{layer.name}.{argument.name}", [_Option(0, equal(olds, terms)), *changed])
+            self._choose(
+                f"{layer.name}.{layer.kind}.{argument.name}", [_Option(0, equal(olds, terms)), *changed]
+            )
             self.numbers.append((layer, argument, terms))
             free[argument.name] = terms if isinstance(old, tuple) else terms[0]
         return free
@@ -223,12 +264,14 @@ class Budget:
         lists = []
         for argument in self.model.rule(layer).arguments:
             old, values = layer.args[argument.name], []
-            if argument.choices and argument.name != "data_format":
+            if argument.name == "data_format" and format_price(self.model, layer, self.costs) is None:
+                continue
+            if argument.choices:
                 values = [value for value in argument.choices if value != old]
             elif argument.name == "axis":
-                values = [axis for axis in RANKS if axis != old]
+                values = [axis for axis in self.ranks if axis != old]
             elif layer.kind == "Dot":
-                values = [axes for axes in product(RANKS, repeat=2) if axes != old]
+                values = [axes for axes in product(self.ranks, repeat=2) if axes != old]
             if values:
                 lists.append([(), *((self._word(layer, argument, value),) for value in values)])
         for choice in product(*lists):
@@ -238,12 +281,17 @@ class Budget:
 
     def _word(self, layer: Layer, argument: Argument, value: Any) -> Edit:
         price = self.costs.unpad if value == "valid" else self.costs.roles[argument.role]
+        if argument.name == "data_format":
+            price = format_price(self.model, layer, self.costs) or 0
         return Edit("set", layer.name, argument.name, value, price, before=said(layer, argument))
 
-    def _edits(self, found: Any) -> Iterator[Edit]:
+    def edits(self, found: Any) -> Iterator[Edit]:
         """The edits that an assignment stands for; weights are refitted by who applies them."""
         picked = [edit for flag, edits in self.chosen if z3.is_true(found[flag]) for edit in edits]
         gone = {edit.layer for edit in picked if edit.operation == "remove"}
+        kinds = {layer.name: layer.kind for layer in self.model.layers}
+        kinds |= {edit.layer: edit.name for edit in picked if edit.operation == "swap"}
+        yield from (edit for edit in picked if edit.operation == "rewire")
         for slot in self.slots:
             if slot.adapters.slot < 0 or slot.adapters.layer not in gone:
                 yield from slot.edits(found)
@@ -253,25 +301,31 @@ class Budget:
             elif edit.value is None and edit.operation == "set":
                 shape = self.tensors[edit.layer].value(found)
                 yield replace(edit, value=(-1, *shape) if edit.name == "shape" else shape)
-            else:
+            elif edit.operation != "rewire":
                 yield edit
         for layer, argument, terms in self.numbers:
             old = layer.args[argument.name]
             numbers = tuple(found.eval(term, model_completion=True).as_long() for term in terms)
             new = numbers if isinstance(old, tuple) else numbers[0]
-            if new != old and layer.name not in gone:
+            if new != old and layer.name not in gone and layer.kind == kinds[layer.name]:
                 price = min(p for p, v in self._prices(layer, argument) if v is None or v == new)
                 before = said(layer, argument)
                 yield Edit("set", layer.name, argument.name, new, price, before=before)
 
 
-def refuse(variants: Sequence[tuple[Model, Step]], costs: Costs, budget: int, seconds: float) -> Answer:
+def refuse(
+    variants: Sequence[tuple[Model, Step]],
+    costs: Costs,
+    budget: int,
+    seconds: float,
+    ranks: tuple[int, ...] = RANKS,
+) -> Answer:
     """Decide a budget for a model and its variants, each with the price at which it starts."""
     unknown, deadline = False, Deadline(seconds)
     for model, first in variants:
         if budget >= first.cost:
             try:
-                answer = Budget(model, costs, budget - first.cost, deadline).decide(deadline.left)
+                answer = Budget(model, costs, budget - first.cost, deadline, ranks).decide(deadline.left)
             except TimeUpError:
                 return Answer("unknown")
             if answer.status == "possible":

@@ -51,6 +51,7 @@ class Model:
         declared: input shapes for which the model was built, where they are not those that it is fed.
         redeclare: whether demands on outputs are declarations, which an edit may change.
         opaque: inputs that stand for what an opaque layer gives.
+        demand: where the demand on the output comes from, in words.
         source: what the model was read from, for the way back.
 
     Raises:
@@ -64,6 +65,7 @@ class Model:
     declared: Mapping[str, Shape] = field(default_factory=dict)
     redeclare: bool = False
     opaque: frozenset[str] = frozenset()
+    demand: str = ""
     source: Any = field(default=None, compare=False, repr=False)
 
     def rule(self, layer: Layer) -> Rule:
@@ -109,7 +111,7 @@ def with_input(model: Model, shape: Shape) -> Model:
     if len(model.inputs) != 1:
         raise ArchitectureError(f"input_shape needs one input, the model has {', '.join(model.inputs)}")
     rebuilt = build(model.framework, dict.fromkeys(model.inputs, shape), list(model.layers), model.outputs)
-    return replace(rebuilt, redeclare=model.redeclare, source=model.source)
+    return replace(rebuilt, redeclare=model.redeclare, demand=model.demand, source=model.source)
 
 
 def with_output(model: Model, shape: Shape) -> Model:
@@ -143,7 +145,10 @@ def _check_names(inputs: Mapping[str, Shape], layers: list[Layer]) -> None:
     for name, shape in inputs.items():
         # A leading 0 stands for an unknown size, mostly a batch axis that was written down.
         if any(not isinstance(size, int) or size < (i > 0) for i, size in enumerate(shape)):
-            raise ArchitectureError(f"input {name} has shape {shape}: sizes must be known and positive")
+            raise ArchitectureError(
+                f"input {name} has shape {shape}: sizes must be known and positive, but for the batch axis; "
+                "state them with input_shape"
+            )
 
 
 def _ordered(inputs: Mapping[str, Shape], layers: list[Layer]) -> list[Layer]:

@@ -19,8 +19,6 @@ from repairsolver.architecture.model import Model
 from repairsolver.architecture.search import layouts
 from repairsolver.architecture.transitions import Step, step, weight_edits
 
-HOPELESS = 20
-"""Prices beyond which z3 has never decided a budget in seconds."""
 Variants = Sequence[tuple[Model, Step]]
 
 
@@ -108,8 +106,8 @@ def _by_finer_grids(model: Model, costs: Costs, variants: Variants, proof: Proof
 def _adopted(model: Model, costs: Costs, proof: Proof, first: Step, sweep: TreeSweep) -> Proof:
     """The repair that the grids lead to, if numbers exist for it."""
     try:
-        edits = Trace(sweep).edits()
-    except UnrealisedError:
+        edits = Trace(sweep, Deadline(sweep.deadline.seconds)).edits()
+    except (UnrealisedError, TimeUpError):
         return proof
     better = refitted(model, (*first.edits, *edits), costs)
     if better is None or better.cost >= proof.best.cost:
@@ -131,19 +129,22 @@ def _by_boxes(model: Model, costs: Costs, variants: Variants, proof: Proof, seco
 
 
 def _by_z3(model: Model, costs: Costs, variants: Variants, proof: Proof, seconds: float) -> Proof:
-    """Budgets just below the best are refused, or beaten."""
+    """Budgets from the bound upwards are refused until one is met; without a bound the one below the best."""
     from repairsolver.architecture.exact import refuse
-    from repairsolver.architecture.slots import RANKS
 
-    end = time.perf_counter() + (seconds if proof.best.cost <= HOPELESS else 0)
-    while not proof.closed and max(proof.ranks) <= max(RANKS) and time.perf_counter() < end:
-        answer = refuse(variants, costs, proof.best.cost - 1, end - time.perf_counter())
+    end = time.perf_counter() + seconds
+    while not proof.closed and time.perf_counter() < end:
+        budget = proof.lower_bound or proof.best.cost - 1
+        answer = refuse(variants, costs, budget, end - time.perf_counter(), proof.ranks)
+        if answer.status == "unknown":
+            break
         if answer.status == "refused":
-            return Proof(proof.best, proof.best.cost, "z3", proof.ranks)
-        better = refitted(model, answer.edits, costs) if answer.status == "possible" else None
+            proof = Proof(proof.best, budget + 1, "z3", proof.ranks)
+            continue
+        better = refitted(model, answer.edits, costs)
         if better is None or better.cost >= proof.best.cost:
             break
-        proof = Proof(better, proof.lower_bound, proof.engine, proof.ranks)
+        proof = Proof(better, proof.lower_bound, "z3", proof.ranks)
     return proof
 
 

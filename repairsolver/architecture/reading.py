@@ -10,6 +10,8 @@ from typing import Any, cast
 
 from repairsolver.architecture import exais
 from repairsolver.architecture.exais_sequence import read_sequence
+from repairsolver.architecture.json_forms import entries, mapping, names, sizes, text
+from repairsolver.architecture.labels import with_labels
 from repairsolver.architecture.model import Framework, Layer, Model, Shape, build, with_input
 from repairsolver.architecture.opaque import Opaque, made_opaque
 from repairsolver.errors import ArchitectureError
@@ -17,6 +19,9 @@ from repairsolver.errors import ArchitectureError
 HELP = (
     "expected Keras JSON (class_name, config), a layer list (framework, input_shape, layers), or ExAIS JSON"
 )
+
+WRAPPERS: Mapping[str, tuple[str, ...]] = {"TimeDistributed": (), "Bidirectional": ("merge_mode",)}
+"""Layers around a layer, with arguments of their own."""
 
 
 def load_architecture(
@@ -34,18 +39,14 @@ def load_architecture(
             that cannot be traced, sizes that are not known.
     """
     if isinstance(source, Mapping):
-        return _reshaped(read_model(source, opaque), input_shape)
+        return read_model(source, opaque, input_shape)
     if not isinstance(source, str | Path):
         return _from_object(source, input_shape, opaque)
     if str(source).endswith(".onnx"):
         from repairsolver.architecture.onnx_graph.reading import read_onnx
 
         return read_onnx(source, input_shape=input_shape, opaque=opaque)
-    return _reshaped(_from_json(source, opaque), input_shape)
-
-
-def _reshaped(model: Model, input_shape: Sequence[int] | None) -> Model:
-    return model if input_shape is None else with_input(model, tuple(input_shape))
+    return _from_json(source, opaque, input_shape)
 
 
 def _from_object(source: Any, input_shape: Any, opaque: Opaque | None) -> Model:
@@ -69,39 +70,40 @@ def _from_object(source: Any, input_shape: Any, opaque: Opaque | None) -> Model:
     )
 
 
-def _from_json(source: str | Path, opaque: Opaque | None) -> Model:
+def _from_json(source: str | Path, opaque: Opaque | None, input_shape: Sequence[int] | None) -> Model:
     try:
-        text = Path(source).read_text(encoding="utf-8")
-        data = json.loads(text)
+        data = json.loads(Path(source).read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         raise ArchitectureError(f"{source}: {where}: {error.msg}; {HELP}") from error
     except (UnicodeDecodeError, RecursionError) as error:
         raise ArchitectureError(f"{source}: not JSON ({error}); {HELP}") from error
-    return read_model(data, opaque)
+    return read_model(data, opaque, input_shape)
 
 
-def read_model(data: Any, opaque: Opaque | None = None) -> Model:
-    """The model that parsed JSON describes; `opaque` as in `load_architecture`."""
+def read_model(data: Any, opaque: Opaque | None = None, input_shape: Sequence[int] | None = None) -> Model:
+    """The model that parsed JSON describes; `opaque` and `input_shape` as in `load_architecture`."""
     if not isinstance(data, Mapping):
         raise ArchitectureError(f"got a {type(data).__name__}, {HELP}")
     if "class_name" in data:
-        return _keras(data, opaque or {})
+        return _keras(data, opaque or {}, input_shape)
     if isinstance(data.get("model"), Mapping):
         data = data["model"]
     layers = data.get("layers")
     if not isinstance(layers, list) or not all(isinstance(e, Mapping) and "type" in e for e in layers):
         raise ArchitectureError(f"no list of layers with types; {HELP}")
     if "input_shape" in data:
-        return _listed(data, opaque or {})
+        return _listed(data, opaque or {}, input_shape)
     if isinstance(data.get("shape"), str):
-        return read_sequence(data)
+        model = read_sequence(data)
+        return model if input_shape is None else with_input(model, tuple(input_shape))
     if all("name" in e and isinstance(e.get("inputs"), list) for e in layers):
-        return exais.read(data)
+        model = exais.read(data)
+        return model if input_shape is None else with_input(model, tuple(input_shape))
     raise ArchitectureError(f"no input_shape; {HELP}")
 
 
-def _listed(data: Mapping[str, Any], opaque: Opaque) -> Model:
+def _listed(data: Mapping[str, Any], opaque: Opaque, input_shape: Sequence[int] | None) -> Model:
     """A plain layer list; a layer without `inputs` reads the one before it."""
     framework = data.get("framework", "keras")
     if framework not in ("keras", "torch"):
@@ -109,39 +111,63 @@ def _listed(data: Mapping[str, Any], opaque: Opaque) -> Model:
     shapes = data["input_shape"]
     if not isinstance(shapes, Mapping):
         shapes = {"input": shapes}
-    inputs = {name: _known(shape) for name, shape in shapes.items()}
-    fed = data.get("declared_input_shape")
-    declared = {next(iter(inputs)): tuple(fed)} if fed and tuple(fed) != next(iter(inputs.values())) else {}
-    given, before = data.get("given_weights", {}), next(iter(inputs))
+    inputs = _stated({name: _known(shape, name) for name, shape in shapes.items()}, input_shape)
+    if not inputs:
+        raise ArchitectureError("input_shape names no input")
+    fed = sizes(data.get("declared_input_shape") or [], "declared_input_shape")
+    declared = {next(iter(inputs)): fed} if fed and fed != next(iter(inputs.values())) else {}
+    given, before = mapping(data.get("given_weights", {}), "given_weights"), next(iter(inputs))
     layers = []
-    for number, entry in enumerate(data["layers"], start=1):
-        name = entry.get("name", f"{entry['type'].lower()}_{number}")
-        weights = {key: tuple(shape) for key, shape in given.get(name, {}).items()}
-        sources = tuple(entry.get("inputs", [before]))
-        layers.append(Layer(name, entry["type"], dict(entry.get("args", {})), sources, weights))
+    for number, entry in enumerate(entries(data["layers"], "layers"), start=1):
+        kind = text(entry["type"], f"the type of layer {number}")
+        name = text(entry.get("name", f"{kind.lower()}_{number}"), f"the name of layer {number}")
+        shapes = mapping(given.get(name, {}), f"given_weights of {name}")
+        weights = {key: sizes(shape, f"weight {key} of {name}") for key, shape in shapes.items()}
+        sources = names(entry.get("inputs", [before]), f"inputs of {name}")
+        arguments = mapping(entry.get("args", {}), f"args of {name}")
+        kind, arguments = inner_layer(kind, arguments, ("type", "args"))
+        layers.append(Layer(name, kind, arguments, sources, weights))
         before = name
     wanted = data.get("output_shape")
-    outputs = None if wanted is None else {before: tuple(wanted)}
-    return built(cast(Framework, framework), inputs, layers, outputs, declared, opaque)
+    outputs = None if wanted is None else {before: sizes(wanted, "output_shape")}
+    model = built(cast(Framework, framework), inputs, layers, outputs, declared, opaque)
+    if "labels_shape" in data:
+        labels = sizes(data["labels_shape"], "labels_shape")
+        return with_labels(model, labels, text(data.get("loss", "mse"), "loss"))
+    return model
 
 
-def _known(shape: list[int | None]) -> Shape:
+def _stated(inputs: dict[str, Shape], shape: Sequence[int] | None) -> dict[str, Shape]:
+    """The inputs with another shape of the only one."""
+    if shape is None:
+        return inputs
+    if len(inputs) != 1:
+        raise ArchitectureError(f"input_shape needs one input, the model has {', '.join(inputs)}")
+    return dict.fromkeys(inputs, tuple(shape))
+
+
+def _known(shape: Any, name: str) -> Shape:
     """A leading unknown size is kept as 0: it is taken for a batch axis that does not belong there."""
-    return tuple(0 if i == 0 and size is None else size for i, size in enumerate(shape))  # type: ignore[misc]
+    if not isinstance(shape, list | tuple):
+        raise ArchitectureError(f"input {name} has shape {shape!r}, expected a list such as [28, 28, 1]")
+    return tuple(0 if i == 0 and size is None else size for i, size in enumerate(shape))
 
 
-def _keras(data: Mapping[str, Any], opaque: Opaque) -> Model:
+def _keras(data: Mapping[str, Any], opaque: Opaque, input_shape: Sequence[int] | None) -> Model:
     config = data.get("config")
     if data["class_name"] not in ("Sequential", "Functional", "Model") or not isinstance(config, Mapping):
         raise ArchitectureError(f"class_name {data['class_name']!r} with such a config; {HELP}")
     inputs: dict[str, Shape] = {}
     layers: list[Layer] = []
     before = "input"
-    for entry in config["layers"]:
-        arguments = dict(entry["config"])
+    for number, entry in enumerate(entries(config.get("layers"), "layers of config"), start=1):
+        kind = text(entry.get("class_name"), f"class_name of layer {number}")
+        arguments = dict(mapping(entry.get("config"), f"config of layer {number} ({kind})"))
         name = str(entry.get("name") or arguments.get("name"))
-        batch = arguments.get("batch_input_shape") or arguments.get("batch_shape")
-        if entry["class_name"] == "InputLayer":
+        batch = arguments.get("batch_input_shape") or arguments.get("batch_shape") or []
+        if not isinstance(batch, list | tuple):
+            raise ArchitectureError(f"{name} has batch shape {batch!r}, expected a list such as [null, 28]")
+        if kind == "InputLayer":
             if not batch:
                 raise ArchitectureError(f"input {name} states no batch_shape; {HELP}")
             inputs[name] = tuple(batch[1:])
@@ -149,12 +175,29 @@ def _keras(data: Mapping[str, Any], opaque: Opaque) -> Model:
             if batch and not inputs:
                 inputs[before] = tuple(batch[1:])
             sources = tuple(_sources(entry.get("inbound_nodes"))) or (before,)
-            layers.append(Layer(name, entry["class_name"], arguments, sources, stated=arguments))
+            kind, arguments = inner_layer(kind, arguments, ("class_name", "config"))
+            layers.append(Layer(name, kind, arguments, sources, stated=arguments))
         before = name
+    if not inputs and input_shape is not None:
+        inputs["input"] = tuple(input_shape)
     if not inputs:
-        raise ArchitectureError("the model states no input shape: add an InputLayer with batch_shape")
+        raise ArchitectureError(
+            "the model states no input shape: add an InputLayer with batch_shape, or give input_shape"
+        )
+    inputs = _stated(inputs, input_shape)
     outputs = list(_sources([config["output_layers"]])) if config.get("output_layers") else None
     return built("keras", inputs, layers, dict.fromkeys(outputs) if outputs else None, {}, opaque)
+
+
+def inner_layer(kind: str, args: Mapping[str, Any], words: tuple[str, str]) -> tuple[str, dict[str, Any]]:
+    """A layer around a layer as one: its type with the inner one in brackets, the arguments of both."""
+    layer = args.get("layer")
+    if kind not in WRAPPERS or not isinstance(layer, Mapping) or words[0] not in layer:
+        return kind, dict(args)
+    inner = mapping(layer.get(words[1], {}), f"{words[1]} of the layer inside {kind}")
+    inside, arguments = inner_layer(text(layer[words[0]], f"the type inside {kind}"), inner, words)
+    own = {name: value for name, value in args.items() if name in WRAPPERS[kind]}
+    return f"{kind}({inside})", {**arguments, **own}
 
 
 def built(

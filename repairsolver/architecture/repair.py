@@ -45,6 +45,7 @@ class ArchitectureRepair:
         engine: what proved that the price is the least: grids, boxes, z3; "" where nothing did.
         reasons: for every edit the fault that remains without it.
         alternatives: other repairs, cheapest first.
+        listed: what `every` came to: all repairs of this price, all but for their numbers, some, or "".
         diagnosis: what is wrong with the given model.
         seconds: what the search and the proof took.
         given: the model before the edits.
@@ -59,6 +60,7 @@ class ArchitectureRepair:
     engine: str = ""
     reasons: tuple[Reason, ...] = ()
     alternatives: tuple[tuple[Edit, ...], ...] = ()
+    listed: Literal["", "all", "all kinds", "some"] = ""
     seconds: tuple[float, float] = (0.0, 0.0)
     given: Model | None = None
 
@@ -101,7 +103,12 @@ class ArchitectureRepair:
 
 
 def repair_model(
-    model: Model, costs: Costs | None = None, *, prove: bool = True, seconds: float = 10.0
+    model: Model,
+    costs: Costs | None = None,
+    *,
+    prove: bool = True,
+    seconds: float = 10.0,
+    every: int = 0,
 ) -> ArchitectureRepair:
     """Find the cheapest edits that make a layer graph valid.
 
@@ -110,6 +117,7 @@ def repair_model(
         costs: prices of the edits; by default those of `default_costs`.
         prove: decide whether something cheaper exists; what is found so is adopted.
         seconds: time for each engine that decides this.
+        every: list all repairs of the least price, up to so many; needs the proof.
 
     Raises:
         SoundnessError: an edited model still has faults; please report it.
@@ -127,7 +135,10 @@ def repair_model(
     best = proof.best
     done = time.perf_counter()
     repaired = _checked(model, best.edits)
-    others = tuple(way.edits for way in steps if way.words != best.words)
+    others = [way for way in steps if way.words != best.words]
+    listed: Literal["", "all", "all kinds", "some"] = ""
+    if every:
+        others, listed = _every(model, prices, proof, others, every, seconds)
     return ArchitectureRepair(
         "repaired",
         repaired,
@@ -137,10 +148,27 @@ def repair_model(
         proof.lower_bound,
         proof.engine if proof.closed else "",
         tuple(_reasons(model, best.edits)),
-        others,
-        (searched - start, done - searched),
-        model,
+        tuple(way.edits for way in others),
+        listed,
+        seconds=(searched - start, done - searched),
+        given=model,
     )
+
+
+def _every(
+    model: Model, costs: Costs, proof: Proof, met: list[Step], limit: int, seconds: float
+) -> tuple[list[Step], Literal["all", "all kinds", "some"]]:
+    """What the search met, and what z3 lists, of one price first."""
+    from repairsolver.architecture.listing import list_repairs
+
+    if not proof.closed:
+        return met, "some"
+    price = proof.best.cost
+    found = list_repairs(model, costs, price, limit=limit, seconds=seconds, ranks=proof.ranks)
+    known = {proof.best.words, *(way.words for way in met)}
+    new = [way for way in found.repairs if way.words not in known]
+    others = sorted([*met, *_irredundant(model, new)])
+    return others, "all" if found.complete else "all kinds" if found.kinds else "some"
 
 
 def _irredundant(model: Model, steps: Iterable[Step]) -> list[Step]:
@@ -148,10 +176,20 @@ def _irredundant(model: Model, steps: Iterable[Step]) -> list[Step]:
     kept = []
     for way in steps:
         groups = [edit for edit in way.edits if edit.cost]
-        spare = (tuple(e for e in way.edits if e is not edit) for edit in groups)
+        spare = (_without(way.edits, edit) for edit in groups)
         if len(groups) < 2 or not any(_valid(model, edits) for edits in spare):
             kept.append(way)
     return kept
+
+
+def _without(edits: tuple[Edit, ...], edit: Edit) -> tuple[Edit, ...]:
+    """The other edits; without a swap also without those of the sibling's arguments."""
+    swap = edit.operation == "swap"
+    return tuple(
+        e
+        for e in edits
+        if e is not edit and not (swap and e.layer == edit.layer and e.operation in ("set", "weights"))
+    )
 
 
 def _valid(model: Model, edits: tuple[Edit, ...]) -> bool:
@@ -167,7 +205,6 @@ def _checked(model: Model, edits: tuple[Edit, ...]) -> Model:
 
 
 def _reasons(model: Model, edits: tuple[Edit, ...]) -> Iterable[Reason]:
-    for number, edit in enumerate(edits):
-        rest = (*edits[:number], *edits[number + 1 :])
-        faults = diagnose_model(apply_edits(model, rest)).faults
+    for edit in edits:
+        faults = diagnose_model(apply_edits(model, _without(edits, edit))).faults
         yield Reason(edit, str(faults[0]) if faults else "none: its price is paid by another edit")

@@ -10,6 +10,7 @@ from typing import TypeAlias
 from repairsolver.architecture.costs import Costs
 from repairsolver.architecture.edits import Edit, apply_edits
 from repairsolver.architecture.model import Layer, Model, Shape
+from repairsolver.architecture.rewiring import rewired
 from repairsolver.architecture.transitions import Step, Transitions, step
 
 State: TypeAlias = tuple[Shape, ...]
@@ -35,7 +36,7 @@ def search(model: Model, costs: Costs, bound: int | None = None) -> list[Step]:
     A narrow search gives an upper bound, a wide one looks at everything that may be as good. What it misses
     is found, or ruled out, by the exact engine.
     """
-    variants = list(layouts(model, costs))
+    variants = [*layouts(model, costs), *rewired(model, costs)]
     best: list[Step] = []
     for width in (NARROW, WIDE):
         found = [*best]

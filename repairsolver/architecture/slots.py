@@ -14,6 +14,11 @@ from repairsolver.architecture.edits import Edit
 from repairsolver.architecture.model import Shape
 
 RANKS = (1, 2, 3, 4)
+"""Ranks that tensors have unless more are asked for."""
+
+
+_WINDOWED = (2, 3, 4)
+"""Ranks that layers with windows take."""
 
 
 def equal(shape: Sequence[Any], other: Sequence[Any]) -> Any:
@@ -26,10 +31,10 @@ def equal(shape: Sequence[Any], other: Sequence[Any]) -> Any:
 class Tensor:
     """A shape of unknown rank: the first `rank` sizes count."""
 
-    def __init__(self, solver: Any, name: str) -> None:
-        self.rank = z3.Int(f"{name}.rank")
-        self.sizes = [z3.Int(f"{name}.{axis}") for axis in range(max(RANKS))]
-        solver.add(self.rank >= 1, self.rank <= max(RANKS), *(size >= 1 for size in self.sizes))
+    def __init__(self, solver: Any, name: str, ranks: tuple[int, ...] = RANKS) -> None:
+        self.rank, self.ranks = z3.Int(f"{name}.rank"), ranks
+        self.sizes = [z3.Int(f"{name}.{axis}") for axis in range(max(ranks))]
+        solver.add(self.rank >= 1, self.rank <= max(ranks), *(size >= 1 for size in self.sizes))
 
     def shape(self, rank: int) -> tuple[Any, ...]:
         """The sizes at that rank."""
@@ -37,16 +42,18 @@ class Tensor:
 
     def equals(self, shape: Sequence[Any]) -> Any:
         """That the tensor has this shape."""
+        if len(shape) not in self.ranks:
+            return z3.BoolVal(False)
         return z3.And(self.rank == len(shape), equal(self.shape(len(shape)), tuple(shape)))
 
     def same(self, other: Tensor) -> Any:
         """That two tensors have one shape."""
-        return z3.Or(*(z3.And(self.rank == r, other.equals(self.shape(r))) for r in RANKS))
+        return z3.Or(*(z3.And(self.rank == r, other.equals(self.shape(r))) for r in self.ranks))
 
     def count(self) -> Any:
         """The number of elements."""
         total = elements(self.shape(1))
-        for rank in RANKS[1:]:
+        for rank in self.ranks[1:]:
             total = z3.If(self.rank == rank, elements(self.shape(rank)), total)
         return total
 
@@ -74,7 +81,7 @@ class Slot:
         price = adapters.costs.adapters
         if min(price.values()) <= budget:
             for stage, options in enumerate((self._reshaped, self._resized, self._projected)):
-                self.tensors.append(Tensor(solver, f"{name}.{stage}"))
+                self.tensors.append(Tensor(solver, f"{name}.{stage}", source.ranks))
                 self._choose(f"{name}.{stage}", list(options(*self.tensors[-2:])))
         self.end = self.tensors[-1]
 
@@ -104,17 +111,17 @@ class Slot:
         if self.adapters.keras:
             yield (
                 price["GlobalPool"],
-                z3.Or(*(z3.And(a.rank == r, b.equals(a.shape(r)[-1:])) for r in RANKS[1:])),
+                z3.Or(*(z3.And(a.rank == r, b.equals(a.shape(r)[-1:])) for r in _WINDOWED)),
             )
 
     def _permuted(self, a: Tensor, b: Tensor) -> Any:
         return z3.Or(
-            *(z3.And(a.rank == r, b.equals(order)) for r in RANKS[1:] for order in permutations(a.shape(r)))
+            *(z3.And(a.rank == r, b.equals(order)) for r in a.ranks[1:] for order in permutations(a.shape(r)))
         )
 
     def _resized(self, a: Tensor, b: Tensor) -> Iterator[tuple[int, Any]]:
         yield 0, a.same(b)
-        for rank in RANKS[1:]:
+        for rank in _WINDOWED:
             (have, wide), (want, width) = (
                 self.adapters.split(a.shape(rank)),
                 self.adapters.split(b.shape(rank)),
@@ -139,11 +146,11 @@ class Slot:
     def _projected(self, a: Tensor, b: Tensor) -> Iterator[tuple[int, Any]]:
         price = self.adapters.costs.adapters
         yield 0, a.same(b)
-        for rank in RANKS:
+        for rank in a.ranks if self.adapters.keras else RANKS:
             have, want = self.adapters.split(a.shape(rank))[0], self.adapters.split(b.shape(rank))[0]
             at = z3.And(a.rank == rank, b.rank == rank)
             yield price["Project"], z3.And(at, equal(have, want))
-            if rank > 1:
+            if rank in _WINDOWED:
                 yield (
                     price["Stride"],
                     z3.And(at, *(self._steps(n, m) for n, m in zip(have, want, strict=True))),

@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 from layerwise.shapes import Outcome, RankMismatch
 from repairsolver.architecture.adapters import Adapters, Way
+from repairsolver.architecture.alternatives import alternatives
 from repairsolver.architecture.candidates import argument_edits
 from repairsolver.architecture.costs import Costs
 from repairsolver.architecture.diagnosis import diagnose_model
@@ -121,6 +122,8 @@ class Transitions:
                     edits = tuple(replace(edit, size=edit.size + ELSEWHERE) for edit in edits)
                 yield from self._with_arguments(layer, (target,), edits, pairs=False)
         if not valid:
+            for sibling, swap in islice(alternatives(self.model, layer, self.costs), 1, None):
+                yield from self._with_arguments(sibling, (shape,), swap, pairs=False)
             for target, edits in self._reshaped(layer, ways, shape):
                 yield from self._with_arguments(layer, (target,), edits, pairs=False)
 

@@ -7,6 +7,7 @@ from typing import Any
 from repairsolver.architecture.diagnosis import Diagnosis
 from repairsolver.architecture.edits import Edit
 from repairsolver.architecture.model import Layer, Model
+from repairsolver.architecture.reading import WRAPPERS
 from repairsolver.architecture.repair import ArchitectureRepair
 
 
@@ -32,12 +33,24 @@ def _last_output(model: Model) -> list[Layer]:
 def _layer(layer: Layer) -> dict[str, Any]:
     stated = layer.stated or layer.args
     args = {name: _argument(layer, name, value) for name, value in stated.items()}
-    return {"name": layer.name, "type": layer.kind, "args": args, "inputs": list(layer.inputs)}
+    kind, args = _nested(layer.kind, args)
+    return {"name": layer.name, "type": kind, "args": args, "inputs": list(layer.inputs)}
+
+
+def _nested(kind: str, args: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """A layer around a layer, as Keras has it."""
+    outer, _, inside = kind.partition("(")
+    if not inside:
+        return kind, args
+    own = {name: value for name, value in args.items() if name in WRAPPERS[outer]}
+    rest = {name: value for name, value in args.items() if name not in own}
+    inner, arguments = _nested(inside.removesuffix(")"), rest)
+    return outer, {**own, "layer": {"type": inner, "args": arguments}}
 
 
 def _argument(layer: Layer, name: str, value: Any) -> Any:
     """Keras has paddings and croppings in pairs."""
-    pairs = layer.kind.startswith(("ZeroPadding", "Cropping")) and isinstance(value, tuple)
+    pairs = ("ZeroPadding" in layer.kind or "Cropping" in layer.kind) and isinstance(value, tuple)
     if pairs and len(value) > 2:
         return [list(value[i : i + 2]) for i in range(0, len(value), 2)]
     return list(value) if isinstance(value, tuple) else value
@@ -72,8 +85,16 @@ def repair_record(fix: ArchitectureRepair, *, alternatives: bool) -> dict[str, A
         "edits": [{**_edit(reason.edit), "without_it": reason.fault} for reason in fix.reasons],
         "diagnosis": diagnosis_record(fix.diagnosis),
         **({"alternatives": [[_edit(e) for e in edits] for edits in fix.equals]} if alternatives else {}),
+        **({"alternatives_listed": fix.listed} if fix.listed else {}),
         "model": model_record(fix.model),
     }
+
+
+_LISTED = {
+    "all": "these are all repairs of this price",
+    "all kinds": "these are all kinds of repairs of this price; other numbers are possible too",
+    "some": "there may be more repairs of this price: the limit or the time was reached",
+}
 
 
 def _edit(edit: Edit) -> dict[str, Any]:
@@ -100,4 +121,5 @@ def repair_text(fix: ArchitectureRepair, *, alternatives: bool) -> str:
         lines.append(f"price {fix.cost}: {proof}")
     if alternatives:
         lines += [f"or: {'; '.join(map(str, edits))}" for edits in fix.equals]
+        lines += [_LISTED[fix.listed]] if fix.listed else []
     return "\n".join(lines)

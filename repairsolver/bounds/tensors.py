@@ -61,11 +61,15 @@ class TensorGraph:
 
     def forward(self, points: Tensor) -> Tensor:
         """Outputs [b, m] for points [b, n]; differentiable."""
+        return self.values(points)[-1]
+
+    def values(self, points: Tensor) -> list[Tensor]:
+        """Every tensor at points [b, n], by position."""
         values = [points]
         for node in self.nodes:
             arguments = [values[k] for k in node.inputs]
             values.append(apply(node, arguments, self.shape(node.inputs[0])))
-        return values[-1]
+        return values
 
 
 def tensor_graph(

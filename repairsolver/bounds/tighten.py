@@ -5,19 +5,22 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Collection
+from dataclasses import fields
 
 import torch
 from torch import Tensor
 
-from repairsolver.bounds.backward import ROUNDING, Boxes, extend_magnitudes, pull_back
+from repairsolver.bounds.backward import ROUNDING, Boxes, HalfSpace, extend_magnitudes, pull_back
 from repairsolver.bounds.execution import LARGEST
 from repairsolver.bounds.interval import Interval, interval_bounds, node_interval
-from repairsolver.bounds.relaxation import unstable
+from repairsolver.bounds.relaxation import Lines, relax, unstable
 from repairsolver.bounds.tensors import TensorGraph, TensorNode
 from repairsolver.errors import NetworkError
 from repairsolver.network import operators as ops
 
 CACHE = 1e7
+# With so many times the loose entries in a packed batch, their list is faster, though it copies lines.
+PADDED = 1.5
 
 
 def pre_activations(graph: TensorGraph) -> list[tuple[int, int]]:
@@ -51,7 +54,7 @@ def tighten(
     *,
     memory: float = 2.5e8,
     until: float = math.inf,
-    every: Tensor | None = None,
+    further: dict[int, Tensor] | None = None,
     only: Collection[int] | None = None,
 ) -> None:
     """Improve the known bounds, front to back, by backward linear bounds of the unstable neurons.
@@ -60,7 +63,7 @@ def tighten(
         boxes: bounds inherited from a larger box or from intervals; replaced by tighter ones.
         memory: bytes that one block of rows may hold.
         until: when `time.monotonic()` has passed this, the remaining bounds are kept as they are.
-        every: boxes whose stable neurons are bounded as well, [b] of bool.
+        further: by position, entries that are bounded although they are stable, [b, size] of bool.
         only: the pre-activations to be improved, by position; all if not given.
     """
     for position, source in pre_activations(graph):
@@ -78,8 +81,8 @@ def tighten(
         node = graph.nodes[position - 1]
         pooled = isinstance(node.operator, ops.MaxPool)
         loose = torch.ones_like(lower, dtype=torch.bool) if pooled else unstable(node, lower, upper)
-        if every is not None:
-            loose = loose | every.unsqueeze(1)
+        if further is not None:
+            loose = loose | further[source]
         if time.monotonic() < until and bool(loose.any()):
             boxes.known[source] = _tighten_one(graph, boxes, source, loose, memory, until)
 
@@ -110,15 +113,16 @@ def _repeats(node: TensorNode) -> bool:
 def _tighten_one(
     graph: TensorGraph, boxes: Boxes, source: int, loose: Tensor, memory: float, until: float
 ) -> Interval:
-    """Bound the loose entries of one tensor from both sides, packed box by box."""
+    """Bound the loose entries of one tensor from both sides, packed box by box, or all in one list."""
     old_lower, old_upper = boxes.known[source]
     count = int(loose.sum(dim=1).max())
+    if len(loose) * count > PADDED * int(loose.sum()):
+        return _tighten_listed(graph, boxes, source, loose, memory, until)
     # The first `count` entries of a stable sort by looseness: every loose entry, then padding.
     index = torch.argsort(loose.to(torch.int8), dim=1, descending=True, stable=True)[:, :count]
-    widest = max(graph.size(k) for k in range(source + 1))
     # Rows of one box that stay in the processor's cache take a third of the time.
     held = min(memory, CACHE) if len(loose) == 1 else memory
-    chunk = max(1, int(held / (8 * 4 * len(loose) * widest)))
+    chunk = max(1, int(held / (8 * 4 * len(loose) * _widest(graph, source))))
     parts = []
     for k in range(0, count, chunk):
         if time.monotonic() > until:
@@ -140,6 +144,58 @@ def _tighten_one(
     boxes.empty = crossed.any(dim=1) if boxes.empty is None else boxes.empty | crossed.any(dim=1)
     upper = torch.maximum(upper, lower)
     return old_lower.scatter(1, index, lower), old_upper.scatter(1, index, upper)
+
+
+def _tighten_listed(
+    graph: TensorGraph, boxes: Boxes, source: int, loose: Tensor, memory: float, until: float
+) -> Interval:
+    """Bound the loose entries of one tensor, each as if it had a box of its own: nothing is filled up."""
+    lower, upper = (side.clone() for side in boxes.known[source])
+    box, entry = loose.nonzero(as_tuple=True)
+    _fill_caches(graph, boxes, source)
+    chunk = max(1, int(memory / (8 * 12 * _widest(graph, source))))
+    empty = torch.zeros_like(loose[:, 0]) if boxes.empty is None else boxes.empty
+    for some in (slice(k, k + chunk) for k in range(0, len(box), chunk)):
+        if time.monotonic() > until:
+            break
+        b, e = box[some], entry[some]
+        low, high = _two_sided(graph, _rows_of(graph, boxes, source, b), source, e.unsqueeze(1))
+        low, high = torch.maximum(low[:, 0], lower[b, e]), torch.minimum(high[:, 0], upper[b, e])
+        empty = empty.index_put((b[low > high],), torch.ones_like(empty[:1]))
+        lower[b, e], upper[b, e] = low, torch.maximum(high, low)
+    boxes.empty = empty
+    return lower, upper
+
+
+def _fill_caches(graph: TensorGraph, boxes: Boxes, source: int) -> None:
+    """Everything that rows behind a tensor meet, once for all of them."""
+    extend_magnitudes(graph, boxes, source)
+    for position, before in pre_activations(graph):
+        elementwise = not isinstance(graph.nodes[position - 1].operator, ops.MaxPool)
+        if position <= source and elementwise and position not in boxes.lines:
+            boxes.lines[position] = relax(graph.nodes[position - 1], *boxes.known[before])
+
+
+def _rows_of(graph: TensorGraph, boxes: Boxes, source: int, index: Tensor) -> Boxes:
+    """The boxes of some rows, each as often as it is named, with what is needed below a tensor."""
+    pooled = {
+        before
+        for position, before in pre_activations(graph)
+        if isinstance(graph.nodes[position - 1].operator, ops.MaxPool) and position <= source
+    }
+    known = {k: (boxes.known[k][0][index], boxes.known[k][1][index]) for k in pooled}
+    cut = boxes.cut and HalfSpace(boxes.cut.slope[index], boxes.cut.shift[index])
+    lines = {
+        k: Lines(*(getattr(x, f.name)[index] for f in fields(Lines)))
+        for k, x in boxes.lines.items()
+        if k <= source
+    }
+    magnitude = [size[index] for size in boxes.magnitude[: source + 1]]
+    return Boxes(boxes.lower[index], boxes.upper[index], known, cut, lines, magnitude)
+
+
+def _widest(graph: TensorGraph, source: int) -> int:
+    return max(graph.size(k) for k in range(source + 1))
 
 
 def _two_sided(graph: TensorGraph, boxes: Boxes, source: int, index: Tensor) -> Interval:

@@ -22,13 +22,18 @@ def architecture(
             "-o", "--output", metavar="OUT", help="Write the repaired model here: ONNX for ONNX, else JSON."
         ),
     ] = None,
-    every: Annotated[bool, typer.Option("--all", help="Show all repairs found of the same price.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="List all repairs of the same price.")] = False,
+    limit: Annotated[int, typer.Option(min=1, help="With --all: list no more than so many.")] = 100,
     input_shape: Annotated[
         str | None, typer.Option(metavar="N,N,...", help="Shape of the input, without the batch axis.")
     ] = None,
     output_shape: Annotated[
         str | None, typer.Option(metavar="N,N,...", help="Shape that the output must have.")
     ] = None,
+    labels_shape: Annotated[
+        str | None, typer.Option(metavar="N,N,...", help="Shape of the labels that the output goes with.")
+    ] = None,
+    loss: Annotated[str, typer.Option(help="The loss, by its name in Keras or torch.")] = "mse",
     opaque: Annotated[
         list[str] | None,
         typer.Option(
@@ -60,6 +65,8 @@ def architecture(
         known: dict[str, Any] = {
             "input_shape": _shape(input_shape),
             "output_shape": _shape(output_shape),
+            "labels_shape": _shape(labels_shape),
+            "loss": loss,
             "opaque": dict(map(_opaque, opaque or [])),
         }
         found = rs.contradiction(model, **known, seconds=timeout) if core else None
@@ -68,6 +75,7 @@ def architecture(
             **known,
             prove=prove,
             seconds=timeout,
+            every=limit if every else 0,
         )
         notes = fix.save(output) if output is not None and fix.status != "unknown" else ()
     if as_json:

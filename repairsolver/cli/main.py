@@ -11,7 +11,9 @@ import typer
 from repairsolver import __version__
 from repairsolver.cli.apply import apply
 from repairsolver.cli.architecture import architecture
+from repairsolver.cli.bench import bench
 from repairsolver.cli.check import check
+from repairsolver.cli.compare import compare
 from repairsolver.cli.demo import demo
 from repairsolver.cli.falsify import falsify
 from repairsolver.cli.gates import gates
@@ -33,7 +35,7 @@ app = typer.Typer(
 )
 COMMANDS = (
     *(verify, falsify, localise, repair, gates, sample, architecture, apply, check),
-    *(report, serve, solvers, demo),
+    *(bench, compare, report, serve, solvers, demo),
 )
 for command in COMMANDS:
     app.command()(command)

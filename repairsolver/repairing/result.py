@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from layerwise.norm import NORMS
 from repairsolver.certificate import write_certificate
+from repairsolver.display import result_html
 from repairsolver.errors import CertificateError, EditError
 from repairsolver.network import replace_parameters, save_network
 from repairsolver.network.graph import Network
@@ -302,15 +303,34 @@ class Repair:
             f"{self.norm} norm {self.cost:.6g}; {least}{counted(self.rounds, 'round')}, {self.seconds:.1f} s>"
         )
 
+    @property
+    def guarantee(self) -> str:
+        """What the answer means, in one or two sentences."""
+        if self.proved and self.verdict is not None:
+            return f"the repaired network has the property, {self.verdict.guarantee}"
+        if self.statement is not None:
+            return f"not proved; by samples: {self.statement.claim}."
+        nothing = "" if self.network is None else "the network is a candidate, NOT a proved repair; "
+        return f"not proved: {nothing}{self.message}"
+
     def _repr_html_(self) -> str:
-        rows = {
-            "status": f"{self.status} ({'proved' if self.proved else 'not proved'})",
-            f"{self.norm} norm": "-" if self.cost is None else f"{self.cost:.6g}",
-            "lower bound": f"{self.lower_bound:.6g}",
-            "entries changed": "-" if self.edit is None else str(self.edit.count),
-            **({} if self.statement is None else {"by samples": self.statement.claim}),
-            "rounds": str(self.rounds),
-            "seconds": f"{self.seconds:.1f}",
+        kind = {RepairStatus.REPAIRED: "good", RepairStatus.INFEASIBLE: "bad"}.get(self.status, "open")
+        kept, bound = self.fidelity, self.lower_bound
+        rows: dict[str, object] = {
+            "gates" if self.norm == "gates" else f"{self.norm} norm": self.cost,
+            "no repair of this layer has less than": bound if bound > 0 else None,
+            "entries changed": None if self.edit is None else self.edit.count,
         }
-        cells = "".join(f"<tr><th>{key}</th><td>{value}</td></tr>" for key, value in rows.items())
-        return f"<table>{cells}</table>"
+        names = ("agreement", "region_agreement", "drawdown", "efficacy", "generalisation")
+        for name in names if kept is not None else ():
+            share = getattr(kept, name)
+            if share is not None:
+                low, high = share.interval
+                rows[name.replace("_", " ")] = f"{share.value:.3%} (95 %: {low:.3%} to {high:.3%})"
+        rows |= {
+            "certificate": None if self.certificate is None else "kept",
+            "rounds": self.rounds,
+            "seconds": round(self.seconds, 2),
+            "remarks": " ".join(self.remarks) or None,
+        }
+        return result_html(kind, str(self.status), self.guarantee, rows)

@@ -65,10 +65,10 @@ def data_uri(content: bytes, kind: Kind) -> str:
 
 
 def figure(width: float = 6.4, height: float = 3.4) -> Figure:
-    """An empty figure of that many inches, which looks after its own layout."""
-    from matplotlib.figure import Figure as Blank
+    """An empty figure of that many inches, which looks after its own layout and shows itself in notebooks."""
+    from repairsolver.report.shown import Shown
 
-    return Blank(figsize=(width, height), layout="constrained")
+    return Shown(figsize=(width, height), layout="constrained")
 
 
 @contextmanager

@@ -43,7 +43,18 @@ def chosen_plane(network: Network, prop: Property, point: Array | None) -> Slice
     axes = _influential(network, region, base)
     if len(axes) < 2:
         return None
-    x, y = (_axis(int(index), region) for index in sorted(axes[:2]))
+    first, second = (int(index) for index in sorted(axes[:2]))
+    return plane_of(network, prop, point, (first, second))
+
+
+def plane_of(network: Network, prop: Property, point: Array | None, inputs: tuple[int, int]) -> Slice:
+    """The plane of two inputs through a point, or through the middle of the first region.
+
+    An input that the region fixes is drawn a little around its value.
+    """
+    region = region_of(prop, point)
+    base = (region.lower + region.upper) / 2 if point is None else np.asarray(point, dtype=np.float64)
+    x, y = (_axis(index, region) for index in inputs)
     return Slice(base, x, y, resolution(network))
 
 
@@ -88,5 +99,5 @@ def _influential(network: Network, region: Region, base: Array) -> NDArray[np.in
 
 def _axis(index: int, region: Region) -> Axis:
     low, high = float(region.lower[index]), float(region.upper[index])
-    spare = AROUND * (high - low)
+    spare = AROUND * ((high - low) or 1.0)
     return Axis(index, low - spare, high + spare, f"input {index}")

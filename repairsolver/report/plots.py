@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import cycle
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -22,26 +22,30 @@ HATCHES = ("", "//", "..", "xx", "\\\\")
 
 def sweep_pictures(sweeps: Sequence[Sweep], timeout: float | None = None) -> list[Picture]:
     """Every plot that the rows allow; the last sweep is the baseline of the scatter plots."""
-    return list(_pictures(sweeps, timeout))
+    return [picture(*drawn) for drawn in sweep_figures(sweeps, timeout)]
 
 
-def _pictures(sweeps: Sequence[Sweep], timeout: float | None) -> Iterator[Picture]:
+def sweep_figures(
+    sweeps: Sequence[Sweep], timeout: float | None = None, published: Sequence[Run] = ()
+) -> Iterator[tuple[Figure, str, str]]:
+    """Every plot that the rows allow, each with its title and what it shows.
+
+    Sweeps that have no instance in common with the last one, the baseline, have no scatter plot.
+    """
     if any(s.times for s in sweeps):
         text = "How many instances each run solves within so many seconds each: right and low is better."
-        yield picture(cactus(sweeps), "Solved over time", text)
+        yield cactus(sweeps), "Solved over time", text
     *others, base = sweeps
-    for other in others:
+    for other in (s for s in others if s.by_key.keys() & base.by_key.keys()):
         text = (
             f"One point for each instance of both: seconds of {other.name} against those of {base.name}. "
             f"Below the diagonal {other.name} is faster. On the dashed lines: not solved in time. Thin "
             "lines: factors of 10."
         )
-        yield picture(scatter(other, base, timeout), f"{other.name} against {base.name}", text)
-    drawn = bars(sweeps)
+        yield scatter(other, base, timeout), f"{other.name} against {base.name}", text
+    drawn = bars([*sweeps, *published])
     if drawn is not None:
-        yield picture(
-            drawn, "What repairs kept and what they mend", "Mean shares over the rows that tell them."
-        )
+        yield drawn, "What repairs kept and what they mend", "Mean shares over the rows that tell them."
 
 
 def cactus(sweeps: Sequence[Sweep]) -> Figure:
@@ -98,7 +102,16 @@ def scatter(sweep: Sweep, base: Sweep, timeout: float | None = None) -> Figure:
     return blank
 
 
-def bars(sweeps: Sequence[Sweep]) -> Figure | None:
+class Run(Protocol):
+    """What has a name and mean shares: a sweep, or published totals."""
+
+    @property
+    def name(self) -> str: ...
+
+    def mean(self, quality: str) -> float | None: ...
+
+
+def bars(sweeps: Sequence[Run]) -> Figure | None:
     """Mean agreement, efficacy, generalisation and drawdown of each run; None if no row tells any."""
     told = [q for q in QUALITIES if any(s.mean(q) is not None for s in sweeps)]
     if not told:

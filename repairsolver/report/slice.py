@@ -14,6 +14,7 @@ from repairsolver.metrics import Decision, evaluate
 from repairsolver.network.graph import Network
 from repairsolver.property import Property
 from repairsolver.report.figure import PALETTE
+from repairsolver.report.figure import figure as empty
 from repairsolver.results import Array, Counterexample
 
 if TYPE_CHECKING:
@@ -128,8 +129,6 @@ def slices_figure(
         prop: its boxes are outlined, as they project on the plane.
         counterexamples: marked, as they project on the plane.
     """
-    from matplotlib.figure import Figure
-
     colours = [PALETTE[i % len(PALETTE)] for i in range(original.output_size)]
     before = chosen(original, plane, decision)
     images = [("before" if repaired is not None else "", before, colours)]
@@ -139,7 +138,7 @@ def slices_figure(
         name = f"difference ({changed:.2%} of this slice, black)"
         images += [("after", after, colours)]
         images += [(name, (before != after).astype(np.intp), ["#ffffff", "#000000"])]
-    figure = Figure(figsize=(13.0 if repaired is not None else 5.6, 4.9), layout="constrained")
+    figure = empty(13.0 if repaired is not None else 5.6, 4.9)
     panels = figure.subplots(1, len(images), sharex=True, sharey=True, squeeze=False)[0]
     for panel, (name, pixels, palette) in zip(panels, images, strict=True):
         _panel(panel, plane, pixels, palette, name)

@@ -28,6 +28,9 @@ SAME = {"unsat": "holds", "sat": "violated"}
 QUALITIES = ("agreement", "efficacy", "generalisation", "drawdown", "accuracy")
 """Shares from 0 to 1 that rows of repairs carry."""
 
+VNN_COMP = ("category", "onnx", "vnnlib", "prepare_time", "result", "time")
+"""Columns of the files of results of VNN-COMP."""
+
 MOST_ROWS = 1_000_000
 
 
@@ -42,6 +45,8 @@ class Instance:
         timeout: seconds that were allowed, if the row tells.
         wrong: the row tells another answer to be the right one.
         shares: the qualities that the row tells.
+        cost, lower_bound: of a repair, where the row tells them: no repair costs less than the bound.
+        asked: what they are of: the measure and the options, as the row has them.
     """
 
     key: tuple[str, ...]
@@ -50,6 +55,14 @@ class Instance:
     timeout: float | None
     wrong: bool
     shares: Mapping[str, float]
+    cost: float | None = None
+    lower_bound: float | None = None
+    asked: tuple[str, str] = ("", "")
+
+    @property
+    def answer(self) -> str:
+        """The status, `holds` and `violated` for VNN-COMP's `unsat` and `sat`."""
+        return SAME.get(self.status, self.status)
 
     @property
     def solved(self) -> bool:
@@ -86,19 +99,44 @@ class Sweep:
 
 
 def read_sweep(path: Path, name: str | None = None) -> Sweep:
-    """The rows of a CSV file with a header; columns are recognised by name, see `ALIASES` and `KEYS`.
+    """The rows of a CSV file with a head; columns are recognised by name, see `ALIASES` and `KEYS`.
 
     Raises:
         ReportError: no rows, or no column of answers.
         OSError: it cannot be read.
     """
+    return sweep_of(read_rows(path), name or _name(path), path)
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file by the names of their columns; VNN-COMP's files of results need no head.
+
+    Raises:
+        ReportError: it is no CSV file, or has no rows.
+        OSError: it cannot be read.
+    """
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = [row for _, row in zip(range(MOST_ROWS), csv.DictReader(file), strict=False)]
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            first = next(csv.reader(file), [])
+            file.seek(0)
+            reader = csv.DictReader(file, VNN_COMP if _is_vnn_comp(first) else None)
+            rows = [row for _, row in zip(range(MOST_ROWS), reader, strict=False)]
     except (csv.Error, UnicodeDecodeError) as error:
         raise ReportError(f"{path}: not a CSV file: {error}") from error
     if not rows:
         raise ReportError(f"{path}: holds no rows")
+    return rows
+
+
+def sweep_of(rows: Sequence[Mapping[str, str]], name: str, path: Path) -> Sweep:
+    """Rows as a sweep.
+
+    Args:
+        path: where they are from, for messages.
+
+    Raises:
+        ReportError: no column of answers.
+    """
     columns = {what: next((c for c in names if c in rows[0]), None) for what, names in ALIASES.items()}
     if columns["status"] is None:
         raise ReportError(
@@ -106,8 +144,13 @@ def read_sweep(path: Path, name: str | None = None) -> Sweep:
             f"got {', '.join(map(str, rows[0]))}"
         )
     keys = tuple(k for k in KEYS if (columns.get(k) or k) in rows[0])
-    instances = tuple(_instance(row, columns, keys, number) for number, row in enumerate(rows))
-    return Sweep(name or _name(path), keys or ("row",), instances)
+    instances = tuple(_instance(row, columns, keys, place) for place, row in enumerate(rows))
+    return Sweep(name, keys or ("row",), instances)
+
+
+def _is_vnn_comp(first: Sequence[str]) -> bool:
+    """Whether a first row is one of results already, with numbers where VNN-COMP has seconds."""
+    return len(first) == len(VNN_COMP) and number(first[3]) is not None and number(first[5]) is not None
 
 
 def shared(sweeps: Sequence[Sweep]) -> list[tuple[str, ...]]:
@@ -130,7 +173,7 @@ def shared(sweeps: Sequence[Sweep]) -> list[tuple[str, ...]]:
 
 
 def _instance(
-    row: Mapping[str, str], columns: Mapping[str, str | None], keys: Sequence[str], number: int
+    row: Mapping[str, str], columns: Mapping[str, str | None], keys: Sequence[str], place: int
 ) -> Instance:
     def told(what: str) -> str:
         return (row.get(columns.get(what) or what) or "").strip()
@@ -139,12 +182,16 @@ def _instance(
     wrong = expected in ("holds", "violated") and SAME.get(status, status) in {"holds", "violated"} - {
         expected
     }
-    shares = {q: value for q in QUALITIES if (value := _number(told(q))) is not None}
-    key = tuple(told(k) for k in keys) if keys else (str(number),)
-    return Instance(key, status, _number(told("seconds")), _number(told("timeout")), wrong, shares)
+    shares = {q: value for q in QUALITIES if (value := number(told(q))) is not None}
+    key = tuple(told(k) for k in keys) if keys else (str(place),)
+    return Instance(
+        key, status, number(told("seconds")), number(told("timeout")), wrong, shares,
+        number(told("cost")), number(told("lower_bound")), (told("measure"), told("options")),
+    )  # fmt: skip
 
 
-def _number(text: str) -> float | None:
+def number(text: str) -> float | None:
+    """A finite number, or None."""
     try:
         value = float(text)
     except ValueError:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from repairsolver.errors import ReportError
 from repairsolver.report import tables
+from repairsolver.report.figure import picture
 from repairsolver.report.page import render
 from repairsolver.report.plots import sweep_pictures
 from repairsolver.report.sweep import Sweep, read_sweep
 from repairsolver.report.tables import Table
 from repairsolver.targets import file_target
+
+if TYPE_CHECKING:
+    from repairsolver.report.comparison import Comparison
 
 MOST_LISTED = 400
 """Instances that a page lists."""
@@ -52,11 +56,24 @@ def sweep_page(sweeps: Sequence[Sweep], timeout: float | None = None) -> str:
         "sweep.html",
         title="One run" if len(sweeps) == 1 else f"{len(sweeps)} runs compared",
         names=[s.name for s in sweeps],
+        sentences=[],
         tables=[
             _shown("Summary", tables.summary(sweeps)),
             _shown("Every instance", tables.instances(sweeps)),
         ],
         pictures=sweep_pictures(sweeps, timeout),
+    )
+
+
+def comparison_page(made: Comparison, timeout: float | None = None) -> str:
+    """The page of a comparison: what contradicts, all tables and plots."""
+    return render(
+        "sweep.html",
+        title=f"{len(made.sweeps) + len(made.published)} runs compared",
+        names=[s.name for s in made.sweeps] + [tool.name for tool in made.published],
+        sentences=list(made.sentences()),
+        tables=[_shown("Summary", made.summary), _shown("Every instance", made.instances)],
+        pictures=[picture(*drawn) for drawn in made.figures(timeout)],
     )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Literal
 
+from repairsolver.report.published import Published
 from repairsolver.report.sweep import QUALITIES, Sweep, shared
 
 Cell = str | int | float | None
@@ -61,9 +62,10 @@ def shown(table: Table) -> list[list[str]]:
     return [[_cell(cell, i in table.shares) for i, cell in enumerate(row)] for row in table.rows]
 
 
-def summary(sweeps: Sequence[Sweep]) -> Table:
-    """One row for each sweep: how much was solved, how fast, and how well."""
-    told = [q for q in QUALITIES if any(s.mean(q) is not None for s in sweeps)]
+def summary(sweeps: Sequence[Sweep], published: Sequence[Published] = ()) -> Table:
+    """One row for each sweep, and for published totals: how much was solved, how fast, and how well."""
+    runs: list[Sweep | Published] = [*sweeps, *published]
+    told = [q for q in QUALITIES if any(run.mean(q) is not None for run in runs)]
     head = ("run", "instances", "solved", "wrong", "median s", "total s", *told)
     rows = tuple(
         (
@@ -73,21 +75,32 @@ def summary(sweeps: Sequence[Sweep]) -> Table:
         )
         for s in sweeps
     )  # fmt: skip
+    rows += tuple(
+        (p.name, *(p.numbers.get(c) for c in head[1:6]), *(p.mean(q) for q in told)) for p in published
+    )
     return Table("Runs: median and total seconds of what was solved; mean shares", head, rows, 1,
                  frozenset(range(6, 6 + len(told))))  # fmt: skip
 
 
-def instances(sweeps: Sequence[Sweep]) -> Table:
-    """One row for each instance that all sweeps have: answer and seconds of each."""
+def instances(sweeps: Sequence[Sweep], *, every: bool = False) -> Table:
+    """One row for each instance: answer and seconds of each sweep, and the costs where there are some.
+
+    Args:
+        every: also instances that only some sweeps have.
+    """
     keys = sweeps[0].keys
-    head = (*keys, *(f"{s.name} {what}" for s in sweeps for what in ("answer", "s")))
-    rows = []
-    for key in shared(sweeps):
-        cells: list[Cell] = list(key)
-        for s in sweeps:
-            cells += [s.by_key[key].status, s.by_key[key].seconds]
-        rows.append(tuple(cells))
-    return Table("Instances", head, tuple(rows), len(keys))
+    listed = list(dict.fromkeys(k for s in sweeps for k in s.by_key)) if every else shared(sweeps)
+    costs = {s.name: any(i.cost is not None for i in s.instances) for s in sweeps}
+    told = [(s, what) for s in sweeps for what in ("answer", "s", *(("cost",) if costs[s.name] else ()))]
+    rows = tuple((*key, *(_told(s, key, what) for s, what in told)) for key in listed)
+    return Table("Instances", (*keys, *(f"{s.name} {what}" for s, what in told)), rows, len(keys))
+
+
+def _told(sweep: Sweep, key: tuple[str, ...], what: str) -> Cell:
+    one = sweep.by_key.get(key)
+    if one is None:
+        return None
+    return {"answer": one.status, "s": one.seconds, "cost": one.cost}[what]
 
 
 def _latex(table: Table) -> str:

@@ -30,6 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, stdtrit
 
+from repairsolver.display import result_html
 from repairsolver.errors import SamplingError
 from repairsolver.network.graph import Network
 from repairsolver.property import check_fits
@@ -89,6 +90,18 @@ class RareEvent:
             f"without guarantee; {len(self.levels)} levels, {len(self.estimates)} repetitions, "
             f"{self.seconds:.1f} s>"
         )
+
+    def _repr_html_(self) -> str:
+        low, high = self.interval
+        rows = {
+            "95 % interval": f"{low:.3g} to {high:.3g}",
+            "levels": len(self.levels),
+            "repetitions": len(self.estimates),
+            "evaluations": self.evaluations,
+            "seconds": round(self.seconds, 2),
+        }
+        about = f"P(violation) about {self.probability:.3g}"
+        return result_html("open", about, "an estimate, without guarantee", rows)
 
     def sentences(self) -> tuple[str, ...]:
         """What was estimated and how."""

@@ -9,6 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from repairsolver.display import result_html
 from repairsolver.results import Counterexample, OpenBoxes, counted
 
 SHOWN = 10
@@ -110,6 +111,23 @@ class Statement:
 
     def __repr__(self) -> str:
         return f"<Statement {self.status}: {self.claim}; {self.counts}>"
+
+    def _repr_html_(self) -> str:
+        kind = {SampleStatus.ACCEPTED: "good", SampleStatus.REJECTED: "bad"}.get(self.status, "open")
+        rows = {
+            "samples": self.samples,
+            "violations": self.violations,
+            "P(violation) at most": self.upper,
+            "P(violation) at least": self.lower,
+            "each with confidence": 1 - self.eta,
+            "test": self.test,
+            "inputs": str(self.distribution.get("text", "")),
+            "seconds": round(self.seconds, 2),
+        }
+        shown = "no proof" if self.test != "proof" else "a proof"
+        return result_html(
+            kind, str(self.status), f"{self.claim}; {shown}, for this distribution alone", rows
+        )
 
     @property
     def claim(self) -> str:

@@ -20,8 +20,9 @@ async def full_disk(request: Request, error: Exception) -> Response:
 
 
 REASONS = {
-    401: "No valid token", 404: "No such job or file", 409: "Not in this state", 413: "Too large",
-    422: "Wrong files or options", 429: "Too many jobs wait", 507: "The server's disk is full",
+    400: "A malformed form, or too many parts", 401: "No valid token", 404: "No such job or file",
+    409: "Not in this state", 413: "Too large", 422: "Wrong files or options",
+    429: "Too many jobs wait", 507: "The server's disk is full",
 }  # fmt: skip
 
 

@@ -74,7 +74,7 @@ def create_app(settings: Settings) -> FastAPI:
             openapi_extra=body_of(kind),
             responses={
                 200: {"model": JobRecord, "description": "The same was asked before"},
-                **errors_of(413, 422, 429, 507),
+                **errors_of(400, 413, 422, 429, 507),
             },
         )
     app.mount("/", StaticFiles(directory=WEB, html=True), name="web")

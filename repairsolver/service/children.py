@@ -81,12 +81,3 @@ def _born() -> subprocess.Popen[bytes]:
     assert process.stdout is not None
     os.set_blocking(process.stdout.fileno(), False)
     return process
-
-
-def resident(process: int | None) -> int:
-    """Bytes of memory that a process holds, 0 where the system does not tell (it is not Linux)."""
-    try:
-        with open(f"/proc/{process}/statm") as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, IndexError, ValueError):
-        return 0

@@ -18,7 +18,8 @@ from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from repairsolver.service.children import Nursery, resident
+from repairsolver.experiments.memory import resident
+from repairsolver.service.children import Nursery
 from repairsolver.service.folder import NO_ROOM, STOPPED, Folder
 from repairsolver.service.settings import Settings
 from repairsolver.service.store import Row, State, Store

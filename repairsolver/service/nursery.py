@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from repairsolver.experiments.warming import load_engines
 from repairsolver.service.folder import Folder, take_lock
 
 EVERY = 0.05
@@ -45,23 +46,14 @@ def warm() -> None:
     import matplotlib.backends.backend_agg
     import matplotlib.backends.backend_svg
     import matplotlib.font_manager
-    import onnxruntime
-    import scipy.optimize
-    import torch
 
     import repairsolver.architecture.writing
-    import repairsolver.certificate
-    import repairsolver.repairing.engine
-    import repairsolver.report.files
     import repairsolver.report.page
-    import repairsolver.report.records
     import repairsolver.service.kinds.loading
-    import repairsolver.service.worker
-    import repairsolver.verbs.repairs
-    import repairsolver.verification.engine  # noqa: F401
+    import repairsolver.service.worker  # noqa: F401
 
-    assert all((onnxruntime, scipy.optimize, matplotlib.font_manager))
-    torch.set_num_threads(1)
+    assert matplotlib.font_manager
+    load_engines()
 
 
 def _channels() -> tuple[int, int]:

@@ -6,7 +6,6 @@ Only here uploaded files are read; the server only stores them.
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import resource
 import signal
@@ -16,7 +15,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from repairsolver.errors import RepairSolverError, SoundnessError
+from repairsolver.experiments.failures import FULL
+from repairsolver.experiments.failures import failure as explained
+from repairsolver.experiments.memory import limit, limit_memory
 from repairsolver.report.page import result_page
 from repairsolver.report.records import dump
 from repairsolver.results import Event
@@ -25,12 +26,7 @@ from repairsolver.service.folder import NO_ROOM, REPORT, RESULT, STOPPED, EventF
 LARGEST_FILE = 4 * 2**30
 """Of one file that a job writes, in bytes."""
 
-SLACK = 2**30
-"""What the kernel grants beyond the memory of a job: the server watches what is used, this stops one step."""
-
 NICENESS = 10
-NO_MEMORY = ("can't allocate memory", "bad_alloc", "Failed to allocate memory", "Cannot allocate memory")
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def live(order: dict[str, Any], lock: int) -> NoReturn:
@@ -80,17 +76,9 @@ def work(folder: Folder) -> int:
 
 
 def failure(error: Exception) -> dict[str, str]:
-    """How a job failed: `input`, `memory`, `soundness`, or `internal`, which is a bug."""
-    text = str(error) or type(error).__name__
-    if isinstance(error, MemoryError) or any(words in text for words in NO_MEMORY):
-        reason, text = "memory", "the job needs more memory than a job may use"
-    elif isinstance(error, SoundnessError):
-        reason = "soundness"
-    elif isinstance(error, RepairSolverError | RecursionError | UnicodeDecodeError):
-        reason = "input"
-    else:
-        reason, text = "internal", f"{type(error).__name__}: {text}"
-    return {"state": "failed", "reason": reason, "message": text[:20_000]}
+    """How a job failed; its reasons are those of `experiments.failures`."""
+    reason, message = explained(error)
+    return {"state": "failed", "reason": reason, "message": message}
 
 
 def _made(folder: Folder, events: EventFile) -> dict[str, str]:
@@ -139,14 +127,8 @@ def _log_to(path: Path) -> None:
 
 def _limit(memory: int, threads: int) -> None:
     """Memory, size of files, no core dumps; and behind the server in line for processors."""
-    for what, most in (
-        (resource.RLIMIT_DATA, memory + SLACK),
-        (resource.RLIMIT_FSIZE, LARGEST_FILE),
-        (resource.RLIMIT_CORE, 0),
-    ):
-        _, hard = resource.getrlimit(what)
-        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        resource.setrlimit(what, (most, most))
+    limit_memory(memory)
+    limit(resource.RLIMIT_FSIZE, LARGEST_FILE)
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     os.nice(NICENESS)
     os.environ["REPAIRSOLVER_THREADS"] = str(threads)

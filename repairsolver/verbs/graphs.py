@@ -19,6 +19,8 @@ def diagnose(
     *,
     input_shape: Sequence[int] | None = None,
     output_shape: Sequence[int] | None = None,
+    labels_shape: Sequence[int] | None = None,
+    loss: str = "mse",
     opaque: Opaque | None = None,
 ) -> Diagnosis:
     """Find all independent faults of a layer graph.
@@ -28,7 +30,9 @@ def diagnose(
             `torch.nn.Module`.
         input_shape: shape of its one input instead of the stated one, without the batch axis; a torch module
             needs it.
-        output_shape: shape that its one output must have, that of the labels say.
+        output_shape: shape that its one output must have.
+        labels_shape: or the shape of the labels, without the batch axis, with which the loss must go.
+        loss: a loss of Keras or torch by its name; most want equal shapes.
         opaque: layers or layer types without a rule, with their output shape; None: that of their input.
 
     Raises:
@@ -37,7 +41,7 @@ def diagnose(
     """
     from repairsolver.architecture.diagnosis import diagnose_model
 
-    return diagnose_model(_architecture(model, input_shape, output_shape, opaque))
+    return diagnose_model(_architecture(model, input_shape, output_shape, labels_shape, loss, opaque))
 
 
 def contradiction(
@@ -45,13 +49,15 @@ def contradiction(
     *,
     input_shape: Sequence[int] | None = None,
     output_shape: Sequence[int] | None = None,
+    labels_shape: Sequence[int] | None = None,
+    loss: str = "mse",
     opaque: Opaque | None = None,
     seconds: float = 10.0,
 ) -> Contradiction | None:
     """An irreducible set of statements of a layer graph that contradict each other; None where it is valid.
 
     Args:
-        model, input_shape, output_shape, opaque: as in `diagnose`.
+        model, input_shape, output_shape, labels_shape, loss, opaque: as in `diagnose`.
         seconds: time in all.
 
     Raises:
@@ -59,7 +65,7 @@ def contradiction(
     """
     from repairsolver.architecture.contradiction import contradiction as core
 
-    return core(_architecture(model, input_shape, output_shape, opaque), seconds=seconds)
+    return core(_architecture(model, input_shape, output_shape, labels_shape, loss, opaque), seconds=seconds)
 
 
 def repair_architecture(
@@ -67,10 +73,13 @@ def repair_architecture(
     *,
     input_shape: Sequence[int] | None = None,
     output_shape: Sequence[int] | None = None,
+    labels_shape: Sequence[int] | None = None,
+    loss: str = "mse",
     opaque: Opaque | None = None,
     costs: Costs | None = None,
     prove: bool = True,
     seconds: float = 10.0,
+    every: int = 0,
 ) -> ArchitectureRepair:
     """Find the cheapest edits after which all layers of a layer graph fit together.
 
@@ -83,11 +92,14 @@ def repair_architecture(
             `torch.nn.Module`.
         input_shape: shape of its one input instead of the stated one, without the batch axis; a torch module
             needs it.
-        output_shape: shape that its one output must have, that of the labels say.
+        output_shape: shape that its one output must have.
+        labels_shape: or the shape of the labels, without the batch axis, with which the loss must go.
+        loss: a loss of Keras or torch by its name; most want equal shapes.
         opaque: layers or layer types without a rule, with their output shape; None: that of their input.
         costs: prices of the edits.
         prove: whether to prove that nothing is cheaper.
         seconds: time for each engine that proves.
+        every: list all repairs of the least price in `alternatives`, up to so many.
 
     Raises:
         ArchitectureError: malformed JSON, with its position; layer types without a rule, all listed; sizes
@@ -96,21 +108,29 @@ def repair_architecture(
     """
     from repairsolver.architecture.repair import repair_model
 
-    graph = _architecture(model, input_shape, output_shape, opaque)
-    return repair_model(graph, costs, prove=prove, seconds=seconds)
+    graph = _architecture(model, input_shape, output_shape, labels_shape, loss, opaque)
+    return repair_model(graph, costs, prove=prove, seconds=seconds, every=every)
 
 
 def _architecture(
     model: object,
     input_shape: Sequence[int] | None,
     output_shape: Sequence[int] | None,
+    labels_shape: Sequence[int] | None,
+    loss: str,
     opaque: Opaque | None,
 ) -> Model:
+    from repairsolver.architecture.labels import with_labels
     from repairsolver.architecture.model import Model, with_input, with_output
     from repairsolver.architecture.reading import load_architecture
+    from repairsolver.errors import ArchitectureError
 
     if isinstance(model, Model):
         graph = model if input_shape is None else with_input(model, tuple(input_shape))
     else:
         graph = load_architecture(model, input_shape=input_shape, opaque=opaque)
+    if labels_shape is not None:
+        if output_shape is not None:
+            raise ArchitectureError("output_shape and labels_shape both demand an output: give one of them")
+        return with_labels(graph, tuple(labels_shape), loss)
     return graph if output_shape is None else with_output(graph, tuple(output_shape))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from repairsolver.bounds.allocation import hold_freed_memory
 from repairsolver.certificate.cases import Case, cases
 from repairsolver.certificate.executions import widened
 from repairsolver.errors import TreeError
@@ -145,6 +146,7 @@ def _decide(run: Run, effort: Effort | None) -> Verdict:
 @contextmanager
 def single_threaded() -> Iterator[None]:
     """One torch thread inside each operation: small batches lose more to synchronising than they gain."""
+    hold_freed_memory()
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from repairsolver.display import result_html
 from repairsolver.results import Counterexample, VerifyStatus, counted
 
 
@@ -62,3 +63,19 @@ class Falsification:
         bound = "" if self.upper_bound is None else f"; no input by more than {self.upper_bound:.4g} (proved)"
         worst = self.counterexample.violation
         return f"<Falsification violated: {number}, by up to {worst:.4g}{bound}; {self.seconds:.1f} s>"
+
+    def _repr_html_(self) -> str:
+        found = self.counterexample
+        if found is None:
+            return result_html("open", "unknown", "nothing was found, which proves nothing", {
+                "methods": " + ".join(self.methods), "seconds": round(self.seconds, 2),
+            })  # fmt: skip
+        rows = {
+            "worst input": found.input.tolist(),
+            "output": found.output.tolist(),
+            "violated by": found.violation,
+            "no input violates by more than": self.upper_bound,
+            "seconds": round(self.seconds, 2),
+        }
+        number = counted(len(self.counterexamples), "different input")
+        return result_html("bad", "violated", f"{number} found; onnxruntime replayed every one", rows)

@@ -79,7 +79,7 @@ class Walk:
         search = self.search
         boxes = Boxes(part.lower, part.upper, dict(part.known), part.cut, recorded=True)
         if level.fresh:
-            tighten(search.graph, boxes, every=search.thin(part), only=level.fresh)
+            tighten(search.graph, boxes, further=search.doubtful(part), only=level.fresh)
         weights = nodes.weights.to(part.lower.dtype)
         row = search.weighted(boxes, part.query, weights / weights.sum(dim=1, keepdim=True))
         best = row.minimum(part.lower, part.upper, part.cut)[:, 0]

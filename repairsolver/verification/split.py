@@ -28,7 +28,7 @@ from repairsolver.verification.record import Mark, Record, Splits, whole_weights
 
 # Boxes narrower than this share of their query's box in every input are left to exact methods.
 NARROWEST = 2.0**-40
-# Boxes of less than this share of their query's volume are bounded with all their neurons.
+# Boxes of less than this share of their query's volume may well be empty, which stable neurons tell, too.
 THIN = 2.0**-20
 # Bytes of one block of rows at most, so that deadlines are seen in between.
 BLOCK = 1e8
@@ -187,7 +187,7 @@ class InputSplitting:
     def _examine(self, part: Open, until: float, drop: bool) -> Step | None:
         recorded = self.state.record is not None
         boxes = Boxes(part.lower, part.upper, dict(part.known), part.cut, recorded=recorded)
-        tighten(self.graph, boxes, memory=self._block, until=until, every=self.thin(part))
+        tighten(self.graph, boxes, memory=self._block, until=until, further=self.doubtful(part))
         if drop and time.monotonic() > until:
             return None
         return self.step(part, boxes)
@@ -207,10 +207,22 @@ class InputSplitting:
         self.state = replace(self.state, stack=())
         self._adopt(stack, steps)
 
-    def thin(self, part: Open) -> Tensor:
-        """Boxes of so little volume that they may well be empty, which stable neurons tell too."""
+    def doubtful(self, part: Open) -> dict[int, Tensor] | None:
+        """Neurons that may tell that a box is empty: of thin ones, where the middle is not within bounds.
+
+        Bounds hold for the points that matter alone; if there are none, they may be those of another
+        phase. Were such a box split for ever, its middle would differ from them in all its parts.
+        """
         share = torch.where(self._flat[part.query], 1.0, (part.upper - part.lower) / self._span[part.query])
-        return share.prod(dim=1) < THIN
+        thin = (share.prod(dim=1) < THIN).nonzero()[:, 0]
+        if not len(thin):
+            return None
+        values = self.graph.values((part.lower[thin] + part.upper[thin]) / 2)
+        found = {}
+        for k, (low, high) in part.known.items():
+            outside = (values[k] < low[thin]) | (values[k] > high[thin])
+            found[k] = torch.zeros_like(low, dtype=torch.bool).index_copy(0, thin, outside)
+        return found
 
     def _survivors(self, part: Open, boxes: Boxes) -> tuple[Open, float, Tensor | None, Nodes | None]:
         """The boxes not proved, contracted; the least bound of those that were; weights; what is kept."""

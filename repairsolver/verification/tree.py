@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import os
 import time
 import zipfile
 from collections.abc import Mapping
@@ -29,8 +31,30 @@ from repairsolver.verification.record import property_sha256
 Arrays = Mapping[str, NDArray[Any]]
 
 FORMAT, SCHEMA = "repairsolver tree", 1
-# Seconds between two savings; more when writing takes long.
+# Seconds between two savings, unless the variable says others; more when writing takes long.
 EVERY, SHARE = 60.0, 0.02
+VARIABLE = "REPAIRSOLVER_TREE_SECONDS"
+
+
+def seconds_between() -> float:
+    """Seconds between two savings of a search.
+
+    Raises:
+        TreeError: the variable is not a number above 0.
+    """
+    asked = os.environ.get(VARIABLE)
+    if not asked:
+        return EVERY
+    try:
+        seconds = float(asked)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise TreeError(
+            f"the variable {VARIABLE} is {asked!r}, expected seconds above 0: correct it, or unset it for "
+            f"{EVERY:g} s"
+        )
+    return seconds
 
 
 class Tree:
@@ -51,7 +75,8 @@ class Tree:
         self.name, self.path = str(path), file_target(path)
         self._about = {"network": network.sha256, "property": property_sha256(prop), "arithmetic": arithmetic}
         self._names = {"network": network.name, "property": prop.name}
-        self._next = time.monotonic() + EVERY
+        self._every = seconds_between()
+        self._next = time.monotonic() + self._every
         self._found = self._read() if self.path.exists() else None
 
     @property
@@ -71,7 +96,7 @@ class Tree:
             )
         fresh.replace(self.path)
         now = time.monotonic()
-        self._next = now + max(EVERY, (now - started) / SHARE)
+        self._next = now + max(self._every, (now - started) / SHARE)
 
     def take(self, kind: str) -> dict[str, NDArray[Any]] | None:
         """The arrays that the file held at first, once; None if there was no file.

@@ -11,6 +11,7 @@ import numpy as np
 
 from repairsolver.architecture.adapters import Adapters
 from repairsolver.architecture.bounding import grid as grids
+from repairsolver.architecture.bounding.deadline import FOREVER, Deadline
 from repairsolver.architecture.bounding.grid import Grid, Limits, limit_of, price_at
 from repairsolver.architecture.bounding.grid_sweep import TreeSweep
 from repairsolver.architecture.bounding.insertions import factorisations
@@ -30,12 +31,15 @@ class Trace:
 
     Args:
         sweep: after its run.
+        deadline: for the reading.
 
-    Raises (`edits`): `UnrealisedError` where the path leads through joined sizes, or no numbers fit.
+    Raises (`edits`): `UnrealisedError` where the path leads through joined sizes, or no numbers fit;
+        `TimeUpError`.
     """
 
-    def __init__(self, sweep: TreeSweep) -> None:
+    def __init__(self, sweep: TreeSweep, deadline: Deadline = FOREVER) -> None:
         self.sweep, self.model, self.costs = sweep, sweep.model, sweep.costs
+        self.deadline = deadline
         self.layers = {layer.name: layer for layer in self.model.layers}
 
     def edits(self) -> tuple[Edit, ...]:
@@ -87,11 +91,14 @@ class Trace:
             cells = cells.rows(exact)
             if not len(cells):
                 continue
-            for row, args, refit in options.leading(cells, rank, shape, price):
-                feed = tuple(int(n) for n in cells.low[row])
-                changes = argument_changes(options, feed, shape, args, refit)
-                if changes is not None:
-                    yield feed, changes
+            for form, swap in options.forms():
+                left = price - sum(edit.cost for edit in swap)
+                for row, args, refit in form.leading(cells, rank, shape, left):
+                    self.deadline.check()
+                    feed = tuple(int(n) for n in cells.low[row])
+                    changes = argument_changes(form, feed, shape, args, refit)
+                    if changes is not None:
+                        yield feed, [*swap, *changes]
 
     def _merge(self, options: Options, layer: Layer, shape: Shape, price: float) -> list[Edit]:
         closed = [self.sweep.closed[layer.name, slot] for slot in range(len(layer.inputs))]
@@ -122,6 +129,7 @@ class Trace:
         if len(closed) == 1:
             return [shape] if price_at(closed[0], shape) == price else None
         for left, right in _halves(options, args, shape, self.sweep.limits):
+            self.deadline.check()
             share = price_at(closed[-1], right)
             if price_at(whole[-2], left) + share == price:
                 rest = self._split(options, args, whole[:-1], closed[:-1], left, price - share)
@@ -136,9 +144,10 @@ class Trace:
         inserted: list[Edit] = []
         while price_at(closed, shape) != price_at(raw, shape):
             try:
-                shape, edits = _step(adapters, closed, shape)
+                shape, edits = _step(adapters, closed, shape, self.deadline)
             except UnrealisedError:
-                shape, edits = _over_joined(adapters, raw, shape, price_at(closed, shape))
+                price = price_at(closed, shape)
+                shape, edits = _over_joined(adapters, raw, shape, price, self.deadline)
             inserted = [*edits, *inserted]
         return [*self._tensor(source, shape, price_at(raw, shape)), *inserted]
 
@@ -152,13 +161,16 @@ def _cheapest(grid: Grid) -> tuple[Shape, float]:
     raise UnrealisedError
 
 
-def _step(adapters: Adapters, closed: Grid, shape: Shape) -> tuple[Shape, tuple[Edit, ...]]:
+def _step(
+    adapters: Adapters, closed: Grid, shape: Shape, deadline: Deadline
+) -> tuple[Shape, tuple[Edit, ...]]:
     """The last insertion on the way to a shape, and the shape before it."""
     price = price_at(closed, shape)
     for rank in closed:
         cells = grids.states(closed, rank)
         cells = cells.rows(np.isfinite(cells.high).all(axis=1) & (cells.cost < price))
         for row in np.flatnonzero(_reachable(adapters, cells, rank, shape, price)):
+            deadline.check()
             before = tuple(int(n) for n in cells.low[row])
             for edit in adapters.direct(before, shape):
                 if edit.cost + cells.cost[row] == price:
@@ -166,13 +178,16 @@ def _step(adapters: Adapters, closed: Grid, shape: Shape) -> tuple[Shape, tuple[
     raise UnrealisedError
 
 
-def _over_joined(adapters: Adapters, raw: Grid, shape: Shape, price: float) -> tuple[Shape, tuple[Edit, ...]]:
+def _over_joined(
+    adapters: Adapters, raw: Grid, shape: Shape, price: float, deadline: Deadline
+) -> tuple[Shape, tuple[Edit, ...]]:
     """Two insertions, of which the first is a reshape to sizes that have no entry of their own."""
     for rank in raw:
         cells = grids.states(raw, rank)
         for row in np.flatnonzero(np.isfinite(cells.high).all(axis=1) & (cells.cost < price)):
             before = tuple(int(n) for n in cells.low[row])
             for between in _large(prod(before), raw):
+                deadline.check()
                 edits = (*adapters.direct(before, between), *adapters.direct(between, shape))
                 if len(edits) == 2 and cells.cost[row] + sum(edit.cost for edit in edits) == price:
                     return before, edits

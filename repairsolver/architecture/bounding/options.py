@@ -12,6 +12,7 @@ import numpy as np
 from layerwise.shapes import Argument, RankMismatch
 from layerwise.shapes.ranges import Flags, Possible, Range
 from layerwise.shapes.terms import every
+from repairsolver.architecture.alternatives import alternatives, format_price
 from repairsolver.architecture.bounding.insertions import Insertions
 from repairsolver.architecture.bounding.merging import merged
 from repairsolver.architecture.bounding.states import Prices, States
@@ -42,7 +43,7 @@ class Options:
     """
 
     def __init__(self, model: Model, costs: Costs, layer: Layer, insertions: Insertions) -> None:
-        self.layer, self.costs, self.insertions = layer, costs, insertions
+        self.model, self.layer, self.costs, self.insertions = model, layer, costs, insertions
         self.rule = model.rule(layer)
         self.ranks = insertions.ranks
 
@@ -61,6 +62,11 @@ class Options:
         """The price of removing a layer with one input."""
         return self.costs.remove_global_pool if self.layer.kind.startswith("Global") else self.costs.remove
 
+    def forms(self) -> Iterator[tuple[Options, tuple[Edit, ...]]]:
+        """The layer, and its siblings with the edit that makes it one."""
+        for layer, edits in alternatives(self.model, self.layer, self.costs):
+            yield Options(self.model, self.costs, layer, self.insertions), edits
+
     def words(self) -> Iterator[tuple[int, Arguments]]:
         """Arguments that are words, axes or switches: the old ones, and changes of one or more."""
         lists = []
@@ -75,14 +81,28 @@ class Options:
             yield sum(price for price, _, _ in changes), {**self.layer.args, **args}
 
     def _values(self, argument: Argument) -> list[Any]:
-        if argument.choices and argument.name != "data_format":
+        if argument.name == "data_format" and self._format_price is None:
+            return []
+        if argument.choices:
             return list(argument.choices)
         if argument.name == "axis":
             return list(self.ranks)
         return list(product(self.ranks, repeat=2)) if self.layer.kind == "Dot" else []
 
+    @property
+    def _format_price(self) -> int | None:
+        return format_price(self.model, self.layer, self.costs)
+
     def uses(self, states: States, rank: int, room: float) -> Iterator[tuple[int, States]]:
-        """States with the layer's output in the place of its input, the last columns."""
+        """States with the output of the layer or a sibling in the place of its input, the last columns."""
+        for form, edits in self.forms():
+            price = sum(edit.cost for edit in edits)
+            if price <= room - states.cost.min():
+                for target, made in form.own_uses(states, rank, room - price):
+                    yield target, made.dearer(price)
+
+    def own_uses(self, states: States, rank: int, room: float) -> Iterator[tuple[int, States]]:
+        """The same without siblings."""
         axes = states.low.shape[1]
         head, shape = list(range(axes - rank)), states.axes(range(axes - rank, axes))
         spare = room - states.cost.min()
@@ -121,6 +141,8 @@ class Options:
         """The price of a new value of an argument."""
         if argument.name == "padding" and value == "valid":
             return self.costs.unpad
+        if argument.name == "data_format":
+            return self._format_price or 0
         if argument.role == "target":
             skip = 1 if argument.name == "shape" else 0
             old = self.layer.args[argument.name][skip:]

@@ -29,6 +29,7 @@ from repairsolver.architecture.bounding.states import (
 from repairsolver.architecture.costs import Costs
 from repairsolver.architecture.diagnosis import diagnose_model
 from repairsolver.architecture.model import Layer, Model, Shape
+from repairsolver.architecture.rewiring import rewirable
 
 Side: TypeAlias = tuple[tuple[str, ...], int, Table]
 """Tensors that stay alive, how many the layer reads, and the states."""
@@ -170,7 +171,8 @@ class Sweep:
             slots = [name for name in layer.inputs if name in part.names]
             names, table = self._picked(part, slots)
             apart = room - sum(least(other.table) for other in used if other is not part)
-            for _ in slots:
+            for name in reversed(slots):
+                table = self._rewired(layer, name, table, apart)
                 table = self.insertions.closed(table, apart)
                 table = dict(_turned(table, len(slots)))
             sides.append((names, len(slots), table))
@@ -183,6 +185,18 @@ class Sweep:
             for ranks, states in self._folded(options, args, sides, swapped, room - price).items()
         ]
         return tuple(name for names, _, _ in sides for name in names), collected(found, room)
+
+    def _rewired(self, layer: Layer, name: str, table: Table, room: float) -> Table:
+        """The last tensor may be any, at a price, where an input may be taken from elsewhere."""
+        if self.costs.rewire > room or not rewirable(self.model, layer, layer.inputs.index(name)):
+            return table
+        found = [*table.items()]
+        for ranks, states in table.items():
+            head = states.columns(range(states.low.shape[1] - ranks[-1])).dearer(self.costs.rewire)
+            for rank in self.insertions.ranks:
+                free = anything(rank).axes(range(rank))
+                found.append(((*ranks[:-1], rank), head.with_axes(free)))
+        return collected(found, room)
 
     def _folded(
         self, options: Options, args: Arguments, sides: list[Side], swapped: bool, room: float

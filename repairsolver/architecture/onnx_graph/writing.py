@@ -272,8 +272,14 @@ def _state_outputs(draft: _Draft, repaired: Model) -> None:
             _resize(entry, shapes[name])
 
 
+def _rewire(draft: _Draft, model: Model, edit: Edit) -> None:
+    target = draft.nodes[edit.layer]
+    tensor = draft.nodes[edit.value].output[0] if edit.value in draft.nodes else edit.value
+    target.input[_places(draft, target)[edit.slot]] = tensor
+
+
 def _layout(draft: _Draft, model: Model, edit: Edit) -> None:
-    raise ArchitectureError("ONNX has no data format to switch")
+    raise ArchitectureError("ONNX has no data format to switch, and no siblings: a kernel states its axes")
 
 
 def _drop_unused(draft: _Draft) -> None:
@@ -292,6 +298,8 @@ _APPLY = {
     "set": _set,
     "insert": _insert,
     "remove": _remove,
+    "swap": _layout,
+    "rewire": _rewire,
     "weights": _weights,
     "layout": _layout,
     "input": _input,

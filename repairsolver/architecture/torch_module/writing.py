@@ -65,16 +65,16 @@ def write_module(model: Model, edits: Iterable[Edit]) -> RepairedModule:
     changed: dict[str, nn.Module] = {}
     lines: list[str] = []
     weights: list[str] = []
-    for name in dict.fromkeys(e.layer for e in edits if e.operation == "set"):
+    for name in dict.fromkeys(e.layer for e in edits if e.operation in ("set", "swap")):
         if source.nodes[name] and not _is_module(graph, source.nodes[name]):
             _set_call(graph, source.nodes[name], [e for e in edits if e.layer == name], lines)
             continue
         old = graph.get_submodule(name)
-        new = _rebuilt(old, {e.name: e.value for e in edits if e.layer == name and e.operation == "set"})
+        new = _changed(old, [e for e in edits if e.layer == name])
         weights += list(_copied(name, old, new))
         lines += [f"-self.{name} = {said(old)}", f"+self.{name} = {said(new)}"]
         changed[name] = new
-    structural = [e for e in edits if e.operation in ("insert", "remove")]
+    structural = [e for e in edits if e.operation in _INSERTED]
     for name, new in changed.items():
         _place(graph, name, new)
     for edit in structural:
@@ -98,6 +98,19 @@ def _node(graph: fx.GraphModule, name: str) -> fx.Node:
     return found
 
 
+def _changed(old: nn.Module, edits: list[Edit]) -> nn.Module:
+    """The layer with other arguments, or its sibling with other arguments."""
+    changes = {e.name: e.value for e in edits if e.operation == "set"}
+    for edit in edits:
+        if edit.operation == "swap":
+            args = {**arguments_of(old), **edit.value, **changes}
+            if 0 in args.get("stride", ()):
+                args["stride"] = None  # that of the window
+            sibling: nn.Module = getattr(nn, edit.name)(**args)
+            return sibling.train(old.training)
+    return _rebuilt(old, changes)
+
+
 def _rebuilt(old: nn.Module, changes: dict[str, Any]) -> nn.Module:
     args = {**arguments_of(old), **changes}
     single = {
@@ -114,7 +127,10 @@ def _copied(name: str, old: nn.Module, new: nn.Module) -> Iterator[str]:
     with torch.no_grad():
         for key, value in new.state_dict().items():
             given = before.get(key)
-            if given is None or given.dim() != value.dim():
+            if given is None:
+                continue
+            if given.dim() != value.dim():
+                yield f"{name}.{key} {tuple(given.shape)} → {tuple(value.shape)}: starts anew"
                 continue
             if given.shape == value.shape:
                 value.copy_(given)
@@ -203,6 +219,16 @@ def _remove(graph: fx.GraphModule, source: TracedModule, edit: Edit) -> list[str
     return [f"-self.{edit.layer}: no longer called"]
 
 
+def _rewire(graph: fx.GraphModule, source: TracedModule, edit: Edit) -> list[str]:
+    """One input of a call is taken from elsewhere."""
+    node = _node(graph, source.nodes[edit.layer])
+    new = _node(graph, source.nodes.get(edit.value, edit.value))
+    before = node.format_node()
+    old = [n for n in _arguments(node) if isinstance(n, fx.Node)][edit.slot]
+    _replace_once(node, old, new, edit.slot)
+    return [f"-forward: {before}", f"+forward: {node.format_node()}"]
+
+
 def built(kind: str, args: dict[str, Any]) -> nn.Module:
     """A layer that a repair inserts."""
     if kind in ("View", "Permute"):
@@ -221,4 +247,4 @@ def said(module: nn.Module) -> str:
     return f"nn.{module}" if type(module).__module__.startswith("torch.nn") else str(module)
 
 
-_INSERTED = {"insert": _insert, "remove": _remove}
+_INSERTED = {"insert": _insert, "remove": _remove, "rewire": _rewire}

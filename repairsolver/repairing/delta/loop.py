@@ -2,7 +2,7 @@ r"""The counterexample-guided loop: least change for the points so far, proof or
 
 For one margin m: solve min ||delta|| over all requirements with margin m; round, write, replay; attack
 the property tightened by m/2, so that points are found before they are violations; verify. New points
-start over; a proof or the end of the time ends the margin. `Margins` chooses the next one.
+start over; a proof or the end of the time ends the margin. `margin_search` chooses the next one.
 
 The lower bound is the optimum with margin 0 over all points collected, every point free in its choice of
 row. Every correct repair of the layer satisfies that program, because its points are inputs of the
@@ -26,7 +26,6 @@ from repairsolver.property.specification import Property
 from repairsolver.repairing.delta.branching import Optimum
 from repairsolver.repairing.delta.candidate import Candidate, make_candidate, tightened
 from repairsolver.repairing.delta.layer import Layer
-from repairsolver.repairing.delta.margin import Margins
 from repairsolver.repairing.delta.objective import Objective
 from repairsolver.repairing.delta.program import LeastChange
 from repairsolver.repairing.delta.pursuit import pursue
@@ -48,15 +47,6 @@ ATTACK_SECONDS = 2.0
 
 EFFORT = {"samples": 2048, "restarts": 128, "steps": 40, "keep": 64}
 """How hard each conjunction is attacked: wider than for a mere answer, since every point helps."""
-
-FIRST_TRIAL = 20.0
-"""Seconds for one margin if there is no time limit; doubled with every failure until there is a proof."""
-
-MOST_UNPROVED = 3
-"""Margins that may fail after the first proof if there is no time limit: then the search ends."""
-
-TRIAL_SHARE, HIDDEN_SHARE = 0.15, 0.4
-"""The share of the remaining time for one margin, of layers with a linear tail and of others."""
 
 WORTH = 0.5
 """A candidate must be cheaper than the proved one by this share of the gap to be worth a proof."""
@@ -86,6 +76,7 @@ class Session:
         found: counterexamples of the original network, worst first.
         margin: the only one to try; None: the search's choice.
         failure: of the solver at the last program for a lower bound; empty if there was none.
+        excessive: the least margin that would take a change far larger than what the layer holds.
     """
 
     network: Network
@@ -110,6 +101,13 @@ class Session:
     found: tuple[Counterexample, ...] = ()
     margin: float | None = None
     failure: str = ""
+    excessive: float = np.inf
+
+    @property
+    def layer_size(self) -> float:
+        """The objective of a change as large as what is stored."""
+        stored = {p.source.tensor: p.stored for p in self.layer.parameters}
+        return self.objective.value(self.layer.gathered(stored))
 
     @property
     def seconds(self) -> float:
@@ -183,39 +181,18 @@ class Outcome(StrEnum):
     PROVED = "proved"
     UNPROVED = "not proved in time"
     UNREACHABLE = "out of reach, or not worth a proof"
+    EXCESSIVE = "it would take a change far larger than what the layer holds"
 
 
-def search_margins(session: Session, start: float, *, shared: bool) -> None:
-    """Try margins until the gap is closed, the time is up, or none is left to try.
+def try_margin(
+    session: Session, margin: float, seconds: float, *, shared: bool, most: float = np.inf
+) -> Outcome:
+    """Collect points until the least change with this margin is proved or the time is up.
 
-    Without a time limit a margin may take the longer the more have failed, until one is proved; from then
-    on a few failures end the search.
+    Args:
+        shared: see `branching.optimise`.
+        most: the largest change that is worth a proof, by the objective.
     """
-    margins = Margins(start)
-    unlimited = np.isinf(session.remaining)
-    share = TRIAL_SHARE if session.layer.affine else HIDDEN_SHARE
-    trial, unproved = FIRST_TRIAL if unlimited else share * session.remaining, 0
-    while not session.finished and (margin := margins.next()) is not None:
-        outcome = try_margin(session, margin, min(trial, session.remaining), shared=shared)
-        session.emit("margin", f"margin {margin:.3g}: {outcome}", margin=margin)
-        if outcome is Outcome.UNREACHABLE:
-            margins.unreachable(margin)
-            continue
-        margins.report(margin, proved=outcome is Outcome.PROVED)
-        if outcome is Outcome.PROVED:
-            update_bound(session)
-        elif session.best is None:
-            trial *= 2.0 if unlimited else 1.0
-        elif unlimited:
-            unproved += 1
-            if unproved == MOST_UNPROVED:
-                return
-        else:
-            trial *= 2.0
-
-
-def try_margin(session: Session, margin: float, seconds: float, *, shared: bool) -> Outcome:
-    """Collect points until the least change with this margin is proved or the time is up."""
     end = time.perf_counter() + seconds
     known = np.inf if session.best is None else session.best.cost * (1 - WORTH * session.gap)
     while True:
@@ -226,6 +203,8 @@ def try_margin(session: Session, margin: float, seconds: float, *, shared: bool)
             # Behind activations a change may be hard to find at all: a smaller margin is easier.
             late = optimum.status is SolutionStatus.TIMEOUT and session.layer.affine
             return Outcome.UNPROVED if late else Outcome.UNREACHABLE
+        if session.objective.value(optimum.delta) > most:
+            return Outcome.EXCESSIVE
         candidate = session.candidate(optimum, margin)
         left = end - time.perf_counter()
         late = left <= 0 and bool(session.prop.regions)  # points alone are decided by the replay that follows

@@ -25,11 +25,10 @@ from repairsolver.repairing.delta.loop import (
     Session,
     learn,
     search,
-    search_margins,
     update_bound,
     verify,
 )
-from repairsolver.repairing.delta.margin import START
+from repairsolver.repairing.delta.margin_search import first_margin, search_margins
 from repairsolver.repairing.delta.objective import Aim, check_solver, objective_for
 from repairsolver.repairing.delta.one_margin import one_margin
 from repairsolver.repairing.delta.points import add_points, strays_of
@@ -61,9 +60,6 @@ QUADRATIC = "projection"
 
 TIE_SHARE = 0.5
 """The share of the gap that may be spent on choosing among almost equal changes."""
-
-POINTS_START = 1e-3
-"""The first margin for points alone, which need no proof: as a share of what is missing at the worst."""
 
 SHOWN_REGIONS = 20
 """Of those that are not proved."""
@@ -161,9 +157,9 @@ def _repaired(session: Session, points: PointSet | None, keep: PointSet | None, 
     if session.objective.imitation is None:
         share = TIE_SHARE * session.gap
         session.weights = tie_weights(requirements, session.prop, decision, share, session.seed)
-    start = (START if session.prop.regions else POINTS_START) * session.problem(0.0, np.inf).scale()
     plain = all(group.plain for group in requirements.groups.values())
     if not one_margin(session):
+        start = first_margin(session)
         search_margins(session, start, shared=True)
         if not session.finished and not plain:
             search_margins(session, start, shared=False)
@@ -280,6 +276,11 @@ def _result(session: Session, decision: str, points: PointSet | None, keep: Poin
             message = f"the best candidate is proved on {regions}"
         if chosen is None:
             message = "the time was up before there was a candidate" if late else NO_MARGIN
+        elif np.isfinite(session.excessive):
+            message += (
+                f"; no margin from {session.excessive:.3g} was tried: it would take a change far larger than "
+                "what the layer holds"
+            )
     kept = None
     if chosen is not None and session.prop.regions:
         kept = fidelity(

@@ -28,6 +28,9 @@ from repairsolver.verification.replay import into_box
 
 Ids = NDArray[np.int64]
 
+FLOOR_RISE = 16.0
+"""By how much floors rise where rounding undid what the program gave: a large change rounds more coarsely."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Group:
@@ -215,7 +218,7 @@ class Requirements:
         for name, points in missed.items():
             group = self.groups[name]
             floor = group.floor.copy()
-            floor[points] = 4.0 * np.maximum(floor[points], group.rounding[points])
+            floor[points] = FLOOR_RISE * np.maximum(floor[points], group.rounding[points])
             self.groups[name] = replace(group, floor=floor)
 
 

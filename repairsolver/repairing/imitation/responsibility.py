@@ -22,6 +22,7 @@ from torch import Tensor
 
 from repairsolver.bounds.interval import interval_bounds
 from repairsolver.bounds.tensors import TensorGraph, apply, tensor_graph
+from repairsolver.display import table_html
 from repairsolver.errors import EditError
 from repairsolver.network.forward import activations
 from repairsolver.network.graph import Network, Node
@@ -99,6 +100,11 @@ class Localisation:
     def __repr__(self) -> str:
         first = ", ".join(f"{n.layer}[{n.index}]" for n in self.ranked(3))
         return f"<Localisation by {self.measure}: {first} ...; {len(self.layers)} layers>"
+
+    def _repr_html_(self) -> str:
+        caption = f"The most responsible neurons, by {self.measure}"
+        rows = [(n.layer, n.index, n.responsibility) for n in self.ranked(10)]
+        return table_html(caption, ("layer", "neuron", "responsibility"), rows)
 
 
 def responsibility(core: Network, behaviours: Behaviours, measure: str) -> Localisation:
