@@ -36,6 +36,10 @@ def random_strategy(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, w
         blocks = [rng.integers(-size, size, (len(lower), rng.integers(1, size + 1))) for _ in range(2)]
         return blocks[: rng.integers(3)]
 
+    def halving(slope, lower, upper):
+        return rng.integers(-2, lower.shape[1] + 2, len(slope)), anything((len(slope),))
+
+    monkeypatch.setattr(strategy, "halving", halving)
     monkeypatch.setattr(strategy, "slopes", slopes)
     monkeypatch.setattr(strategy, "multipliers", multipliers)
     monkeypatch.setattr(strategy, "entries", entries)

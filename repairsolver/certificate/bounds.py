@@ -51,8 +51,7 @@ def _two_sided(steps: list[Step], boxes: Boxes, source: int, index: NDArray[np.i
         low, high = apart((below[0].middle, below[0].middle), below[0].spread)
         shift = np.concatenate([np.take_along_axis(end, index, 1) for end in (low, -high)], axis=1)
     else:
-        rows = np.zeros((*index.shape, shape[1]))
-        np.put_along_axis(rows, index[:, :, None], 1.0, 2)
+        rows = np.eye(shape[1])[index]
     both = {start: np.concatenate([rows, -rows], axis=1)}
     low, high = np.split(minimum(boxes, *pull(steps, boxes, both, shift)), 2, axis=1)
     lower, upper = np.full(shape, np.nan), np.full(shape, np.nan)

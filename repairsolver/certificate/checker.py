@@ -2,7 +2,9 @@
 
 Nothing in a certificate can make a wrong answer: axes and values say how a box is halved (both halves
 are examined whatever they are), weights say which combination of the rows is bounded (any weights that
-are at least 0 are sound). All bounds are computed here.
+are at least 0 are sound). All bounds are computed here. They may differ from the prover's, by rounding or
+by another slope: some leaves that are not proved at once are halved further, and their halves are leaves.
+That is bounded, so that a certificate that proves nothing is soon rejected.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from repairsolver.certificate.arithmetic import above, down, gamma, reach, times
+from repairsolver.certificate import strategy
+from repairsolver.certificate.arithmetic import above, down, frozen, gamma, reach, times
 from repairsolver.certificate.bounds import bounded, pull
 from repairsolver.certificate.boxes import Boxes, contract, joined, minimum
 from repairsolver.certificate.cases import cases
@@ -25,7 +28,6 @@ from repairsolver.certificate.identity import identify
 from repairsolver.certificate.layers import layers_of
 from repairsolver.certificate.statement import InvalidError, logits, stacked
 from repairsolver.certificate.steps import Step
-from repairsolver.certificate.strategy import share_of
 from repairsolver.errors import CertificateError, UnsupportedOperatorError
 from repairsolver.network import Network, load_network
 from repairsolver.network.float32 import require_float32
@@ -34,6 +36,8 @@ from repairsolver.results import COVERED, Array, Certificate
 
 # Boxes examined at once.
 BATCH = 128
+# Leaves that may be halved further: so many, and so many for each node of the tree.
+SPARE, SHARE = 8, 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,21 +134,22 @@ class Checker:
     def _adopt(self, certificate: Certificate, roots: int) -> None:
         """The tree: its splits must be as many as its nodes need, at existing axes and finite values."""
         self.axis, self.weights = certificate.axis.astype(np.int64), certificate.weights.astype(np.float64)
-        split = self.axis >= 0
-        nodes, count, value = len(split), int(split.sum()), certificate.value
-        if nodes != roots + 2 * count or len(value) != count or not np.isfinite(value).all():
+        split, value, inputs = self.axis >= 0, certificate.value, self.lower.shape[1]
+        shape = roots + 2 * len(value), self.rows[2].shape[1]
+        fits = self.axis.shape == shape[:1] and ((self.axis >= -1) & (self.axis < inputs)).all()
+        fits = fits and split.sum() == len(value) and np.isfinite(value).all()
+        if not (fits and self.weights.shape == shape and ((self.weights >= 0) & (self.weights <= 255)).all()):
             raise InvalidError(
-                f"The tree is broken: {nodes} nodes, {roots} roots, {count} splits, {len(value)} values."
+                f"The tree is broken: {len(split)} nodes, {split.sum()} splits, {len(value)} finite values and "
+                f"{self.weights.shape} weights from 0 to 255 do not fit {roots} roots of {inputs} inputs."
             )
-        inputs, shape = self.lower.shape[1], (nodes, self.rows[2].shape[1])
-        weighted = self.weights.shape == shape and ((self.weights >= 0) & (self.weights <= 255)).all()
-        if not (weighted and ((self.axis >= -1) & (self.axis < inputs)).all()):
-            raise InvalidError(f"The tree does not fit {inputs} inputs and {shape} weights from 0 to 255.")
         if shape[1] == 1:
             self.weights = np.ones(shape)
-        self.value, self.child = np.zeros(nodes), np.zeros(nodes, dtype=np.int64)
+        self.spare = SPARE + SHARE * len(split)
+        # A leaf is its own child: its halves are to be proved as it is.
+        self.value, self.child = np.zeros(len(split)), np.arange(len(split))
         # Level by level, the children of the k-th split are nodes roots + 2 k and roots + 2 k + 1.
-        self.value[split], self.child[split] = value, roots + 2 * np.arange(count)
+        self.value[split], self.child[split] = value, roots + 2 * np.arange(len(value))
 
     def run(self, until: float, roots: NDArray[np.int64]) -> int:
         """Examine the trees of some roots, depth first; how many boxes, or InvalidError at a wrong leaf."""
@@ -163,7 +168,7 @@ class Checker:
 
     def _examine(self, part: Boxes) -> Boxes:
         """Prove what can be proved; the halves of the boxes that are left."""
-        share = share_of(part.bounds[0], (self.lower[part.query], self.upper[part.query]))
+        share = strategy.share_of(part.bounds[0], (self.lower[part.query], self.upper[part.query]))
         slope, shift = self.bounds_of_rows(part, bounded(self.layers, part, share))
         proved = (minimum(part, slope[:, -1:], shift[:, -1:]) > 0)[:, 0]
         # The half-space of the box around takes part as one more row.
@@ -171,13 +176,11 @@ class Checker:
         part.narrow(0, contract(part, slopes, np.concatenate([shift, part.shift], axis=1)))
         alive = ~(proved | part.contradictory())
         left = replace(part, slope=slope[:, -1], shift=shift[:, -1:])[alive]
-        if (wrong := self.axis[left.node] < 0).any():
-            self.reject(left[wrong])
+        leaves = left.node[self.axis[left.node] < 0]
+        self.spare -= len(leaves)
+        if self.spare < 0:
+            raise InvalidError(f"Leaf {leaves[0]} is not proved: its rows' combined bound is not positive.")
         return self._halves(left)
-
-    def reject(self, leaves: Boxes) -> None:
-        """What is to be done about leaves that are not proved: nothing can be."""
-        raise InvalidError(f"Leaf {leaves.node[0]} is not proved: its rows' combined bound is not positive.")
 
     def bounds_of_rows(self, part: Boxes, steps: list[Step]) -> tuple[Array, Array]:
         """Linear bounds of every row g_r(x) = C y + D x - d, and last of their weighted sum."""
@@ -191,11 +194,14 @@ class Checker:
         return pull(steps, part, rows, down(-times(combined, bound + slip)))
 
     def _halves(self, part: Boxes) -> Boxes:
-        """The part of each box up to its value, and that from its value on."""
-        here = np.arange(self.lower.shape[1]) == self.axis[part.node][:, None]
-        cut = np.where(here, self.value[part.node][:, None], np.nan)
+        """The part of each box up to a value, and that from it on: the tree's, or in a leaf a chosen one."""
+        axis, value = strategy.halving(*frozen(part.slope, *part.bounds[0]))
+        leaf = self.axis[part.node] < 0
+        axis, value = np.where(leaf, axis, self.axis[part.node]), np.where(leaf, value, self.value[part.node])
+        here = np.arange(self.lower.shape[1]) == axis[:, None]
+        cut = np.where(here, value[:, None], np.nan)
         first, free = self.child[part.node], np.full_like(cut, np.nan)
-        both = joined(replace(part, node=first), replace(part, node=first + 1))
+        both = joined(replace(part, node=first), replace(part, node=first + ~leaf))
         both.narrow(0, (np.concatenate([free, cut]), np.concatenate([cut, free])))
         # A value outside the box leaves one half empty: nothing is to be proved there.
         return both[~both.contradictory()]

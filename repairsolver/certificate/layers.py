@@ -54,12 +54,11 @@ def layers_of(network: Network, arithmetic: str = "real") -> list[Layer]:
             layer = _affine(node, inputs, [shapes[k] for k in inputs])
         elif isinstance(node.operator, ops.Softmax | ops.Gate):
             raise TypeError(f"{node.name}: softmax and gates are removed before, see `statement` and `cases`")
-        elif isinstance(node.operator, ops.Relu):
-            layer = Layer(inputs, 1, np.zeros(node.size), ops.LeakyRelu(np.zeros(1)))
         else:
+            bend = ops.LeakyRelu(np.zeros(1)) if isinstance(node.operator, ops.Relu) else node.operator
             # Several windows of a max-pool may choose one entry, whose slopes are then summed.
-            terms = node.size if isinstance(node.operator, ops.MaxPool) else 1
-            layer = Layer(inputs, terms, np.zeros(node.size), node.operator)
+            terms = node.size if isinstance(bend, ops.MaxPool) else 1
+            layer = Layer(inputs, terms, np.zeros(node.size), bend)
         layers.append(layer if arithmetic == "real" else executed(layer, node))
     return layers
 
@@ -82,6 +81,6 @@ def _matrix(node: Node, which: int, shapes: list[tuple[int, ...]]) -> sparse.csr
     for start in range(0, size, COLUMNS):
         count = min(COLUMNS, size - start)
         arguments = [np.zeros((count, prod(shape))) for shape in shapes]
-        arguments[which][np.arange(count), start + np.arange(count)] = 1.0
+        arguments[which] = np.eye(count, size, start)
         columns.append(sparse.csc_array(apply(node, arguments, shapes[0]).T))
     return sparse.csr_array(sparse.hstack(columns))
