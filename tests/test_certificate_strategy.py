@@ -108,7 +108,13 @@ def writing(kept: Callable[..., object], which: int) -> Callable[..., object]:
 
 
 @pytest.mark.parametrize(
-    ("name", "which"), [("slopes", 1), ("slopes", 2), ("entries", 1), *(("multipliers", k) for k in range(6))]
+    ("name", "which"),
+    [
+        *(("slopes", k) for k in (1, 2)),
+        ("entries", 1),
+        *(("multipliers", k) for k in range(6)),
+        *(("halving", k) for k in range(3)),
+    ],
 )
 def test_nothing_can_be_written_to(name: str, which: int, monkeypatch: pytest.MonkeyPatch) -> None:
     s = max(statements(5200, 5270), key=lambda s: len(s.network.nodes))

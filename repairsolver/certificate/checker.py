@@ -140,7 +140,7 @@ class Checker:
         fits = fits and split.sum() == len(value) and np.isfinite(value).all()
         if not (fits and self.weights.shape == shape and ((self.weights >= 0) & (self.weights <= 255)).all()):
             raise InvalidError(
-                f"The tree is broken: {len(split)} nodes, {split.sum()} splits, {len(value)} finite values and "
+                f"The tree is broken: {len(split)} nodes, {split.sum()} splits, {len(value)} finite values, "
                 f"{self.weights.shape} weights from 0 to 255 do not fit {roots} roots of {inputs} inputs."
             )
         if shape[1] == 1:

@@ -3,7 +3,8 @@
 Nothing here has to be trusted. Of whatever numbers these functions return, the checker uses only what is
 true of any numbers: a line is shifted until it is a bound whatever its slope, a half-space may be added with
 any multiplier that is at least 0, a neuron that is bounded anew or not has true bounds either way, and both
-halves of a box are examined wherever it is cut. A bad choice proves less. The arrays they are given are read-only.
+halves of a box are examined wherever it is cut. A bad choice proves less. The arrays they are given are
+read-only.
 
 The choices are those of the prover (`repairsolver.bounds`), so that hardly any leaf has to be halved further.
 """
