@@ -37,7 +37,9 @@ def bounded(layers: list[Layer], boxes: Boxes, share: Array) -> list[Step]:
                 boxes.narrow(source, _two_sided(steps, boxes, source, index))
         parts = [boxes.bounds[k] for k in layer.inputs]
         steps.append(stepped(layer, parts))
-        boxes.narrow(position, steps[-1].hull)
+        # Elsewhere an interval is hardly tighter, and a proof may hang on the bounds it was found with.
+        if position == len(boxes.bounds) or layer.terms == 1:
+            boxes.narrow(position, steps[-1].hull)
         require_small(layer, [*parts, boxes.bounds[position]])
     return steps
 
