@@ -16,7 +16,8 @@ from repairsolver.errors import CertificateError
 def test_every_proof_is_accepted() -> None:
     """Over all operators; nothing that the verifier proves by splitting is lost to the checker's rounding."""
     accepted = 0
-    for seed in range(5000, 5090):
+    # The last one only by halving a leaf further, as the checker chooses other slopes than the verifier.
+    for seed in (*range(5000, 5090), 70394):
         s = proved(seed, smooth=True)
         if s is not None:
             found = check(from_bytes(to_bytes(s.certificate)), network=s.network, property=s.prop)
