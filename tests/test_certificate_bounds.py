@@ -15,7 +15,7 @@ from repairsolver.certificate.boxes import Boxes, contract, minimum
 from repairsolver.certificate.layers import Layer, layers_of
 from repairsolver.certificate.relaxation import extremes
 from repairsolver.certificate.steps import Step
-from repairsolver.certificate.strategy import slopes
+from repairsolver.certificate.strategy import Hints, hints, slopes
 from repairsolver.network import Network, activations
 from repairsolver.network import operators as ops
 
@@ -34,7 +34,12 @@ def whole(
     layers, boxes = layers_of(network, arithmetic), box(lower, upper)
     with np.errstate(all="ignore"):
         boxes.bounds = bounds.intervals(layers, *boxes.bounds[0])
-        return layers, bounds.bounded(layers, boxes, np.full(1, len(layers) % 2 == 0)), boxes
+        return layers, bounds.bounded(layers, boxes, thin(network, lower, upper)), boxes
+
+
+def thin(network: Network, lower: np.ndarray, upper: np.ndarray) -> Hints:
+    """Hints about a small part of a larger box."""
+    return hints(network, lower[None], upper[None], lower[None] - 2.0**20, upper[None] + 2.0**20)
 
 
 @pytest.mark.parametrize("seed", range(60))
@@ -91,7 +96,7 @@ def test_cancellation_is_bounded() -> None:
         last.matrices[0][1] = last.matrices[0][0] * (1 + 2.0**-50)
         last.constant[1] = last.constant[0]
         boxes.bounds = bounds.intervals(layers, *boxes.bounds[0])
-        steps = bounds.bounded(layers, boxes, np.full(1, True))
+        steps = bounds.bounded(layers, boxes, thin(network, lower, lower + 2.0**-20))
         rows = np.array([[[1.0, -1.0]]]) * 2.0**30
         slope, shift = bounds.pull(steps, boxes, {len(layers): rows.copy()}, np.zeros((1, 1)))
         least = Fraction(float(minimum(boxes, slope, shift)[0, 0]))
@@ -118,13 +123,13 @@ def test_lines_enclose_piecewise_activations(name: str) -> None:
             operator = layers_of(piece)[0].operator
             assert operator is not None
             assert not isinstance(operator, ops.MaxPool)
-            ends = extremes(operator, np.zeros(1), lower[None], upper[None])
+            ends = extremes(operator, np.zeros(1), np.zeros(1), lower[None], upper[None])
             inner = [np.clip(c, lower, upper) for c in (-0.5, 0.0, 0.25, 0.5, 1.0, 6.0)]
             points = [lower, upper, *inner, *sample(rng, lower, upper, 10)]
             values = [exact_tensors(piece, point)[-1] for point in points]
             chosen = slopes(operator, lower[None], upper[None])
             for slope in (*chosen, *rng.normal(size=(3, 1, 4)) * 2.0 ** rng.integers(-9, 9, (3, 1, 1))):
-                floor, ceiling = extremes(operator, slope, lower[None], upper[None])
+                floor, ceiling = extremes(operator, slope, slope, lower[None], upper[None])
                 for point, value in zip(points, values, strict=True):
                     for i, (x, y) in enumerate(zip(fractions(point), value, strict=True)):
                         gap = y - Fraction(np.broadcast_to(slope, (1, 4))[0, i]) * x
@@ -140,7 +145,7 @@ def test_lines_enclose_smooth_activations(operator: ops.Sigmoid | ops.Tanh, trut
     lower[:40], upper[:40] = np.abs(lower[:40]), np.abs(lower[:40]) + upper[:40] - lower[:40]
     low, high = slopes(operator, lower, upper)
     for slope in (low, high, low * (1 + 1e-9), high + 2.0**-30, rng.random(150) - 0.2, np.full(150, 0.25)):
-        floor, ceiling = extremes(operator, slope, lower, upper)
+        floor, ceiling = extremes(operator, slope, slope, lower, upper)
         for share in (0.0, 1e-9, 0.01, 0.3, 0.5, 0.77, 0.999, 1.0):
             for i, x in enumerate(np.clip(lower + share * (upper - lower), lower, upper)):
                 gap = Fraction(truth(float(x))) - Fraction(slope[i]) * Fraction(x)  # type: ignore[operator]

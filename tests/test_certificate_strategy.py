@@ -26,15 +26,15 @@ def random_strategy(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, w
         return np.where(rng.random(shape) < wild, rng.choice(WILD, shape), numbers)
 
     def slopes(operator, lower, upper):
-        return anything(lower.shape), anything(lower.shape)
+        return anything(lower.shape), anything(lower.shape).astype(rng.choice([np.float64, np.float32]))
 
     def multipliers(slope, shift, a, k, centre, radius):
-        return [anything(shift.shape) for _ in range(rng.integers(1, 4))]
+        return anything(shift.shape).astype(rng.choice([np.float64, np.float32]))
 
     def choice(low):
         return rng.integers(0, low.shape[2], low.shape[:2])
 
-    def entries(operator, lower, upper, thin, least, most, sizes):
+    def entries(operator, lower, upper, hints, sizes):
         size = lower.shape[1]
         blocks = [rng.integers(-size, size, (len(lower), rng.integers(1, size + 1))) for _ in range(2)]
         return blocks[: rng.integers(3)]
@@ -42,14 +42,10 @@ def random_strategy(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, w
     def halving(slope, lower, upper):
         return rng.integers(-2, lower.shape[1] + 2, len(slope)), anything((len(slope),))
 
-    def thin(lower, upper, first, last):
-        return rng.random(len(lower)) < 0.5
+    def inherited(network):
+        return {k for k in range(len(network.nodes) + 1) if rng.random() < 0.5}
 
-    def inherited(layers):
-        return {k for k in range(len(layers) + 1) if rng.random() < 0.5}
-
-    monkeypatch.setattr(strategy, "thin", thin)
-    monkeypatch.setattr(strategy, "inherited", inherited)
+    monkeypatch.setattr(strategy, "_inherited", inherited)
     monkeypatch.setattr(strategy, "choice", choice)
     monkeypatch.setattr(strategy, "halving", halving)
     monkeypatch.setattr(strategy, "slopes", slopes)
@@ -100,7 +96,7 @@ def test_worse_choices_still_prove_something(monkeypatch: pytest.MonkeyPatch) ->
         return tuple(slope * 1.01 for slope in kept(operator, lower, upper))
 
     monkeypatch.setattr(strategy, "slopes", steeper)
-    monkeypatch.setattr(strategy, "multipliers", lambda slope, shift, *_: [np.zeros_like(shift)])
+    monkeypatch.setattr(strategy, "multipliers", lambda slope, shift, *_: np.zeros_like(shift))
     monkeypatch.setattr(
         strategy,
         "entries",
@@ -124,7 +120,7 @@ def writing(kept: Callable[..., object], which: int) -> Callable[..., object]:
     [
         *(("slopes", k) for k in (1, 2)),
         *(("entries", k) for k in (1, 2)),
-        *(("thin", k) for k in range(4)),
+        *(("hints", k) for k in range(1, 5)),
         *(("multipliers", k) for k in range(6)),
         *(("halving", k) for k in range(3)),
     ],

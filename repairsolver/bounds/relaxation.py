@@ -15,8 +15,8 @@ from repairsolver.bounds.lines import Lines as Lines
 from repairsolver.bounds.tensors import TensorNode, apply_activation
 from repairsolver.network import operators as ops
 
-# Where two choices are as good, rounding must not choose: the checker of proofs would choose otherwise. So the
-# steeper slope is taken for more than half of an interval, and nothing for less than what may be rounding.
+# Where two choices are as good, rounding must not choose: the checker of proofs would choose otherwise. So
+# the steeper slope is taken for more than half of an interval, and for more than what may be rounding.
 HALF, AS_GOOD = 0.5 + 2.0**-20, 2.0**-30
 
 

@@ -58,7 +58,7 @@ def apart(bounds: Interval, error: Array) -> Interval:
 def ball(lower: Array, upper: Array) -> tuple[Array, Array]:
     """Centre and radius of a box that contains [lower, upper]."""
     centre = lower / 2 + upper / 2
-    return centre, np.maximum(up(upper - centre), up(centre - lower))
+    return centre, up(np.maximum(upper - centre, centre - lower))
 
 
 def reach(bounds: Interval) -> Array:
@@ -68,7 +68,10 @@ def reach(bounds: Interval) -> Array:
 
 def frozen(*arrays: Array) -> list[Array]:
     """The same arrays, not to be written to."""
-    return [np.broadcast_to(array, array.shape) for array in arrays]
+    views = [array.view() for array in arrays]
+    for view in views:
+        view.flags.writeable = False
+    return views
 
 
 def times(rows: Array, vectors: Array) -> Array:

@@ -31,24 +31,17 @@ def intervals(layers: list[Layer], lower: Array, upper: Array) -> list[Interval]
     return bounds
 
 
-def bounded(layers: list[Layer], boxes: Boxes, thin: NDArray[np.bool_]) -> list[Step]:
-    """Narrow the bounds of every tensor, front to back; returns the steps within them.
-
-    Args:
-        thin: boxes that may well be empty, [b]; `strategy` is shown what the middle of these would give.
-    """
-    lower, upper = boxes.bounds[0]
-    middles = intervals(layers, *[lower[thin] / 2 + upper[thin] / 2] * 2)
-    inherited, steps = strategy.inherited(layers), list[Step]()
+def bounded(layers: list[Layer], boxes: Boxes, hints: strategy.Hints) -> list[Step]:
+    """Narrow the bounds of every tensor, front to back; returns the steps within them."""
+    steps: list[Step] = []
     for position, layer in enumerate(layers, start=1):
         if layer.operator is not None:
             source = layer.inputs[0]
             sizes = [side.shape[1] for side, _ in boxes.bounds[: source + 1]]
-            shown = (*frozen(*boxes.bounds[source]), thin, *middles[source])
-            for index in strategy.entries(layer.operator, *shown, sizes):
+            for index in strategy.entries(layer.operator, *frozen(*boxes.bounds[source]), hints, sizes):
                 boxes.narrow(source, _two_sided(steps, boxes, source, index))
         steps.append(stepped(layer, [boxes.bounds[k] for k in layer.inputs]))
-        if position not in inherited:
+        if position not in hints.inherited:
             boxes.narrow(position, steps[-1].hull)
     return steps
 

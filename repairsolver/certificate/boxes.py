@@ -67,14 +67,11 @@ def minimum(boxes: Boxes, slope: Array, shift: Array) -> Array:
     bounds, a, k = boxes.bounds[0], boxes.slope[:, None], boxes.shift
     (centre, radius), size = ball(*bounds), reach(bounds)
     share, tiny = 2 * gamma(2 * slope.shape[2] + 8), 4 * TINY * (1 + size.sum(axis=1, keepdims=True))
-    best = np.full(shift.shape, -np.inf)
-    for chosen in strategy.multipliers(*frozen(slope, shift, a, k, centre, radius)):
-        mu = np.fmax(np.array(chosen, np.float64), 0)
-        rows = slope + mu[:, :, None] * a
-        terms = times(np.abs(slope) + mu[:, :, None] * np.abs(a), size) + np.abs(shift) + mu * np.abs(k)
-        value = times(rows, centre) - times(np.abs(rows), radius) + (shift + mu * k)
-        best = np.fmax(best, down(value - (share * terms + tiny)))
-    return best
+    mu = np.fmax(np.array(strategy.multipliers(*frozen(slope, shift, a, k, centre, radius)), np.float64), 0)
+    rows = slope + mu[:, :, None] * a
+    terms = times(np.abs(slope) + mu[:, :, None] * np.abs(a), size) + np.abs(shift) + mu * np.abs(k)
+    value = times(rows, centre) - times(np.abs(rows), radius) + (shift + mu * k)
+    return np.fmax(down(value - (share * terms + tiny)), -np.inf)
 
 
 def contract(boxes: Boxes, slope: Array, shift: Array) -> Interval:

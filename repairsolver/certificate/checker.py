@@ -122,7 +122,7 @@ class Checker:
     """One certificate under examination."""
 
     def __init__(self, network: Network, prop: Property, certificate: Certificate):
-        self.layers = layers_of(network, certificate.arithmetic)
+        self.network, self.layers = network, layers_of(network, certificate.arithmetic)
         if not self.layers:
             raise InvalidError("The network has no layers.")
         pairs = [(region, conjunction) for region in prop.regions for conjunction in region.unsafe]
@@ -169,8 +169,9 @@ class Checker:
 
     def _examine(self, part: Boxes) -> Boxes:
         """Prove what can be proved; the halves of the boxes that are left."""
-        thin = strategy.thin(*frozen(*part.bounds[0], self.lower[part.query], self.upper[part.query]))
-        slope, shift = self.bounds_of_rows(part, bounded(self.layers, part, thin))
+        whole = self.lower[part.query], self.upper[part.query]
+        hints = strategy.hints(self.network, *frozen(*part.bounds[0], *whole))
+        slope, shift = self.bounds_of_rows(part, bounded(self.layers, part, hints))
         proved = (minimum(part, slope[:, -1:], shift[:, -1:]) > 0)[:, 0]
         # The half-space of the box around takes part as one more row.
         slopes = np.concatenate([slope, part.slope[:, None]], axis=1)

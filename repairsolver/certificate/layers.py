@@ -32,7 +32,6 @@ class Layer:
 
     Args:
         inputs: the x_k; a tensor is named by its position, 0 for the input and k for the result of layer k.
-        copied: its result is made entry by entry, by scaling and selection, of the outputs of an activation.
         terms: the longest sum in a product of rows or vectors with one of the matrices.
     """
 
@@ -41,7 +40,6 @@ class Layer:
     constant: Array
     operator: Bend | ops.MaxPool | None = None
     matrices: tuple[Matrix, ...] = ()
-    copied: bool = False
     relative: Array | float = 0.0
     absolute: float = 0.0
 
@@ -54,19 +52,17 @@ def layers_of(network: Network, arithmetic: str = "real") -> list[Layer]:
     for node in network.nodes:
         inputs = tuple(positions[name] for name in node.inputs)
         if isinstance(node.operator, ops.Linear):
-            moved = isinstance(node.operator, ops.Scale | ops.Select) and inputs[0] > 0
-            copied = moved and layers[inputs[0] - 1].copied
-            layer = replace(_affine(node, inputs, [shapes[k] for k in inputs]), copied=copied)
+            layer = _affine(node, inputs, [shapes[k] for k in inputs])
         elif isinstance(node.operator, ops.Curve):
             kind = type(node.operator).__name__
-            raise UnsupportedOperatorError(f"{node.name}: certificates do not cover {kind} yet; verify without")
+            raise UnsupportedOperatorError(f"{node.name}: no certificate covers {kind} yet; verify without")
         elif isinstance(node.operator, ops.Softmax | ops.Gate):
             raise TypeError(f"{node.name}: softmax and gates are removed before, see `statement` and `cases`")
         else:
             bend = ops.LeakyRelu(np.zeros(1)) if isinstance(node.operator, ops.Relu) else node.operator
             # Several windows of a max-pool may choose one entry, whose slopes are then summed.
-            terms = node.size if (pooled := isinstance(bend, ops.MaxPool)) else 1
-            layer = Layer(inputs, terms, np.zeros(node.size), bend, copied=not pooled)
+            terms = node.size if isinstance(bend, ops.MaxPool) else 1
+            layer = Layer(inputs, terms, np.zeros(node.size), bend)
         layers.append(layer if arithmetic == "real" else executed(layer, node))
     return layers
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from repairsolver.certificate import strategy
-from repairsolver.certificate.arithmetic import frozen, reach
+from repairsolver.certificate.arithmetic import ball, frozen, reach
 from repairsolver.certificate.relaxation import Exact, between
 from repairsolver.network import operators as ops
 from repairsolver.results import Array
@@ -31,8 +31,8 @@ def pooled(operator: ops.MaxPool, lower: Array, upper: Array) -> Exact:
         np.add.at(whole, (batch[:, :, None], row[:, :, None], entry[:, None]), *lines(rows, size))
         return [whole]
 
-    shifts = np.zeros_like(top), np.where(exact, 0, top)
-    return (low.max(axis=2), top), shifts, np.take_along_axis(reach((lower, upper)), entry, 1), back
+    shift = ball(np.zeros_like(top), np.where(exact, 0, top))
+    return (low.max(axis=2), top), shift, np.take_along_axis(reach((lower, upper)), entry, 1), back
 
 
 def _gather(x: Array, windows: NDArray[np.int64]) -> Array:

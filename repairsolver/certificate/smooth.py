@@ -38,25 +38,27 @@ def least_slope(operator: ops.Sigmoid | ops.Tanh, lower: Array, upper: Array) ->
     return np.maximum(ends - SLOPE_ERROR, 0)
 
 
-def extremes(operator: ops.Sigmoid | ops.Tanh, slope: Array, lower: Array, upper: Array) -> Interval:
-    r"""Bounds of f(x) = phi(x) - slope x on [lower, upper].
+def extremes(
+    operator: ops.Sigmoid | ops.Tanh, low: Array, high: Array, lower: Array, upper: Array
+) -> Interval:
+    r"""A lower bound of phi(x) - low x on [lower, upper], and an upper one of phi(x) - high x.
 
-    With d the least derivative of f, or 0 if that is above 0, f lies above f(lower) + d (upper - lower) and
-    below f(upper) - d (upper - lower). Where phi is concave, f has its minimum at an end, and lies below any
-    tangent: below f(m) + |f'(m)| (upper - lower); the same mirrored where it is convex.
+    With d the least derivative of such an f, or 0 if that is above 0, f lies above f(lower) + d (upper -
+    lower) and below f(upper) - d (upper - lower). Where phi is concave, f has its minimum at an end, and lies
+    below any tangent: below f(m) + |f'(m)| (upper - lower); the same mirrored where it is convex.
     """
     middle, width = lower / 2 + upper / 2, above(up(upper - lower))
-    fall = np.maximum(up(slope - least_slope(operator, lower, upper)), 0)
-    turn = up(np.abs(derivative(operator, middle) - slope)) + SLOPE_ERROR
-    floors, ceilings = [], []
-    for x in (lower, upper, middle):
-        (low, high), line = enclose(operator, x), slope * x
-        error = 4 * UNIT * (np.abs(high) + np.abs(low) + np.abs(line)) + TINY
-        floors.append(low - line - error)
-        ceilings.append(high - line + error)
-    tangents = floors[2] - above(turn * width), ceilings[2] + above(turn * width)
-    ends = np.minimum(*floors[:2]), np.maximum(*ceilings[:2])
+    least, steep = least_slope(operator, lower, upper), derivative(operator, middle)
+    values = [(x, *enclose(operator, x)) for x in (lower, upper, middle)]
+    floors = [value - low * x - _error(value, low * x) for x, value, _ in values]
+    ceilings = [value - high * x + _error(value, high * x) for x, _, value in values]
+    falls = [above(np.maximum(up(slope - least), 0) * width) for slope in (low, high)]
+    turns = [above(up(np.abs(steep - slope) + SLOPE_ERROR) * width) for slope in (low, high)]
     cases = [lower >= 0, upper <= 0]
-    floor = np.maximum(floors[0] - above(fall * width), np.select(cases, [ends[0], tangents[0]], -np.inf))
-    ceiling = np.minimum(ceilings[1] + above(fall * width), np.select(cases, [tangents[1], ends[1]], np.inf))
-    return down(floor), up(ceiling)
+    floor = np.select(cases, [np.minimum(*floors[:2]), floors[2] - turns[0]], -np.inf)
+    ceiling = np.select(cases, [ceilings[2] + turns[1], np.maximum(*ceilings[:2])], np.inf)
+    return down(np.maximum(floors[0] - falls[0], floor)), up(np.minimum(ceilings[1] + falls[1], ceiling))
+
+
+def _error(value: Array, line: Array) -> Array:
+    return 4 * UNIT * (np.abs(value) + np.abs(line)) + TINY

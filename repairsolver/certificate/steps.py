@@ -48,16 +48,16 @@ def stepped(layer: Layer, parts: list[Interval]) -> Step:
     """A layer for bounds of its inputs, [b, size] each."""
     match layer.operator:
         case None:
-            hull, shifts, linear, back = _affine(layer, parts)
+            hull, (middle, half), linear, back = _affine(layer, parts)
         case ops.MaxPool():
-            hull, shifts, linear, back = pooled(layer.operator, *parts[0])
+            hull, (middle, half), linear, back = pooled(layer.operator, *parts[0])
         case _:
-            hull, shifts, linear, back = bent(layer.operator, *parts[0])
-    (middle, half), constant = ball(*shifts), reach(shifts)
-    error = above(layer.relative * (linear + constant) + layer.absolute)
+            hull, (middle, half), linear, back = bent(layer.operator, *parts[0])
+    constant = np.abs(middle) + half
+    error = above(layer.relative * (linear + constant) + layer.absolute) if layer.absolute else np.zeros(1)
     slip = above(gamma(layer.terms) * linear + 2 * gamma(linear.shape[1]) * constant + error)
     tiny = TINY * (1 + sum(reach(bounds).sum(axis=1, keepdims=True) for bounds in (*parts, hull)))
-    return Step(layer, apart(hull, error), middle, up(half + slip), back, tiny)
+    return Step(layer, apart(hull, error) if layer.absolute else hull, middle, up(half + slip), back, tiny)
 
 
 def _affine(layer: Layer, parts: list[Interval]) -> Exact:
@@ -72,8 +72,8 @@ def _affine(layer: Layer, parts: list[Interval]) -> Exact:
         return [_product(rows, matrix) for matrix in layer.matrices]
 
     loss = spread + above(gamma(2 * layer.terms) * (linear + np.abs(layer.constant)))
-    shift = np.broadcast_to(layer.constant, linear.shape)
-    return apart((centre, centre), loss), (shift, shift), linear, back
+    middle = np.broadcast_to(layer.constant, linear.shape)
+    return apart((centre, centre), loss), (middle, np.zeros(1)), linear, back
 
 
 def _product(rows: Array, matrix: Matrix) -> Array:

@@ -11,16 +11,20 @@ The choices are those of the prover (`repairsolver.bounds`), so that hardly any 
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
 from repairsolver.certificate import smooth
 from repairsolver.certificate.arithmetic import times
-from repairsolver.certificate.layers import Bend, Layer
+from repairsolver.certificate.layers import Bend
 from repairsolver.network import operators as ops
+from repairsolver.network.forward import activations
+from repairsolver.network.graph import Network
 from repairsolver.results import Array
 
-# Where two choices are as good, the prover's must be found again, whatever rounding does (`bounds.relaxation`).
+# Where two choices are as good, the prover's must be found again, whatever rounding does (see its lines).
 HALF, AS_GOOD = 0.5 + 2.0**-20, 2.0**-30
 # Bytes of a block of rows: more than stay in a processor's cache would take longer.
 MEMORY = 2.0**22
@@ -30,41 +34,54 @@ THIN = 2.0**-20
 NOTHING = 2.0**-900
 
 
-def thin(lower: Array, upper: Array, first: Array, last: Array) -> NDArray[np.bool_]:
-    """Which boxes [b, n] may well be empty: those that are a small share of their query's, [first, last]."""
-    whole = last - first
-    return np.asarray(np.where(whole > 0, (upper - lower) / whole, 1.0).prod(axis=1) < THIN)
+class Hints(NamedTuple):
+    """What neurons are chosen by.
 
-
-def inherited(layers: list[Layer]) -> set[int]:
-    """Tensors whose bounds are taken over from the box around without a look at their intervals.
-
-    These are hardly tighter there, and a proof may hang on the bounds it was found with.
+    Args:
+        thin: which boxes are so small that they may well be empty, [b].
+        middle: the value of every tensor at the middle of these, by position.
+        inherited: tensors whose bounds are taken over from the box around without a look at their intervals.
+            These are hardly tighter there, and a proof may hang on the bounds it was found with.
     """
-    sources = {layer.inputs[0] for layer in layers if layer.operator is not None}
-    return {k for k in sources if k and not layers[k - 1].copied}
+
+    thin: NDArray[np.bool_]
+    middle: list[Array]
+    inherited: set[int]
+
+
+def hints(network: Network, lower: Array, upper: Array, first: Array, last: Array) -> Hints:
+    """Hints about boxes [b, n], parts of the boxes [first, last]."""
+    whole = last - first
+    thin = np.where(whole > 0, (upper - lower) / whole, 1.0).prod(axis=1) < THIN
+    middle = list(activations(network, lower[thin] / 2 + upper[thin] / 2).values()) if thin.any() else []
+    return Hints(thin, middle, _inherited(network))
+
+
+def _inherited(network: Network) -> set[int]:
+    """What is bent, but not made entry by entry of what was bent before."""
+    copied, sources = {network.input_name: False}, set()
+    for node in network.nodes:
+        moved = isinstance(node.operator, ops.Scale | ops.Select) and copied[node.inputs[0]]
+        copied[node.name] = moved or isinstance(node.operator, ops.Activation)
+        sources |= set() if isinstance(node.operator, ops.Linear) else {node.inputs[0]}
+    return {k for k, name in enumerate(copied) if name in sources and not copied[name]}
 
 
 def entries(
-    operator: Bend | ops.MaxPool,
-    lower: Array,
-    upper: Array,
-    thin: NDArray[np.bool_],
-    least: Array,
-    most: Array,
-    sizes: list[int],
+    operator: Bend | ops.MaxPool, lower: Array, upper: Array, hints: Hints, sizes: list[int]
 ) -> list[NDArray[np.int64]]:
-    """Which neurons to bound anew, in blocks [b, c]: those whose lines would profit from tighter bounds.
+    """Which entries of a tensor to bound anew, in blocks [b, c]: those whose lines would profit.
 
-    Of thin boxes these are also the neurons which the middle contradicts: they may tell that a box is empty.
+    Of thin boxes these are also the entries which the middle contradicts: they may tell that it is empty.
 
     Args:
-        thin: which boxes are thin, [b].
-        least, most: bounds at the middle of those, [thin, size].
-        sizes: of the tensors that rows may be pulled back to.
+        lower, upper: bounds of the tensor, [b, size].
+        sizes: of the tensors from the input to this one.
     """
     loose = _loose(operator, lower, upper)
-    loose[thin] |= (most < lower[thin]) | (least > upper[thin])
+    if hints.thin.any():
+        middle = hints.middle[len(sizes) - 1]
+        loose[hints.thin] |= (middle < lower[hints.thin]) | (middle > upper[hints.thin])
     count = int(loose.sum(axis=1).max(initial=0))
     # Every loose entry of a box comes first, the rest fills the rows of boxes that have fewer.
     order = np.argsort(~loose, axis=1, kind="stable")[:, :count]
@@ -90,17 +107,16 @@ def halving(slope: Array, lower: Array, upper: Array) -> tuple[NDArray[np.int64]
     return axis, (lower / 2 + upper / 2)[np.arange(len(axis)), axis]
 
 
-def multipliers(slope: Array, shift: Array, a: Array, k: Array, centre: Array, radius: Array) -> list[Array]:
-    """Multipliers mu of a x + k for bounds of A x + c: 0, and the best that cancels an entry of A + mu a.
+def multipliers(slope: Array, shift: Array, a: Array, k: Array, centre: Array, radius: Array) -> Array:
+    """Multipliers of a x + k for bounds of A x + c, [b, s]: 0, or the best that cancels an entry of A + mu a.
 
     Args:
         slope, shift: A [b, s, n] and c [b, s].
         a, k: [b, 1, n] and [b, 1].
         centre, radius: of the boxes, [b, n].
     """
-    nothing = np.zeros((1, 1))
     if not a.any():
-        return [nothing]
+        return np.zeros((1, 1))
     value, gain = times(slope, centre) + shift, times(a, centre) + k
     best, chosen = value - times(np.abs(slope), radius), np.zeros(shift.shape)
     for i in range(slope.shape[2]):
@@ -109,7 +125,7 @@ def multipliers(slope: Array, shift: Array, a: Array, k: Array, centre: Array, r
         trial = value + mu * gain - times(np.abs(slope + mu[:, :, None] * a), radius)
         chosen = np.where(trial > best, mu, chosen)
         best = np.fmax(best, trial)
-    return [nothing, chosen]
+    return chosen
 
 
 def slopes(operator: Bend, lower: Array, upper: Array) -> tuple[Array, Array]:
@@ -132,7 +148,9 @@ def slopes(operator: Bend, lower: Array, upper: Array) -> tuple[Array, Array]:
     bottom, top = np.maximum(lower, p), np.minimum(upper, q)
     rise, fall = _share(top - p, top - lower), _share(q - bottom, upper - bottom)
     low = np.where(upper > q, right + (middle - right) * fall, np.where(_most(rise, top - p), middle, left))
-    high = np.where(lower < p, left + (middle - left) * rise, np.where(_most(fall, q - bottom), middle, right))
+    high = np.where(
+        lower < p, left + (middle - left) * rise, np.where(_most(fall, q - bottom), middle, right)
+    )
     return low, high
 
 
