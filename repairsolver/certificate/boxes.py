@@ -69,7 +69,7 @@ def minimum(boxes: Boxes, slope: Array, shift: Array) -> Array:
     share, tiny = 2 * gamma(2 * slope.shape[2] + 8), 4 * TINY * (1 + size.sum(axis=1, keepdims=True))
     mu = np.fmax(np.array(strategy.multipliers(*frozen(slope, shift, a, k, centre, radius)), np.float64), 0)
     rows = slope + mu[:, :, None] * a
-    terms = times(np.abs(slope) + mu[:, :, None] * np.abs(a), size) + np.abs(shift) + mu * np.abs(k)
+    terms = times(np.abs(slope), size) + np.abs(shift) + mu * (times(np.abs(a), size) + np.abs(k))
     value = times(rows, centre) - times(np.abs(rows), radius) + (shift + mu * k)
     return np.fmax(down(value - (share * terms + tiny)), -np.inf)
 
