@@ -38,7 +38,8 @@ def bounded(layers: list[Layer], boxes: Boxes, hints: strategy.Hints) -> list[St
         if layer.operator is not None:
             source = layer.inputs[0]
             sizes = [side.shape[1] for side, _ in boxes.bounds[: source + 1]]
-            for index in strategy.entries(layer.operator, *frozen(*boxes.bounds[source]), hints, sizes):
+            lower, upper = frozen(*boxes.bounds[source])
+            for index in strategy.entries(layer.operator, lower, upper, hints, sizes):
                 boxes.narrow(source, _two_sided(steps, boxes, source, index))
         steps.append(stepped(layer, [boxes.bounds[k] for k in layer.inputs]))
         if position not in hints.inherited:
