@@ -5,11 +5,11 @@ from pathlib import Path
 from code_lines import code_lines
 
 FOLDER = Path(__file__).parent.parent / "repairsolver" / "certificate"
-CORE = ("arithmetic", "relaxation", "layers", "statement", "boxes", "bounds", "checker")
+CORE = ("arithmetic", "relaxation", "steps", "layers", "statement", "boxes", "bounds", "checker")
 # Read only by who checks sigmoids and tanhs, max-pools, claims about float32, or networks with gates.
 FURTHER = ("smooth", "pooling", "executions", "cases")
 # A wrong one rejects or misnames certificates, and cannot make a false one valid.
-HARMLESS = ("__init__", "format", "identity")
+HARMLESS = ("__init__", "format", "identity", "strategy")
 
 
 def lines(names: tuple[str, ...]) -> int:
@@ -21,8 +21,8 @@ def test_every_file_is_counted() -> None:
 
 
 def test_the_trusted_files_are_small() -> None:
-    assert lines(CORE) <= 590
-    assert lines(FURTHER) <= 160
+    assert lines(CORE) <= 450
+    assert lines(FURTHER) <= 184
 
 
 def test_lines_of_code_are_counted() -> None:

@@ -15,13 +15,14 @@ from onnx_models import model, one_node, run
 from random_networks import dense_network, random_box, random_network, random_property, sample
 from rational import dot, fractions
 from scipy.special import expit
+from test_certificate_bounds import whole
 from test_certificate_checker import below, exact_minimum
 from typer.testing import CliRunner
 
 import repairsolver as rs
 from repairsolver.certificate import bounds, executions
-from repairsolver.certificate.boxes import Boxes
-from repairsolver.certificate.layers import Affine, layers_of
+from repairsolver.certificate.layers import layers_of
+from repairsolver.certificate.steps import stepped
 from repairsolver.cli.main import app
 from repairsolver.errors import NetworkError, UnsupportedOperatorError
 from repairsolver.network import Network, load_network
@@ -34,16 +35,6 @@ from repairsolver.verification.engine import verify_property
 from repairsolver.verification.replay import into_box
 
 FLOAT32 = {"arithmetic": "float32"}
-
-
-def bounded(network: Network, lower: np.ndarray, upper: np.ndarray) -> tuple[list[object], Boxes]:
-    layers = layers_of(network, "float32")
-    zero = np.zeros_like(lower[None])
-    with np.errstate(all="ignore"):
-        known = bounds.root_bounds(layers, lower[None], upper[None])
-        boxes = Boxes(lower[None], upper[None], known, zero, np.zeros((1, 1)))
-        bounds.tighten(layers, boxes, np.arange(len(boxes)) % 2 == 0)
-    return layers, boxes
 
 
 def singles(rng: np.random.Generator, lower: np.ndarray, upper: np.ndarray, count: int) -> np.ndarray:
@@ -60,14 +51,14 @@ def test_no_execution_leaves_the_bounds(seed: int) -> None:
     corners = random_box(rng, network)
     lower, upper = float32_box(corners[0] + rng.normal(size=network.input_size) / 64, corners[1] + 0.3)
     upper = np.maximum(lower, upper)
-    layers, boxes = bounded(network, lower, upper)
+    layers, steps, boxes = whole(network, lower, upper, "float32")
     rows = rng.normal(size=(1, 3, network.output_size))
-    slope, shift = bounds.pull(layers, boxes, {len(layers): rows.copy()}, np.zeros((1, 3)))
+    slope, shift = bounds.pull(steps, boxes, {len(layers): rows.copy()}, np.zeros((1, 3)))
     points = singles(rng, lower, upper, 6)
     for point, answer in zip(points, replay(network, points), strict=True):
         runs = [execute(rng, network, point, way) for way in WAYS]
         for values in runs:
-            for k, (low, high) in boxes.known.items():
+            for k, (low, high) in enumerate(boxes.bounds):
                 assert (low[0] <= values[k]).all()
                 assert (values[k] <= high[0]).all()
         for output in (answer, *(values[-1] for values in runs)):
@@ -83,11 +74,10 @@ def test_without_the_rounding_executions_do_leave_the_bounds() -> None:
         network = random_network(seed, smooth=False)
         point = float32_box(*random_box(rng, network))[0].astype(np.float32).astype(np.float64)
         point = (point + rng.normal(size=len(point))).astype(np.float32).astype(np.float64)
-        boxes = Boxes(point[None], point[None], {}, 0 * point[None], np.zeros((1, 1)))
-        layers = layers_of(network)
-        boxes.known = bounds.root_bounds(layers, point[None], point[None])
-        bounds.reach_of(layers, boxes, len(layers))
-        low, high = boxes.hull[-1]
+        hulls = [(point[None], point[None])]
+        for layer in layers_of(network):
+            hulls.append(stepped(layer, [hulls[k] for k in layer.inputs]).hull)
+        low, high = hulls[-1]
         output = execute(rng, network, point, "limit")[-1]
         left += bool(((output < low[0]) | (output > high[0])).any())
     assert left >= 10
@@ -261,6 +251,18 @@ def test_what_might_overflow_is_refused(factor: float, end: float) -> None:
         rs.verify(network, prop, arithmetic="float32")
 
 
+def test_large_inputs_are_refused_even_where_weights_make_them_small() -> None:
+    weight = np.full((2, 2), 2.0**-20, np.float32)
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["h"]), helper.make_node("Relu", ["h"], ["y"])]
+    network = load_network(model(nodes, [1, 2], {"w": weight}).SerializeToString())
+    prop = below(network, -1.0, np.zeros(2), np.full(2, 2.0**41))
+    certificate = rs.verify(network, prop, certificate=True).certificate
+    assert certificate is not None
+    answer = rs.check(replace(certificate, **FLOAT32), network=network, property=prop)
+    assert not answer.valid
+    assert "overflow" in answer.reason
+
+
 def test_inputs_are_those_that_a_runtime_can_get() -> None:
     """A pixel fixed at 0.1 is the interval between its neighbours in float32."""
     low, high = float32_box(np.array([0.1, -0.5, 1e-50]), np.array([0.1, 0.5, 1e-50]))
@@ -272,7 +274,7 @@ def test_inputs_are_those_that_a_runtime_can_get() -> None:
 def test_exact_layers_add_nothing_but_what_is_flushed() -> None:
     network = load_network(one_node("Transpose", [1, 2, 3], perm=[0, 2, 1]).SerializeToString())
     layer = layers_of(network, "float32")[0]
-    assert isinstance(layer, Affine)
+    assert layer.operator is None
     assert layer.relative == 0
     assert layer.absolute == executions.TINY32
 

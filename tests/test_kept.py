@@ -14,12 +14,13 @@ from random_networks import dense_network, random_box, sample
 import repairsolver as rs
 from repairsolver.bounds import backward, tighten
 from repairsolver.bounds.tensors import tensor_graph
+from repairsolver.certificate import checker
 from repairsolver.network import Network, replace_parameters
 from repairsolver.network.forward import activations
 from repairsolver.network.operators import Dense
 from repairsolver.property import Conjunction, Property, Region
 from repairsolver.results import VerifyStatus
-from repairsolver.verification import growing, split
+from repairsolver.verification import split
 from repairsolver.verification.change import change
 from repairsolver.verification.engine import verify_property
 from repairsolver.verification.kept import Kept, first_edit, joined
@@ -249,13 +250,12 @@ def test_leaves_that_the_checker_rejects_are_halved() -> None:
     whole = verify_property(network, prop, record=True).certificate
     assert whole is not None
     root = replace(whole, axis=np.full(1, -1, np.int16), value=np.zeros(0), weights=whole.weights[:1])
-    assert not rs.check(root, network=network, property=prop).valid
-    assert growing.grown(root, network, prop, math.inf) is None
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(growing, "MOST", 1e4)
-        found = growing.grown(root, network, prop, math.inf)
-    assert found is not None
-    assert rs.check(found, network=network, property=prop).valid
+        patch.setattr(checker, "SPARE", 0)
+        assert not rs.check(root, network=network, property=prop).valid
+        patch.setattr(checker, "SPARE", 10_000)
+        assert rs.check(root, network=network, property=prop).boxes > 1
+        assert rs.check(root, network=network, property=prop).valid
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.0, math.nan])

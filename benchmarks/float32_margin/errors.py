@@ -10,6 +10,7 @@ from repairsolver.certificate.boxes import Boxes
 from repairsolver.certificate.checker import Checker
 from repairsolver.certificate.layers import layers_of
 from repairsolver.certificate.statement import InvalidError
+from repairsolver.certificate.steps import Step, stepped
 from repairsolver.network import Network
 from repairsolver.property import Property
 from repairsolver.results import Array, Certificate
@@ -23,11 +24,11 @@ class Measuring(Checker):
         self.executed, self.exact = self.layers, layers_of(network)
         self.errors: list[float] = []
 
-    def bounds_of_rows(self, part: Boxes) -> tuple[Array, Array]:
-        slope, shift = super().bounds_of_rows(part)
+    def bounds_of_rows(self, part: Boxes, steps: list[Step]) -> tuple[Array, Array]:
+        slope, shift = super().bounds_of_rows(part, steps)
         self.layers = self.exact
-        # A part of the boxes is all of them, without what was computed about rounding.
-        plain = super().bounds_of_rows(part[:])
+        exact = [stepped(layer, [part.bounds[k] for k in layer.inputs]) for layer in self.exact]
+        plain = super().bounds_of_rows(part, exact)
         self.layers = self.executed
         several = self.rows[2].shape[1] > 1
         weight = self.weights[part.node].sum(axis=1) if several else np.ones(len(part))
@@ -41,7 +42,7 @@ def errors_of(network: Network, prop: Property, certificate: Certificate) -> lis
     checker = Measuring(network, prop, certificate)
     try:
         with np.errstate(all="ignore"):
-            checker.run(math.inf)
+            checker.run(math.inf, np.arange(len(checker.lower)))
     except InvalidError:
         return None
     return checker.errors

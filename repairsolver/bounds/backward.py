@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from repairsolver.bounds.relaxation import Lines, relax
+from repairsolver.bounds.relaxation import AS_GOOD, Lines, relax
 from repairsolver.bounds.tensors import TensorGraph, TensorNode, absolute_terms, adjoint, apply_activation
 from repairsolver.network import operators as ops
 
@@ -210,7 +210,10 @@ def _max_pool(node: TensorNode, rows: Tensor, lower: Tensor, upper: Tensor) -> t
     windows = node.parameters["windows"]
     low = functional.pad(lower, (0, 1), value=-torch.inf)[:, windows]
     high = functional.pad(upper, (0, 1), value=-torch.inf)[:, windows]
-    best, choice = low.max(dim=2)
+    # The first of those that are as good, so that rounding does not choose, nor a checker otherwise.
+    best = low.amax(dim=2, keepdim=True)
+    choice = (low >= best - AS_GOOD * (1 + best.abs())).to(torch.int8).argmax(dim=2)
+    best = low.gather(2, choice.unsqueeze(2))[:, :, 0]
     others = high.scatter(2, choice.unsqueeze(2), -torch.inf).amax(dim=2)
     dominated = (others <= best).unsqueeze(1)
     entry = windows.gather(1, choice.T).T

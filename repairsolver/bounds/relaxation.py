@@ -15,8 +15,9 @@ from repairsolver.bounds.lines import Lines as Lines
 from repairsolver.bounds.tensors import TensorNode, apply_activation
 from repairsolver.network import operators as ops
 
-# Where both slopes are as good, rounding must not choose: the checker of proofs would choose otherwise.
-HALF = 0.5 + 2.0**-20
+# Where two choices are as good, rounding must not choose: the checker of proofs would choose otherwise. So
+# the steeper slope is taken for more than half of an interval, and for more than what may be rounding.
+HALF, AS_GOOD = 0.5 + 2.0**-20, 2.0**-30
 
 
 def relax(node: TensorNode, lower: Tensor, upper: Tensor) -> Lines:
@@ -87,7 +88,8 @@ def _relu(lower: Tensor, upper: Tensor) -> Lines:
     # Clamping makes the chord formula exact for stable neurons too: slope 0 or 1, shift 0.
     low, high = lower.clamp(max=0), upper.clamp(min=0)
     slope = high / (high - low).clamp(min=torch.finfo(low.dtype).tiny)
-    return Lines((slope > HALF).to(low.dtype), torch.zeros_like(low), slope, -slope * low)
+    steep = (slope > HALF) & (high > AS_GOOD)
+    return Lines(steep.to(low.dtype), torch.zeros_like(low), slope, -slope * low)
 
 
 def _leaky_relu(alpha: Tensor, lower: Tensor, upper: Tensor) -> Lines:
@@ -97,7 +99,7 @@ def _leaky_relu(alpha: Tensor, lower: Tensor, upper: Tensor) -> Lines:
     # Not alpha + (1 - alpha) share, which loses alpha roundings where the interval hardly reaches below 0.
     chord = (high - alpha * low) / width
     shift = (alpha - chord) * low
-    touching = torch.where(share > HALF, torch.ones_like(chord), alpha.expand_as(chord))
+    touching = torch.where((share > HALF) & (high > AS_GOOD), torch.ones_like(chord), alpha.expand_as(chord))
     zero = torch.zeros_like(low)
     convex = (alpha <= 1).expand_as(chord)
     return Lines(
@@ -123,8 +125,8 @@ def _clip(low: float, high: float, lower: Tensor, upper: Tensor) -> Lines:
     upper_chord = rise / (top - lower).clamp(min=tiny)
     lower_chord = rise / (upper - bottom).clamp(min=tiny)
     flat = (upper <= low) | (lower >= high)
-    steep = top - low > low - lower if low > -torch.inf else torch.ones_like(below)
-    steep_up = high - bottom > upper - high if high < torch.inf else torch.ones_like(below)
+    steep = _most(top - low, top - lower) if low > -torch.inf else torch.ones_like(below)
+    steep_up = _most(high - bottom, upper - bottom) if high < torch.inf else torch.ones_like(below)
     lower_slope = torch.where(above, lower_chord, torch.where(below & ~steep, zero, one))
     upper_slope = torch.where(below, upper_chord, torch.where(above & ~steep_up, zero, one))
     value_low, value_high = lower.clamp(low, high), upper.clamp(low, high)
@@ -134,6 +136,11 @@ def _clip(low: float, high: float, lower: Tensor, upper: Tensor) -> Lines:
     lower_shift = torch.where(flat, value_low, lower_value - lower_slope * lower_at)
     upper_shift = torch.where(flat, value_low, upper_value - upper_slope * upper_at)
     return Lines(lower_slope, lower_shift, upper_slope, upper_shift)
+
+
+def _most(part: Tensor, whole: Tensor) -> Tensor:
+    """Where a part is more than half of an interval."""
+    return (part > HALF * whole) & (part > AS_GOOD)
 
 
 def _s_shaped(node: TensorNode, lower: Tensor, upper: Tensor) -> Lines:

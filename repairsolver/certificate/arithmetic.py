@@ -19,6 +19,7 @@ import numpy as np
 
 from repairsolver.results import Array
 
+Interval = tuple[Array, Array]
 UNIT = 2.0**-53
 # Far above 2^20 underflows, far below any other error.
 TINY = 2.0**-1000
@@ -49,10 +50,28 @@ def above(x: Array) -> Array:
     return np.asarray(x * (1 + 2.0**-20) + TINY)
 
 
+def apart(bounds: Interval, error: Array) -> Interval:
+    """Bounds moved outward by an error."""
+    return down(bounds[0] - error), up(bounds[1] + error)
+
+
 def ball(lower: Array, upper: Array) -> tuple[Array, Array]:
     """Centre and radius of a box that contains [lower, upper]."""
     centre = lower / 2 + upper / 2
-    return centre, np.maximum(up(upper - centre), up(centre - lower))
+    return centre, up(np.maximum(upper - centre, centre - lower))
+
+
+def reach(bounds: Interval) -> Array:
+    """The largest magnitude within bounds."""
+    return np.maximum(np.abs(bounds[0]), np.abs(bounds[1]))
+
+
+def frozen(*arrays: Array) -> list[Array]:
+    """The same arrays, not to be written to."""
+    views = [array.view() for array in arrays]
+    for view in views:
+        view.flags.writeable = False
+    return views
 
 
 def times(rows: Array, vectors: Array) -> Array:

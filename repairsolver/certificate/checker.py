@@ -2,7 +2,9 @@
 
 Nothing in a certificate can make a wrong answer: axes and values say how a box is halved (both halves
 are examined whatever they are), weights say which combination of the rows is bounded (any weights that
-are at least 0 are sound). All bounds are computed here.
+are at least 0 are sound). All bounds are computed here. They may differ from the prover's, by rounding or
+by another slope: some leaves that are not proved at once are halved further, and their halves are leaves.
+That is bounded, so that a certificate that proves nothing is soon rejected.
 """
 
 from __future__ import annotations
@@ -15,26 +17,27 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from repairsolver.certificate.arithmetic import above, down, gamma, times
-from repairsolver.certificate.bounds import pull, reach_of, root_bounds, tighten
+from repairsolver.certificate import strategy
+from repairsolver.certificate.arithmetic import above, down, frozen, gamma, reach, times
+from repairsolver.certificate.bounds import bounded, intervals, pull
 from repairsolver.certificate.boxes import Boxes, contract, joined, minimum
 from repairsolver.certificate.cases import cases
+from repairsolver.certificate.executions import widened
 from repairsolver.certificate.format import read_certificate
 from repairsolver.certificate.identity import identify
 from repairsolver.certificate.layers import layers_of
-from repairsolver.certificate.statement import InvalidError, executed, logits, stacked
+from repairsolver.certificate.statement import InvalidError, logits, stacked
+from repairsolver.certificate.steps import Step
 from repairsolver.errors import CertificateError, UnsupportedOperatorError
+from repairsolver.network import Network, load_network
 from repairsolver.network.float32 import require_float32
-from repairsolver.network.graph import Network
-from repairsolver.network.load import load_network
-from repairsolver.property import check_fits, load_property
-from repairsolver.property.specification import Property
+from repairsolver.property import Property, check_fits, load_property
 from repairsolver.results import COVERED, Array, Certificate
 
 # Boxes examined at once.
 BATCH = 128
-# Boxes of less than this share of their query's volume are bounded with all their neurons.
-THIN = 2.0**-20
+# Leaves that may be halved further: so many, and so many for each node of the tree.
+SPARE, SHARE = 8, 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +107,7 @@ def examine(found: Certificate, network: Network, prop: Property, until: float) 
     Raises:
         InvalidError: what is not proved.
     """
-    asked = prop if found.arithmetic == "real" else executed(prop)
+    asked = prop if found.arithmetic == "real" else widened(prop)
     parts, boxes, first = cases(network, asked), 0, 0
     whole = replace(asked, regions=tuple(region for case in parts for region in case.prop.regions))
     for case in parts:
@@ -119,7 +122,7 @@ class Checker:
     """One certificate under examination."""
 
     def __init__(self, network: Network, prop: Property, certificate: Certificate):
-        self.layers = layers_of(network, certificate.arithmetic)
+        self.network, self.layers = network, layers_of(network, certificate.arithmetic)
         if not self.layers:
             raise InvalidError("The network has no layers.")
         pairs = [(region, conjunction) for region in prop.regions for conjunction in region.unsafe]
@@ -131,82 +134,76 @@ class Checker:
     def _adopt(self, certificate: Certificate, roots: int) -> None:
         """The tree: its splits must be as many as its nodes need, at existing axes and finite values."""
         self.axis, self.weights = certificate.axis.astype(np.int64), certificate.weights.astype(np.float64)
-        split = self.axis >= 0
-        nodes, count, value = len(split), int(split.sum()), certificate.value
-        if nodes != roots + 2 * count or len(value) != count or not np.isfinite(value).all():
+        split, value, inputs = self.axis >= 0, certificate.value, self.lower.shape[1]
+        shape = roots + 2 * len(value), self.rows[2].shape[1]
+        fits = self.axis.shape == shape[:1] and ((self.axis >= -1) & (self.axis < inputs)).all()
+        fits = fits and split.sum() == len(value) and np.isfinite(value).all()
+        if not (fits and self.weights.shape == shape and ((self.weights >= 0) & (self.weights <= 255)).all()):
             raise InvalidError(
-                f"The tree is broken: {nodes} nodes, {roots} roots, {count} splits, {len(value)} values."
+                f"The tree is broken: {len(split)} nodes, {split.sum()} splits, {len(value)} finite values, "
+                f"{self.weights.shape} weights from 0 to 255 do not fit {roots} roots of {inputs} inputs."
             )
-        inputs, shape = self.lower.shape[1], (nodes, self.rows[2].shape[1])
-        if not ((self.axis >= -1) & (self.axis < inputs)).all() or self.weights.shape != shape:
-            raise InvalidError(f"The tree does not fit {inputs} inputs, or its weights are not {shape}.")
-        if not ((self.weights >= 0) & (self.weights <= 255)).all():
-            raise InvalidError("The tree has weights outside 0 to 255.")
-        self.value, self.child = np.zeros(nodes), np.zeros(nodes, dtype=np.int64)
+        if shape[1] == 1:
+            self.weights = np.ones(shape)
+        self.spare = SPARE + SHARE * len(split)
+        # A leaf is its own child: its halves are to be proved as it is.
+        self.value, self.child = np.zeros(len(split)), np.arange(len(split))
         # Level by level, the children of the k-th split are nodes roots + 2 k and roots + 2 k + 1.
-        self.value[split], self.child[split] = value, roots + 2 * np.arange(count)
+        self.value[split], self.child[split] = value, roots + 2 * np.arange(len(value))
 
-    def run(self, until: float = math.inf, roots: NDArray[np.int64] | None = None) -> int:
-        """Examine the trees of all or some roots, depth first; how many boxes, or raises at a wrong leaf."""
-        roots = np.arange(len(self.lower)) if roots is None else roots
-        lower, upper, examined = self.lower[roots], self.upper[roots], 0
-        known = root_bounds(self.layers, lower, upper)
-        none = np.zeros_like(lower), np.zeros((len(roots), 1))
-        stack = [Boxes(lower, upper, known, *none, roots, roots)]
-        while stack:
-            if time.monotonic() > until:
-                raise InvalidError(f"The time was up after {examined} boxes.")
-            part = stack.pop()
-            while stack and len(part) + len(stack[-1]) <= BATCH:
-                part = joined(part, stack.pop())
-            if len(part) > BATCH:
-                stack.append(part[BATCH:])
-            if len(part := part[:BATCH]):
+    def run(self, until: float, roots: NDArray[np.int64]) -> int:
+        """Examine the trees of some roots, depth first; how many boxes, or InvalidError at a wrong leaf."""
+        examined = 0
+        for some in (roots[start : start + BATCH] for start in range(0, len(roots), BATCH)):
+            nothing = np.zeros_like(self.lower[some]), np.zeros((len(some), 1))
+            known = intervals(self.layers, self.lower[some], self.upper[some])
+            left = Boxes(known, *nothing, some, some)
+            while len(left):
+                if time.monotonic() > until:
+                    raise InvalidError(f"The time was up after {examined} boxes.")
+                part, rest = left[-BATCH:], left[:-BATCH]
                 examined += len(part)
-                stack.append(self._examine(part))
+                halves = self._examine(part)
+                left = joined(rest, halves) if len(rest) else halves
         return examined
 
     def _examine(self, part: Boxes) -> Boxes:
         """Prove what can be proved; the halves of the boxes that are left."""
-        whole = self.upper[part.query] - self.lower[part.query]
-        share = np.where(whole > 0, (part.upper - part.lower) / whole, 1.0).prod(axis=1)
-        tighten(self.layers, part, share < THIN)
-        slope, shift = self.bounds_of_rows(part)
+        whole = self.lower[part.query], self.upper[part.query]
+        hints = strategy.hints(self.network, *frozen(*part.bounds[0], *whole))
+        slope, shift = self.bounds_of_rows(part, bounded(self.layers, part, hints))
         proved = (minimum(part, slope[:, -1:], shift[:, -1:]) > 0)[:, 0]
         # The half-space of the box around takes part as one more row.
         slopes = np.concatenate([slope, part.slope[:, None]], axis=1)
-        lower, upper = contract(part, slopes, np.concatenate([shift, part.shift], axis=1))
-        alive = ~(proved | part.empty | (lower > upper).any(axis=1))
-        left = replace(part, lower=lower, upper=upper, slope=slope[:, -1], shift=shift[:, -1:])[alive]
-        if (wrong := self.axis[left.node] < 0).any():
-            self.reject(left[wrong])
+        part.narrow(0, contract(part, slopes, np.concatenate([shift, part.shift], axis=1)))
+        alive = ~(proved | part.contradictory())
+        left = replace(part, slope=slope[:, -1], shift=shift[:, -1:])[alive]
+        leaves = left.node[self.axis[left.node] < 0]
+        self.spare -= len(leaves)
+        if self.spare < 0:
+            raise InvalidError(f"Leaf {leaves[0]} is not proved: its rows' combined bound is not positive.")
         return self._halves(left)
 
-    def reject(self, leaves: Boxes) -> None:
-        """What is to be done about leaves that are not proved: nothing can be."""
-        bound = "the linear bound of its combined rows is not positive."
-        raise InvalidError(f"Leaf {leaves.node[0]} is not proved: {bound}")
-
-    def bounds_of_rows(self, part: Boxes) -> tuple[Array, Array]:
+    def bounds_of_rows(self, part: Boxes, steps: list[Step]) -> tuple[Array, Array]:
         """Linear bounds of every row g_r(x) = C y + D x - d, and last of their weighted sum."""
         output, inputs, bound = (rows[part.query] for rows in self.rows)
-        weight = self.weights[part.node][:, None]
-        last, shift = len(self.layers), -bound
-        if output.shape[1] > 1:
-            # The rounding of the sum, at the largest outputs and inputs.
-            reach = reach_of(self.layers, part, last)
-            size = times(weight @ np.abs(output), reach[last]) + times(weight @ np.abs(inputs), reach[0])
-            lost = above(gamma(output.shape[1]) * (size + times(weight, np.abs(bound))))
-            shift = np.concatenate([shift, down(down(-times(weight, bound)) - lost)], axis=1)
-            output = np.concatenate([output, weight @ output], axis=1)
-            inputs = np.concatenate([inputs, weight @ inputs], axis=1)
-        return pull(self.layers, part, {last: output, 0: inputs}, shift)
+        single = np.broadcast_to(np.eye(bound.shape[1]), (len(part), *output.shape[1:2] * 2))
+        combined = np.concatenate([single, self.weights[part.node][:, None]], axis=1)
+        # The rounding of the sums, at the largest outputs and inputs.
+        size = times(np.abs(output), reach(part.bounds[-1])) + times(np.abs(inputs), reach(part.bounds[0]))
+        slip = above(2 * gamma(bound.shape[1]) * (size + np.abs(bound)))
+        rows = {len(self.layers): combined @ output, 0: combined @ inputs}
+        return pull(steps, part, rows, down(-times(combined, bound + slip)))
 
     def _halves(self, part: Boxes) -> Boxes:
-        axis, value = self.axis[part.node][:, None], self.value[part.node][:, None]
-        first, here = self.child[part.node], np.arange(part.lower.shape[1]) == axis
-        upper = np.where(here, np.minimum(part.upper, value), part.upper)
-        lower = np.where(here, np.maximum(part.lower, value), part.lower)
-        both = joined(replace(part, node=first, upper=upper), replace(part, node=first + 1, lower=lower))
+        """The part of each box up to a value, and that from it on: the tree's, or in a leaf a chosen one."""
+        axis, value = strategy.halving(*frozen(part.slope, *part.bounds[0]))
+        leaf = self.axis[part.node] < 0
+        axis, value = np.where(leaf, axis, self.axis[part.node]), np.where(leaf, value, self.value[part.node])
+        here = np.arange(self.lower.shape[1]) == axis[:, None]
+        cut = np.where(here, value[:, None], np.nan)
+        first, free = self.child[part.node], np.full_like(cut, np.nan)
+        both = joined(replace(part, node=first), replace(part, node=first + ~leaf))
+        both.narrow(0, (np.concatenate([free, cut]), np.concatenate([cut, free])))
         # A value outside the box leaves one half empty: nothing is to be proved there.
-        return both[np.all(both.lower <= both.upper, axis=1)]
+        return both[~both.contradictory()]

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import sparse
 
+from repairsolver.certificate.arithmetic import Interval, reach
 from repairsolver.certificate.statement import InvalidError
 from repairsolver.network import operators as ops
-from repairsolver.network.float32 import SPARE
+from repairsolver.network.float32 import SPARE, float32_box
 from repairsolver.network.graph import Node
+from repairsolver.property.specification import Property, Region
 from repairsolver.results import Array
 
 if TYPE_CHECKING:
@@ -28,6 +30,13 @@ LARGEST32, TERMS32, TINY32 = 2.0**40, 2**22, 2.0**-60
 ELEMENTARY32 = 2.0**-20
 
 
+def widened(prop: Property) -> Property:
+    """The property on every input that a float32 execution may get for a point of its boxes."""
+    ends = [float32_box(region.lower, region.upper) for region in prop.regions]
+    regions = (Region(*box, region.unsafe) for box, region in zip(ends, prop.regions, strict=True))
+    return replace(prop, regions=tuple(regions))
+
+
 def gamma32(terms: Array) -> Array:
     """At least gamma of sums of so many terms in float32; at most 2^22 of them."""
     return np.asarray(terms * UNIT32 / (1 - terms * UNIT32) * (1 + 2.0**-40))
@@ -39,7 +48,8 @@ def executed(layer: Layer, node: Node) -> Layer:
     Raises:
         InvalidError: its numbers are so large, or its sums so long, that an execution might overflow.
     """
-    numbers, terms, absolute = [np.zeros(1)], np.zeros(1), TINY32
+    terms, absolute = np.zeros(1), TINY32
+    numbers: list[Array] = []
     relative: Array | float = 0.0
     match node.operator:
         case ops.LeakyRelu(slope):
@@ -49,8 +59,8 @@ def executed(layer: Layer, node: Node) -> Layer:
         case ops.Select() | ops.Concat():
             pass
         case _ if isinstance(node.operator, ops.Linear):
-            parts = [sparse.csr_array(matrix) for matrix in layer.matrices]  # type: ignore[union-attr]
-            numbers = [*(part.data for part in parts), layer.constant]  # type: ignore[union-attr]
+            parts = [sparse.csr_array(matrix) for matrix in layer.matrices]
+            numbers = [*(part.data for part in parts), layer.constant]
             terms = np.sum([np.diff(part.indptr) for part in parts], axis=0) + SPARE
             relative = gamma32(np.minimum(terms, TERMS32))
     if not (all(np.abs(x).max(initial=0) <= LARGEST32 for x in numbers) and terms.max() <= TERMS32):
@@ -58,4 +68,13 @@ def executed(layer: Layer, node: Node) -> Layer:
             f"{node.layer}: it has numbers above 2^40 or sums of over 2^22 terms, so that a float32 "
             "execution might overflow: only 'real' arithmetic can be checked."
         )
-    return replace(layer, relative=relative, absolute=absolute)  # type: ignore[arg-type]
+    return replace(layer, relative=relative, absolute=absolute)
+
+
+def require_small(layer: Layer, bounds: list[Interval]) -> None:
+    """Raises InvalidError if what an execution of a layer gets or returns may be larger than is covered."""
+    if layer.absolute and not all((reach(sides) <= LARGEST32).all() for sides in bounds):
+        raise InvalidError(
+            "A float32 execution might overflow: not all numbers are known to stay below 2^40. Only 'real' "
+            "arithmetic can be checked."
+        )

@@ -1,8 +1,8 @@
-"""A network as the checker sees it: affine maps with explicit matrices, and activations ("bends").
+"""A network as the checker sees it: affine maps with explicit matrices, activations and max-pools.
 
 In float32 arithmetic a layer stands for every execution of its node: with exact result y of the inputs that
-it got, and s the largest sum of absolute terms in y (for a bend, the largest |y|), it returns some number
-within relative * s + absolute of y. Both are 0 in real arithmetic.
+it got, and s the largest sum of absolute terms in y (or |y| of an activation), it returns some number within
+relative * s + absolute of y. Both are 0 in real arithmetic.
 """
 
 from __future__ import annotations
@@ -21,89 +21,62 @@ from repairsolver.network.graph import Network, Node
 from repairsolver.results import Array
 
 Matrix = Array | sparse.csr_array
+Bend = ops.LeakyRelu | ops.Clip | ops.Sigmoid | ops.Tanh
 # Matrices with at most so many entries are held dense, which is faster; columns are made so many at once.
 DENSE, COLUMNS = 2**20, 256
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Affine:
-    """y = sum_k M_k x_k + c.
+class Layer:
+    """y = sum_k M_k x_k + c, or where there is an operator, that of one tensor.
 
     Args:
-        magnitudes: the |M_k|, transposed.
-        terms: the longest sum in a product with the matrices or their transposes.
+        inputs: the x_k; a tensor is named by its position, 0 for the input and k for the result of layer k.
+        terms: the longest sum in a product of rows or vectors with one of the matrices.
     """
 
     inputs: tuple[int, ...]
-    matrices: tuple[Matrix, ...]
-    magnitudes: tuple[Matrix, ...]
-    constant: Array
     terms: int
+    constant: Array
+    operator: Bend | ops.MaxPool | None = None
+    matrices: tuple[Matrix, ...] = ()
     relative: Array | float = 0.0
     absolute: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Bend:
-    """An activation or a max-pool of one tensor.
-
-    Args:
-        copied: its input is made entry by entry, by scaling and selection, of the outputs of an activation.
-    """
-
-    inputs: tuple[int, ...]
-    operator: ops.Activation | ops.MaxPool
-    copied: bool
-    relative: float = 0.0
-    absolute: float = 0.0
-
-
-Layer = Affine | Bend
-
-
 def layers_of(network: Network, arithmetic: str = "real") -> list[Layer]:
-    """Every node; a tensor is named by its position, 0 for the input and k + 1 for node k."""
+    """One layer for every node."""
     positions = {network.input_name: 0} | {node.name: k for k, node in enumerate(network.nodes, start=1)}
     shapes = [network.input_shape, *(node.shape for node in network.nodes)]
     layers: list[Layer] = []
-    copies = [False]
     for node in network.nodes:
         inputs = tuple(positions[name] for name in node.inputs)
-        layer: Layer
         if isinstance(node.operator, ops.Linear):
             layer = _affine(node, inputs, [shapes[k] for k in inputs])
-        elif isinstance(node.operator, ops.Softmax):
-            raise TypeError(f"{node.name}: a softmax is removed before")
-        elif isinstance(node.operator, ops.Gate):
-            raise TypeError(f"{node.name}: gates are decided before, case by case")
         elif isinstance(node.operator, ops.Curve):
-            raise UnsupportedOperatorError(
-                f"{node.name}: certificates do not cover {type(node.operator).__name__} yet; verify without"
-            )
+            kind = type(node.operator).__name__
+            raise UnsupportedOperatorError(f"{node.name}: no certificate covers {kind} yet; verify without")
+        elif isinstance(node.operator, ops.Softmax | ops.Gate):
+            raise TypeError(f"{node.name}: softmax and gates are removed before, see `statement` and `cases`")
         else:
-            layer = Bend(inputs, node.operator, copies[inputs[0]])
+            bend = ops.LeakyRelu(np.zeros(1)) if isinstance(node.operator, ops.Relu) else node.operator
+            # Several windows of a max-pool may choose one entry, whose slopes are then summed.
+            terms = node.size if isinstance(bend, ops.MaxPool) else 1
+            layer = Layer(inputs, terms, np.zeros(node.size), bend)
         layers.append(layer if arithmetic == "real" else executed(layer, node))
-        moved = isinstance(node.operator, ops.Scale | ops.Select) and copies[inputs[0]]
-        copies.append(moved or not isinstance(node.operator, ops.Linear | ops.MaxPool))
     return layers
 
 
-def _affine(node: Node, inputs: tuple[int, ...], shapes: list[tuple[int, ...]]) -> Affine:
+def _affine(node: Node, inputs: tuple[int, ...], shapes: list[tuple[int, ...]]) -> Layer:
     """The matrices column by column: the node, without its constant, applied to unit vectors (exactly)."""
-    constants = {
-        name: np.zeros_like(getattr(node.operator, name))
-        for name in ("bias", "shift", "fill")
-        if hasattr(node.operator, name)
-    }
-    linear = replace(node, operator=replace(node.operator, **constants))
+    names = [name for name in ("bias", "shift", "fill") if hasattr(node.operator, name)]
+    zeros = {name: np.zeros_like(getattr(node.operator, name)) for name in names}
+    linear = replace(node, operator=replace(node.operator, **zeros))
     matrices = [_matrix(linear, k, shapes) for k in range(len(inputs))]
-    terms = max(
-        max(np.diff(m.indptr).max(initial=0), np.bincount(m.indices).max(initial=0)) for m in matrices
-    )
+    terms = max(int(matrix.astype(bool).sum(axis=axis).max()) for matrix in matrices for axis in (0, 1))
     kept = tuple(m.toarray() if prod(m.shape) <= DENSE else m for m in matrices)
-    magnitudes = tuple(np.abs(m).T if isinstance(m, np.ndarray) else abs(m).T.tocsr() for m in kept)
     constant = apply(node, [np.zeros((1, prod(shape))) for shape in shapes], shapes[0])[0]
-    return Affine(inputs, kept, magnitudes, constant, int(terms) * len(inputs))
+    return Layer(inputs, terms * len(inputs), constant, None, kept)
 
 
 def _matrix(node: Node, which: int, shapes: list[tuple[int, ...]]) -> sparse.csr_array:
@@ -112,6 +85,6 @@ def _matrix(node: Node, which: int, shapes: list[tuple[int, ...]]) -> sparse.csr
     for start in range(0, size, COLUMNS):
         count = min(COLUMNS, size - start)
         arguments = [np.zeros((count, prod(shape))) for shape in shapes]
-        arguments[which][np.arange(count), start + np.arange(count)] = 1.0
+        arguments[which] = np.eye(count, size, start)
         columns.append(sparse.csc_array(apply(node, arguments, shapes[0]).T))
     return sparse.csr_array(sparse.hstack(columns))

@@ -1,122 +1,61 @@
-r"""Lines around activations, rigorous: alpha x + beta <= phi(x) <= gamma x + delta on [l, u].
-
-Slopes are free: whatever they are, shifts are computed from the extremes of $\phi(x) - s x$ on the interval.
-
-- ReLU, leaky ReLU and clip are piecewise linear: extremes lie at the ends and the kinks.
-- Sigmoid and tanh have theirs where `smooth` says.
-"""
+"""Lines around activations, alpha x + l <= phi(x) <= beta x + h, for any slopes (see `steps`)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
-from repairsolver.certificate import smooth
-from repairsolver.certificate.arithmetic import TINY, UNIT, down, up
+from repairsolver.certificate import smooth, strategy
+from repairsolver.certificate.arithmetic import TINY, UNIT, Interval, ball, frozen, reach
+from repairsolver.certificate.layers import Bend
 from repairsolver.network import operators as ops
 from repairsolver.results import Array
 
-# Where both slopes are as good, the prover's choice must be found again, whatever rounding does.
-HALF = 0.5 + 2.0**-20
-RELU = ops.LeakyRelu(np.zeros(1))
+# P for each input, [b, s, size], of R and |R|, which may be overwritten.
+Back = Callable[[Array, Array], list[Array]]
+# Without rounding: bounds of y; m and s; the largest sums of absolute terms |M| |x|, [b, size] each; and P.
+Exact = tuple[Interval, tuple[Array, Array], Array, Back]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Lines:
-    """The lines, each array [b, size]."""
+def bent(operator: Bend, lower: Array, upper: Array) -> Exact:
+    """An activation on [lower, upper], [b, size]."""
+    # What is chosen are numbers of the precision that rounding is bounded for.
+    low, high = (np.array(slope, np.float64) for slope in strategy.slopes(operator, *frozen(lower, upper)))
+    flat, linear = np.zeros(1), reach((low, high)) * reach((lower, upper))
+    hull, shifts = (extremes(operator, *slopes, lower, upper) for slopes in ((flat, flat), (low, high)))
+    return hull, ball(*shifts), linear, between(low, high)
 
-    lower_slope: Array
-    lower_shift: Array
-    upper_slope: Array
-    upper_shift: Array
+
+def between(low: Array, high: Array) -> Back:
+    """P of lines with slopes `low` below and `high` above, [b, size]."""
+    middle, half = (low + high)[:, None] / 2, (low - high)[:, None] / 2
+
+    def back(rows: Array, size: Array) -> list[Array]:
+        rows *= middle
+        size *= half
+        rows += size
+        return [rows]
+
+    return back
 
 
-def enclose(operator: ops.Activation, x: Array) -> tuple[Array, Array]:
-    """Bounds of an activation's values at x."""
+def extremes(operator: Bend, low: Array, high: Array, lower: Array, upper: Array) -> Interval:
+    """A lower bound of phi(x) - low x on [lower, upper], [b, size], and an upper one of phi(x) - high x."""
     match operator:
-        case ops.Relu():
-            return np.maximum(x, 0), np.maximum(x, 0)
-        case ops.LeakyRelu(slope):
-            return np.where(x >= 0, x, down(slope * x)), np.where(x >= 0, x, up(slope * x))
-        case ops.Clip(low, high):
-            return np.clip(x, low, high), np.clip(x, low, high)
         case ops.Sigmoid() | ops.Tanh():
-            return smooth.enclose(operator, x)
-
-
-def kinks(operator: ops.Activation) -> tuple[float, ...]:
-    """Where it bends."""
-    match operator:
-        case ops.Relu() | ops.LeakyRelu():
-            return (0.0,)
-        case ops.Clip(low, high):
-            return low, high
-        case _:
-            return ()
-
-
-def interval(operator: ops.Activation, lower: Array, upper: Array) -> tuple[Array, Array]:
-    """Bounds of an activation on [lower, upper], whose extremes lie at the ends and the kinks."""
-    points = [lower, upper, *(np.clip(kink, lower, upper) for kink in kinks(operator))]
-    lows, highs = zip(*(enclose(operator, x) for x in points), strict=True)
-    return np.min(lows, axis=0), np.max(highs, axis=0)
-
-
-def unstable(operator: ops.Activation | ops.MaxPool, lower: Array, upper: Array) -> NDArray[np.bool_]:
-    """Entries whose lines would profit from tighter bounds."""
-    bends = () if isinstance(operator, ops.MaxPool) else kinks(operator)
-    if not bends:
-        return np.asarray(upper > lower)
-    return np.asarray(np.any([(lower < kink) & (upper > kink) for kink in bends], axis=0))
-
-
-def lines(operator: ops.Activation, lower: Array, upper: Array) -> Lines:
-    """Lines of an activation on [lower, upper], each [b, size]."""
-    middle = lower / 2 + upper / 2
-    points = [lower, upper, *(np.clip(x, lower, upper) for x in kinks(operator) or (middle,))]
-    if isinstance(operator, ops.Sigmoid | ops.Tanh):
-        slack = up(smooth.SLOPE_ERROR * up(upper - lower))
-        low, high = smooth.slopes(operator, *points)
-    else:
-        slack, (low, high) = np.zeros(1), _bent(operator, lower, upper)
-    ends = [enclose(operator, x) for x in points]
-
-    def gap(value: Array, x: Array, slope: Array, sign: float) -> Array:
-        """phi(x) - slope x, moved by its rounding."""
-        line = slope * x
-        return value - line + sign * (4 * UNIT * (np.abs(value) + np.abs(line)) + TINY)
-
-    floor = np.min([gap(value[0], x, low, -1) for value, x in zip(ends, points, strict=True)], axis=0)
-    ceiling = np.max([gap(value[1], x, high, 1) for value, x in zip(ends, points, strict=True)], axis=0)
-    return Lines(low, down(floor - slack), high, up(ceiling + slack))
-
-
-def _bent(operator: ops.Activation, lower: Array, upper: Array) -> tuple[Array, Array]:
-    """Slopes where a convex kink p is followed by a concave one q, with slopes left, middle and right.
-
-    Where p makes it necessary the upper line is a chord, from the left end to q at most; else it touches at
-    q, with the better slope. The lower line mirrors that.
-    """
-    match operator:
+            return smooth.extremes(operator, low, high, lower, upper)
         case ops.Clip(first, last):
-            left, middle, right = np.zeros(1), np.ones(1), np.zeros(1)
-            p, q = np.array(first), np.array(last)
-        case ops.LeakyRelu(slope):
-            convex = slope <= 1
-            p, q = np.where(convex, 0.0, -np.inf), np.where(convex, np.inf, 0.0)
-            left, middle, right = slope, np.where(convex, 1.0, slope), np.ones(1)
-        case _:
-            return _bent(RELU, lower, upper)
-    bottom, top = np.maximum(lower, p), np.minimum(upper, q)
-    rise, fall = _share(top - p, top - lower), _share(q - bottom, upper - bottom)
-    low = np.where(upper > q, right + (middle - right) * fall, np.where(rise > HALF, middle, left))
-    high = np.where(lower < p, left + (middle - left) * rise, np.where(fall > HALF, middle, right))
-    return low, high
+            x = _points(lower, upper, first, last)
+            value = np.clip(x, first, last)
+        case ops.LeakyRelu(left):
+            x = _points(lower, upper, 0.0)
+            value = np.where(x >= 0, x, left * x)
+    below, over = low * x, high * x
+    floor = value - below - (4 * UNIT * (np.abs(value) + np.abs(below)) + TINY)
+    ceiling = value - over + (4 * UNIT * (np.abs(value) + np.abs(over)) + TINY)
+    return floor.min(axis=0), ceiling.max(axis=0)
 
 
-def _share(part: Array, whole: Array) -> Array:
-    """part / whole within [0, 1]; 0 for 0 / 0."""
-    whole = np.maximum(whole, np.finfo(np.float64).tiny)
-    return np.asarray(np.clip(part, 0, whole) / whole)
+def _points(lower: Array, upper: Array, *kinks: float) -> Array:
+    return np.stack([lower, upper, *(np.clip(kink, lower, upper) for kink in kinks)])

@@ -6,10 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from repairsolver.network.float32 import float32_box
 from repairsolver.network.graph import Network
 from repairsolver.network.operators import Softmax
-from repairsolver.property.specification import Conjunction, Property, Region
+from repairsolver.property.specification import Conjunction, Property
 from repairsolver.results import Array
 
 
@@ -25,19 +24,11 @@ def logits(network: Network, prop: Property) -> Network:
     if last.size != last.shape[last.operator.axis]:
         raise InvalidError(f"The final softmax has several groups (shape {last.shape}): not supported.")
     for conjunction in (c for region in prop.regions for c in region.unsafe):
-        for row, inputs, bound in zip(conjunction.output, conjunction.input, conjunction.bound, strict=True):
-            used = row[row != 0]
-            compares = len(used) == 2 and used[0] == -used[1] and bound == 0 and not inputs.any()
-            if len(used) and not compares:
-                raise InvalidError("Behind a softmax only rows of the form Y_i <= Y_j can be checked.")
+        used, others = conjunction.output != 0, conjunction.input.any(axis=1) | (conjunction.bound != 0)
+        compares = (used.sum(axis=1) == 2) & (conjunction.output.sum(axis=1) == 0) & ~others
+        if not (compares | ~used.any(axis=1)).all():
+            raise InvalidError("Behind a softmax only rows of the form Y_i <= Y_j can be checked.")
     return replace(network, nodes=network.nodes[:-1])
-
-
-def executed(prop: Property) -> Property:
-    """The property on every input that a float32 execution may get for a point of its boxes."""
-    ends = [float32_box(region.lower, region.upper) for region in prop.regions]
-    regions = (Region(*box, region.unsafe) for box, region in zip(ends, prop.regions, strict=True))
-    return replace(prop, regions=tuple(regions))
 
 
 def stacked(conjunctions: list[Conjunction], prop: Property) -> tuple[Array, Array, Array]:

@@ -12,7 +12,7 @@ import torch
 
 from repairsolver.bounds.allocation import hold_freed_memory
 from repairsolver.certificate.cases import Case, cases
-from repairsolver.certificate.statement import executed
+from repairsolver.certificate.executions import widened
 from repairsolver.errors import TreeError
 from repairsolver.executors import Executor
 from repairsolver.network.float32 import require_float32
@@ -112,7 +112,7 @@ def verify_property(
             raise TreeError(
                 f"{network.name}: the search of a network with gates cannot be kept: leave it out"
             )
-        parts = cases(network, prop if arithmetic == "real" else executed(prop))
+        parts = cases(network, prop if arithmetic == "real" else widened(prop))
 
         def decide(case: Case, own: Limits) -> Verdict:
             return verify_property(
@@ -122,7 +122,7 @@ def verify_property(
 
         return verify_cases(network, prop, parts, decide, limits)
     regions = [region for region in prop.regions for _ in region.unsafe]
-    asked = queries(prop if arithmetic == "real" else executed(prop), device)
+    asked = queries(prop if arithmetic == "real" else widened(prop), device)
     run = Run(network, core, prop, limits, seed, on_event, device, asked, regions, arithmetic=arithmetic)
     run.record, run.certified = record or any(x is not None for x in (tree, kept, executor)), record
     run.tree = None if tree is None else Tree(tree, network, prop, arithmetic)

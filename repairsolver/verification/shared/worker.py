@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from repairsolver.bounds.tensors import tensor_graph
-from repairsolver.certificate.statement import executed
+from repairsolver.certificate.executions import widened
 from repairsolver.errors import TreeError
 from repairsolver.network import load_network
 from repairsolver.property import load_property
@@ -57,7 +57,7 @@ def _search(files: Mapping[str, list[str]], options: Mapping[str, Any]) -> Input
         raise TreeError("a packet came with another network or property than it is about")
     arithmetic = options["arithmetic"]
     core, prop = strip_softmax(network, prop)
-    asked = queries(prop if arithmetic == "real" else executed(prop), "cpu")
+    asked = queries(prop if arithmetic == "real" else widened(prop), "cpu")
     graph = tensor_graph(core, torch.float64, "cpu", arithmetic)
     search = InputSplitting(graph, asked, batch=options["batch"], memory=options["memory"], record=True)
     search.state = read_packet(Path(files["packet"][0]), search.state)
