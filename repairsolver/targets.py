@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -26,3 +27,20 @@ def file_target(path: str | Path) -> Path:
     if not os.access(folder, os.W_OK | os.X_OK):
         raise PermissionError(f"{path}: the folder {folder} cannot be written to; choose another place")
     return target
+
+
+def keep_apart(outputs: Iterable[Path | None], inputs: Iterable[Path | None]) -> None:
+    """Refuse, before the work, files that cannot be written, or that would replace an input or one another.
+
+    Raises:
+        OSError: as `file_target`, or two of the paths mean the same file.
+    """
+    taken = {path.resolve(): path for path in inputs if path is not None}
+    for output in (path for path in outputs if path is not None):
+        target = file_target(output)
+        if target in taken:
+            raise FileExistsError(
+                f"{output}: would overwrite {taken[target]}, which is another file of this call; choose "
+                "another name"
+            )
+        taken[target] = output

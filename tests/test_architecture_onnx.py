@@ -185,6 +185,36 @@ def test_no_onnx_file_is_an_error(tmp_path):
         read_onnx(path)
 
 
+@pytest.mark.parametrize("content", [b"", onnx.ModelProto(ir_version=8).SerializeToString()])
+def test_a_file_without_a_graph_is_not_called_valid(content, tmp_path):
+    """Protobuf takes an empty file for a model."""
+    path = tmp_path / "net.onnx"
+    path.write_bytes(content)
+    result = CliRunner().invoke(app, ["architecture", str(path)])
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "has no graph with an output" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("nodes", "said"),
+    [
+        (
+            [helper.make_node("Relu", ["x"], ["y"]), helper.make_node("Tanh", ["x"], ["y"])],
+            "defined before: y",
+        ),
+        ([helper.make_node("Relu", ["x"], ["y"], domain="foo")], "operator set 'foo'"),
+        ([helper.make_node("Relu", ["x", "x"], ["y"])], "2 inputs, expected at most 1"),
+        (
+            [helper.make_node("Relu", ["x"], ["c"]), helper.make_node("Relu", ["c"], ["y"])],
+            "defined before: c",
+        ),
+    ],
+)
+def test_graphs_that_no_runtime_loads_are_not_called_valid(nodes, said):
+    with pytest.raises(ArchitectureError, match=said):
+        read_onnx(network(nodes, {"c": np.zeros(3, np.float32)}, ("N", 3)))
+
+
 def test_a_file_keeps_its_constants_apart():
     """A constant of full rank carries a batch axis of 1."""
     proto = graph("Add", [(2, 3, 4)], {"c": values(1, 3, 5)})

@@ -105,6 +105,69 @@ def test_certificates_are_refused_before_the_work(
     assert "is a folder" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("command", "option", "over"),
+    [
+        ("verify", "--certificate", "net.onnx"),
+        ("verify", "--certificate", "prop.vnnlib"),
+        ("verify", "--certificate", "alias"),
+        ("repair", "--certificate", "net.onnx"),
+        ("repair", "--certificate", "r.onnx"),
+        ("repair", "--certificate", "r.delta.json"),
+        ("sample", "--certificate", "net.onnx"),
+    ],
+)
+def test_no_option_overwrites_another_file_of_the_call(
+    command: str, option: str, over: str, prop: Property, network: Network, tmp_path: Path
+) -> None:
+    """The property holds, so that there would be a certificate to write."""
+    net, rule, safe = tmp_path / "net.onnx", tmp_path / "prop.vnnlib", replace_bound(prop)
+    save_network(network, net)
+    save_property(safe, rule)
+    (tmp_path / "alias").symlink_to(net)
+    before = rule.read_bytes()
+    statement = ["--epsilon", "0.1", "--eta", "0.1"]
+    more = {"repair": ["--out", str(tmp_path / "r.onnx")], "sample": statement}.get(command, [])
+    result = CliRunner().invoke(app, [command, str(net), str(rule), *more, option, str(tmp_path / over)])
+    assert (result.exit_code, result.stdout) == (1, ""), result.stderr
+    assert "would overwrite" in result.stderr
+    assert (net.read_bytes(), rule.read_bytes()) == (network.model, before)
+    assert not (tmp_path / "r.onnx").exists()
+
+
+def test_a_certificate_and_a_tree_are_two_files(network: Network, prop: Property, tmp_path: Path) -> None:
+    net, rule, both = tmp_path / "net.onnx", tmp_path / "prop.vnnlib", str(tmp_path / "both")
+    save_network(network, net)
+    save_property(prop, rule)
+    result = CliRunner().invoke(app, ["verify", str(net), str(rule), "--certificate", both, "--tree", both])
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "would overwrite" in result.stderr
+
+
+def test_a_model_is_not_replaced_by_its_repair(network: Network, tmp_path: Path) -> None:
+    net = tmp_path / "net.onnx"
+    save_network(network, net)
+    result = CliRunner().invoke(app, ["architecture", str(net), "-o", str(net)])
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "would overwrite" in result.stderr
+
+
+def test_the_folder_of_a_certificate_is_made(network: Network, prop: Property, tmp_path: Path) -> None:
+    net, rule, proof = tmp_path / "net.onnx", tmp_path / "prop.vnnlib", tmp_path / "new" / "proof.cert"
+    save_network(network, net)
+    save_property(replace_bound(prop), rule)
+    result = CliRunner().invoke(app, ["verify", str(net), str(rule), "--certificate", str(proof)])
+    assert result.exit_code == 0, result.stderr
+    checked = ["check", str(proof), "--network", str(net), "--property", str(rule)]
+    assert CliRunner().invoke(app, checked).stdout.startswith("valid")
+
+
+def replace_bound(prop: Property) -> Property:
+    """The same box, and a threshold that the network keeps."""
+    box = prop.regions[0]
+    return output_range(box.lower, box.upper, 0, 2, at_most=100.0)
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the device that is always full")
 def test_a_full_disk_is_one_message() -> None:
     command = [sys.executable, "-m", "repairsolver.cli.main", "--version"]

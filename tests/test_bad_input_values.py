@@ -120,9 +120,16 @@ def test_devices_that_cannot_compute(device: str) -> None:
     [
         ({"limits": 5}, r"limits must be Limits\(...\), such as Limits\(seconds=60\), got 5"),
         ({"seed": 1.5}, "seed must be a whole number, got 1.5"),
+        ({"seed": True}, "seed must be a whole number, got True"),
         ({"points": [[1.0, 2.0]]}, r"points must be PointSet\(inputs, labels\) or a file, got list"),
     ],
 )
 def test_options_of_wrong_types(option: dict[str, Any], message: str) -> None:
     with pytest.raises(TypeError, match=message):
         rs.repair(network(), rs.output_range([0, 0], [1, 1], 0, 2, at_most=1.0), **option)
+
+
+@pytest.mark.parametrize("prop", [None, 3, []])
+def test_properties_of_wrong_types(prop: Any) -> None:
+    with pytest.raises(TypeError, match="property must be a Property or the path of a VNN-LIB file, got "):
+        rs.verify(network(), prop)

@@ -25,6 +25,7 @@ def save_repair(fix: ArchitectureRepair, path: str | Path) -> tuple[str, ...]:
         data, notes = proto.SerializeToString(), tuple(map(str, refits))
     else:
         data = (json.dumps(model_record(fix.model), indent=2) + "\n").encode()
+    target.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
         with os.fdopen(handle, "wb") as file:

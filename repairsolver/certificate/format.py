@@ -28,6 +28,7 @@ MOST_PACKED = 1032
 def write_certificate(certificate: Certificate, path: str | Path) -> None:
     """Write a certificate file; replaced as a whole or not at all."""
     target = file_target(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
     fresh = target.with_name(target.name + ".part")
     fresh.write_bytes(to_bytes(certificate))
     fresh.replace(target)

@@ -58,10 +58,9 @@ def architecture(
     with running(quiet=quiet, debug=debug):
         import repairsolver as rs
         from repairsolver.architecture.writing import repair_record, repair_text
-        from repairsolver.targets import file_target
+        from repairsolver.targets import keep_apart
 
-        if output is not None:
-            file_target(output)
+        keep_apart((output,), (model,))
         known: dict[str, Any] = {
             "input_shape": _shape(input_shape),
             "output_shape": _shape(output_shape),

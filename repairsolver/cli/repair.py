@@ -202,13 +202,13 @@ def repair(
         import repairsolver as rs
         from repairsolver.report import files, records, sentences, subject
         from repairsolver.report.history import History
-        from repairsolver.targets import file_target
+        from repairsolver.targets import keep_apart
 
         check_report(report)
-        if certificate is not None:
-            for path in proof_paths(certificate, len(property_)):
-                file_target(path)
-        files.check_output(out, network, *property_, *filter(None, (points, keep, domain)), edit=edit)
+        inputs = (network, *property_, *filter(None, (points, keep, domain)))
+        files.check_output(out, *inputs, edit=edit)
+        proofs = [] if certificate is None else proof_paths(certificate, len(property_))
+        keep_apart((out, edit or files.change_of(out), report, *proofs), inputs)
         net = rs.load_network(network, normalise=normalise)
         props = [rs.load_property(path, network=net) for path in property_]
         history = History(on_event)

@@ -114,10 +114,9 @@ def sample(
     with running(quiet=quiet, debug=debug) as on_event:
         import repairsolver as rs
         from repairsolver.report import records, sentences
-        from repairsolver.targets import file_target
+        from repairsolver.targets import keep_apart
 
-        if certificate is not None:
-            file_target(certificate)
+        keep_apart((certificate,), (network, property_, points))
         net = rs.load_network(network, normalise=normalise)
         prop = rs.load_property(property_, network=net)
         chosen = _distribution(distribution, net, scale, points, noise)

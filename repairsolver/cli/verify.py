@@ -72,11 +72,10 @@ def verify(
         import repairsolver as rs
         from repairsolver.report import records, sentences, subject
         from repairsolver.report.history import History
-        from repairsolver.targets import file_target
+        from repairsolver.targets import keep_apart
 
         check_report(report)
-        if certificate is not None:
-            file_target(certificate)
+        keep_apart((certificate, report, tree), (net_path, prop_path))
         net = rs.load_network(net_path, normalise=normalise)
         prop = rs.load_property(prop_path, network=net)
         if title and prop.network and title != prop.network:

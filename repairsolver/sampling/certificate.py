@@ -57,6 +57,7 @@ def write_statement(statement: Statement, path: str | Path, *, purpose: str = "s
         CertificateError: the distribution is a function, which no file can hold; or nothing is stated.
     """
     target = file_target(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(to_record(statement, purpose), indent=1, allow_nan=False)
     fresh = target.with_name(target.name + ".part")
     fresh.write_text(text + "\n", encoding="utf-8")

@@ -22,7 +22,7 @@ def check_options(seed: int, limits: Limits | None) -> None:
     """Refuse limits and seeds that are none."""
     if limits is not None and not isinstance(limits, Limits):
         raise TypeError(f"limits must be Limits(...), such as Limits(seconds=60), got {limits!r}")
-    if not isinstance(seed, int | np.integer):
+    if not isinstance(seed, int | np.integer) or isinstance(seed, bool):
         raise TypeError(f"seed must be a whole number, got {seed!r}")
     if not 0 <= seed < LARGEST_SEED:
         raise ValueError(f"seed must be a whole number from 0 to {LARGEST_SEED - 1}, got {seed}")
@@ -66,6 +66,9 @@ def as_property(source: Property | str | Path, network: Network) -> Property:
     if isinstance(source, Property):
         check_fits(source, network)
         return source
+    if not isinstance(source, str | Path):
+        kind = type(source).__name__
+        raise TypeError(f"property must be a Property or the path of a VNN-LIB file, got {kind}")
     return load_property(source, network=network)
 
 

@@ -90,6 +90,7 @@ class Tree:
         head = {"format": FORMAT, "schema": SCHEMA, "tool": __version__, "kind": kind} | self._about
         head |= {"names": self._names, "sha256": digest(arrays)}
         fresh = self.path.with_name(self.path.name + ".part")
+        fresh.parent.mkdir(parents=True, exist_ok=True)
         with fresh.open("wb") as stream:
             np.savez(
                 stream, allow_pickle=False, head=np.frombuffer(json.dumps(head).encode(), np.uint8), **arrays

@@ -30,9 +30,12 @@ def read_onnx(
         opaque: nodes or operators that are taken to have a stated output shape; None: that of their input.
 
     Raises:
-        ArchitectureError: nodes without a rule, all listed; sizes that are not known.
+        ArchitectureError: nodes without a rule, all listed; sizes that are not known; no output.
     """
     proto = source if isinstance(source, ModelProto) else _load(Path(source))
+    if not proto.graph.output:  # protobuf takes an empty file for a model
+        name = "the model" if isinstance(source, ModelProto) else source
+        raise ArchitectureError(f"{name} has no graph with an output; expected a whole ONNX model")
     stored = {t.name: numpy_helper.to_array(t) for t in proto.graph.initializer}
     constants = dict(stored_constants(list(proto.graph.node), stored))
     inputs = dict(_inputs(proto, stored, input_shape))
@@ -46,6 +49,8 @@ def read_onnx(
             layers.append(_layer(Node(node, name, constants, opset), made, opaque or {}))
         except UntranslatableError as error:
             problems.append(f"{name}: {node.op_type} ({error})")
+        if again := sorted(set(node.output) & ({*made, *stored} - {""})):
+            problems.append(f"{name}: {node.op_type} (defined before: {', '.join(again)})")
         made |= {output: name for output in node.output if output}
     if problems:
         raise ArchitectureError(
@@ -73,7 +78,13 @@ def _layer(node: Node, made: Mapping[str, str], opaque: Opaque) -> Layer:
     if is_opaque(node.name, proto.op_type, opaque):
         tensors = tuple(made[name] for name in proto.input if name in made)
         return Layer(node.name, OPAQUE, {"kind": proto.op_type}, tensors)
+    if proto.domain not in ("", "ai.onnx"):
+        raise UntranslatableError(f"of the operator set {proto.domain!r}, not of the standard one")
     layer = layer_of(node)
+    if onnx.defs.has(proto.op_type, node.opset, ""):
+        most = onnx.defs.get_schema(proto.op_type, node.opset, "").max_input
+        if len(proto.input) > most:
+            raise UntranslatableError(f"{len(proto.input)} inputs, expected at most {most}")
     missing = [name for name in layer.inputs if name not in made]
     if missing:
         raise UntranslatableError(f"inputs that nothing computes: {', '.join(missing)}")

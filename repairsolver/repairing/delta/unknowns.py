@@ -143,10 +143,11 @@ class Block:
     def changed(self, delta: Array) -> dict[str, NDArray[np.floating]]:
         """The tensors after a change [unknowns], rounded to the file's element type."""
         full = self.expanded(delta)
-        return {
-            p.source.tensor: (p.stored + full[p.place].reshape(p.stored.shape)).astype(p.stored.dtype)
-            for p in self.parameters
-        }
+        with np.errstate(over="ignore"):  # who puts infinities into a network is refused there
+            return {
+                p.source.tensor: (p.stored + full[p.place].reshape(p.stored.shape)).astype(p.stored.dtype)
+                for p in self.parameters
+            }
 
     def rounded(self, delta: Array) -> Array:
         """The change that is left after rounding to the file's element type, [unknowns]."""
