@@ -35,7 +35,7 @@ def box(middle: np.ndarray, radius: float, label: int) -> Region:
 
 @pytest.fixture(scope="module")
 def prop(network: rs.Network) -> rs.Property:
-    """Twenty-four boxes as they are decided, two of them turned: one without and one with many points to keep."""
+    """Boxes as they are decided, but for two: one with few and one with very many points to keep."""
     middles = np.stack(np.meshgrid(np.linspace(-3, 3, 6), np.linspace(-3, 3, 4)), axis=-1).reshape(-1, 2)
     labels = rs.replay(network, middles).argmax(axis=1)
     turned = [k in (BAD, 2) for k in range(len(middles))]
