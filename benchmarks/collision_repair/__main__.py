@@ -46,6 +46,9 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=172, help="how many violated boxes")
     parser.add_argument("--layers", default="last", help="all: training at worst points, and a proof")
     parser.add_argument("--keep", type=int, default=0, help="labelled points to keep, spread evenly (soft)")
+    parser.add_argument(
+        "--give-up", type=int, default=0, help="boxes that may be given up for points to keep"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--resume", action="store_true", help="keep the rows of an earlier run")
     parser.add_argument("--out", type=Path, help="default: results/MODE.csv")
@@ -126,6 +129,7 @@ class Run:
             if self.kept.any()
             else None,
             keep_soft=1.0 if self.kept.any() else None,
+            give_up=self.arguments.give_up,
             gap=0.05,
             limits=Limits(seconds=self.arguments.timeout),
             seed=self.arguments.seed,
@@ -160,7 +164,7 @@ class Run:
             "mode": mode,
             "box": self.boxes[chosen[0]].prop.name if len(chosen) == 1 else "",
             "boxes": len(chosen),
-            "dropped": dropped,
+            "dropped": dropped + len(fix.given_up),
             "status": fix.status,
             "cost": fix.cost,
             "lower_bound": fix.lower_bound,

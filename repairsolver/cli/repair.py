@@ -156,6 +156,14 @@ def repair(
             "--drop-contradictory", help="Leave out given points that contradict others, and say which."
         ),
     ] = False,
+    give_up: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            metavar="N",
+            help="At most so many regions may be given up for --keep: those that cost most.",
+        ),
+    ] = 0,
     decision: Annotated[
         Decision, typer.Option(help="Whether the largest or the smallest output is chosen.")
     ] = Decision.MAX,
@@ -231,6 +239,7 @@ def repair(
                 keep=keep,
                 keep_soft=keep_soft,
                 contradictory="drop" if drop_contradictory else "refuse",
+                give_up=give_up,
                 decision=decision.value,
                 place=place.value,
                 max_gates=max_gates,

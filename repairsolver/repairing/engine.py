@@ -84,6 +84,7 @@ def repair_property(
     gating: Gating = Gating(),  # noqa: B008 - frozen
     imitation: Imitation | None = None,
     contradictory: str = "refuse",
+    give_up: int = 0,
     limits: Limits = Limits(),  # noqa: B008 - frozen
     seed: int = 0,
     on_event: OnEvent | None = None,
@@ -114,6 +115,8 @@ def repair_property(
         gating: the options of method "gate", and of it alone.
         imitation: the options of method "imitation", and of it alone.
         contradictory: "drop": points that contradict others are left out, see `dropping`; "refuse": none.
+        give_up: at most so many regions may be given up for the points to keep: those that cost most of
+            them. The answer is then at most `unknown`, with `verdict.proved_regions` and `given_up`.
         limits: seconds for everything. Without a limit of time one margin gets 20 s, the next twice as
             long until one is proved; three failures after that end the search for a smaller change.
 
@@ -125,7 +128,8 @@ def repair_property(
         SoundnessError: a replay contradicts a result.
     """
     check_fits(prop, network)
-    aim = Aim(norm, weights, max_change, np.inf if keep_soft is None else keep_soft, minimise, margin)
+    penalty = np.inf if keep_soft is None else keep_soft
+    aim = Aim(norm, weights, max_change, penalty, minimise, margin, give_up)
     choices = (
         ("method", method, METHODS),
         ("decision", decision, DECISIONS),
@@ -190,6 +194,7 @@ def _check_wishes(
             ("keep_soft", aim.keep_penalty, np.inf),
             ("minimise", aim.minimise, "weights"),
             ("margin", aim.margin, None),
+            ("give_up", aim.give_up, 0),
         ),
         "gate": (
             ("place", gating.place, "auto"),

@@ -239,6 +239,7 @@ class Repair:
         core: for `infeasible`, demands that contradict each other, none of them superfluous.
         remarks: what the caller should know besides, such as points outside of every region.
         dropped: demands of points that were left out, as they contradict others; see `contradictory`.
+        given_up: numbers of the regions that nothing was asked of; see `give_up`.
     """
 
     status: RepairStatus
@@ -263,6 +264,7 @@ class Repair:
     empirical: bool = False
     remarks: tuple[str, ...] = ()
     dropped: tuple[Demand, ...] = ()
+    given_up: tuple[int, ...] = ()
 
     @property
     def proved(self) -> bool:

@@ -57,6 +57,7 @@ def repair(
     monitor: bool = False,
     imitation: Imitation | None = None,
     contradictory: Literal["refuse", "drop"] = "refuse",
+    give_up: int = 0,
     limits: Limits | None = None,
     seed: int = 0,
     on_event: OnEvent | None = None,
@@ -110,6 +111,9 @@ def repair(
         contradictory: what to do with points that contradict others: "refuse" answers `infeasible`, with the
             contradiction; "drop" leaves out one of its members, points to keep first, until none is left, and
             `fix.dropped` and `fix.remarks` say which and why. The property is never weakened.
+        give_up: at most so many regions may be given up for the points to keep, those that cost most of them
+            (hidden layers, many regions in few inputs). `fix.given_up` names them; as the property does not
+            hold there, the answer is at most `unknown`, with `fix.verdict.proved_regions`.
         limits: what the call may spend. Without one of time, three failures after the first proof end it.
         seed: the same seed gives the same answer, time limits aside.
         on_event: called with progress reports.
@@ -141,6 +145,8 @@ def repair(
 
         if contradictory != "refuse":
             raise EditError("contradictory='drop' takes the exact guarantee: leave out guarantee")
+        if give_up:
+            raise EditError("give_up takes the exact guarantee: leave out guarantee")
         make = partial(
             repair_with_guarantee,
             guarantee=guarantee,
@@ -149,7 +155,7 @@ def repair(
             min_agreement=min_agreement,
         )
     else:
-        make = partial(make, contradictory=contradictory)
+        make = partial(make, contradictory=contradictory, give_up=give_up)
     fix = make(
         net,
         united(props),

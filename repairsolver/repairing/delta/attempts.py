@@ -16,6 +16,7 @@ import numpy as np
 from repairsolver.repairing.delta.branching import Optimum
 from repairsolver.repairing.delta.candidate import Candidate
 from repairsolver.repairing.delta.loop import Session, search, verify
+from repairsolver.repairing.delta.worst import WorstPoints
 from repairsolver.results import Array, Verdict, VerifyStatus
 from repairsolver.solvers import SolutionStatus
 from repairsolver.verification.regionwise import many_regions, splits_inputs
@@ -25,6 +26,9 @@ MARGIN, SHARE = 0.025, 0.5
 
 FIRST_STEPS, NEXT_STEPS, MOST_ROUNDS = 2000, 600, 12
 """Of training at worst points: steps of the first round and of the others; and the most rounds."""
+
+PARTS, GIVING_SHARE = 3, 0.2
+"""In how many parts regions are given up, and the share of the remaining time for training after each."""
 
 HALVINGS, WAY_BACK, LONGER = 4, 0.25, 2.0
 """Of the way back to the original weights; the share of the time for it; and how many times as long as the
@@ -105,8 +109,6 @@ def _trained(session: Session) -> Iterator[Array]:
 
 
 def _worst_points(session: Session) -> Iterator[Array]:
-    from repairsolver.repairing.delta.worst import WorstPoints
-
     reach, seed = np.asarray(session.objective.roundable), session.seed
     training = WorstPoints(
         session.network, session.prop, session.requirements, margin=_margin(session), reach=reach, seed=seed
@@ -114,8 +116,19 @@ def _worst_points(session: Session) -> Iterator[Array]:
     for number in range(MOST_ROUNDS):
         until = time.monotonic() + (SHARE if number == 0 else 1.0) * session.remaining
         training.run(FIRST_STEPS if number == 0 else NEXT_STEPS, until)
+        if number == 0 and session.give_up:
+            _give_up(session, training)
         yield training.delta()
         training.visit(_counterexamples(session.last))
+
+
+def _give_up(session: Session, training: WorstPoints) -> None:
+    """Give up regions, a part at a time, and train on for the others."""
+    from repairsolver.repairing.delta.giving_up import give_up
+
+    for part in range(PARTS):
+        give_up(session, training, session.give_up * (part + 1) // PARTS - session.give_up * part // PARTS)
+        training.run(NEXT_STEPS, time.monotonic() + GIVING_SHARE * session.remaining)
 
 
 def _counterexamples(candidate: Candidate | None) -> Array:

@@ -81,6 +81,7 @@ class Session:
         margin: the only one to try; None: the search's choice.
         failure: of the solver at the last program for a lower bound; empty if there was none.
         excessive: the least margin that would take a change far larger than what the layer holds.
+        give_up, given_up: how many regions may be given up, and the numbers of those that are.
         resumed: programs that the next ones go on from, for layers with a linear tail.
         told: when a program's progress was told last, in seconds.
         gradients, active: of these layers' programs, the rows that have been part of any.
@@ -109,6 +110,8 @@ class Session:
     margin: float | None = None
     failure: str = ""
     excessive: float = np.inf
+    give_up: int = 0
+    given_up: tuple[int, ...] = ()
     resumed: Resumed | None = None
     told: float = 0.0
     gradients: dict[Row, Entries] = field(default_factory=dict)

@@ -12,7 +12,7 @@ from repairsolver.metrics import Fidelity, fidelity
 from repairsolver.network.graph import Network
 from repairsolver.property import PointSet
 from repairsolver.property.specification import Property
-from repairsolver.repairing.delta import robust
+from repairsolver.repairing.delta import giving_up, robust
 from repairsolver.repairing.delta.addressing import Choice
 from repairsolver.repairing.delta.attempts import attempt
 from repairsolver.repairing.delta.behaviour import behavioural
@@ -134,7 +134,8 @@ def begin_session(
         objective = measured(objective, requirements, prop, keep, decision, seed)
     session = Session(network, prop, layer, requirements, objective, gap, used, limits, seed, on_event)
     session.started = started
-    session.margin = aim.margin
+    session.margin, session.give_up = aim.margin, aim.give_up
+    giving_up.check(session, keep)
     session.resumed = Resumed(used, seed, session.watch) if layer.affine else None
     add_points(requirements, prop, points, keep, decision, aim.keep_penalty)
     return session
@@ -143,9 +144,9 @@ def begin_session(
 def _finished(session: Session, points: PointSet | None, keep: PointSet | None, decision: str) -> Repair:
     """The repair, or what Ctrl-C leaves of it."""
     try:
-        return _repaired(session, points, keep, decision)
+        return giving_up.told(session, _repaired(session, points, keep, decision))
     except KeyboardInterrupt:
-        raise Interrupted(_stopped(session)) from None
+        raise Interrupted(giving_up.told(session, _stopped(session))) from None
 
 
 def _repaired(session: Session, points: PointSet | None, keep: PointSet | None, decision: str) -> Repair:

@@ -55,6 +55,7 @@ class Aim:
         minimise: "weights", or "behaviour" instead of the norm of the change.
         margin: what points to repair, and counterexamples, must exceed the border by, in units of the
             outputs; None: a small one for points, for regions the smallest that is proved.
+        give_up: how many regions may be given up for the points to keep; see `giving_up`.
     """
 
     norm: str = "l1"
@@ -63,6 +64,7 @@ class Aim:
     keep_penalty: float = np.inf
     minimise: str = "weights"
     margin: float | None = None
+    give_up: int = 0
 
     def __post_init__(self) -> None:
         if self.minimise not in MINIMISE:

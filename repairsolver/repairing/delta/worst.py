@@ -82,6 +82,7 @@ class WorstPoints:
         core, stripped = strip_softmax(network, prop)
         self.layer, self.margin = requirements.layer, margin
         self.graph = tensor_graph(core, torch.float32)
+        self.network, self.owner = network, _owners(stripped)
         self.queries: Queries = queries(stripped, "cpu", torch.float32)
         self.kept: RowPoints | None = row_points(requirements, margin)
         self.generator = torch.Generator().manual_seed(seed)
@@ -94,6 +95,29 @@ class WorstPoints:
         self.at = self._random(torch.arange(len(self.queries)))
         self.weight = torch.ones(len(self.queries))
         self.lowest = torch.full((len(self.queries),), -torch.inf)
+
+    def ask(self, prop: Property) -> None:
+        """Go on for another property: points, weights and what is known begin anew, the change stays."""
+        _, stripped = strip_softmax(self.network, prop)
+        self.owner = _owners(stripped)
+        self.queries = queries(stripped, "cpu", torch.float32)
+        self.at = self._random(torch.arange(len(self.queries)))
+        self.weight = torch.ones(len(self.queries))
+        self.lowest = torch.full((len(self.queries),), -torch.inf)
+
+    def losses(self) -> tuple[Tensor, Tensor]:
+        """What the points to keep lack, and what each query lacks of `NEAR` margins, weighted."""
+        graph, everything = self._changed(), torch.arange(len(self.queries))
+        self._climb(graph, everything)
+        value = self._value(graph, everything, self.at)
+        near = torch.relu(NEAR * self.margin - value.amin(dim=1))
+        return self._lacking(graph, everywhere=True), self.weight * near
+
+    def slope(self, loss: Tensor) -> Tensor:
+        """The gradient of a loss by the change, [entries]; the graph is kept for others."""
+        parts = torch.autograd.grad(loss, list(self.change.values()), retain_graph=True, allow_unused=True)
+        pairs = zip(parts, self.change.values(), strict=True)
+        return torch.cat([(torch.zeros_like(d) if part is None else part).flatten() for part, d in pairs])
 
     def run(self, steps: int, until: float) -> None:
         """So many steps, unless the time is up before."""
@@ -171,12 +195,14 @@ class WorstPoints:
         share = torch.rand((len(chosen), POINTS, lower.shape[2]), generator=self.generator)
         return lower + share * (upper - lower)
 
-    def _lacking(self, graph: TensorGraph) -> Tensor:
-        """By how much a sample of the points to keep and to repair falls short, on average."""
+    def _lacking(self, graph: TensorGraph, *, everywhere: bool = False) -> Tensor:
+        """By how much (a sample of) the points to keep and to repair fall short, on average."""
         kept = self.kept
         if kept is None:
             return torch.zeros(())
-        chosen = torch.randint(len(kept.inputs), (SAMPLED,), generator=self.generator)
+        chosen = torch.arange(len(kept.inputs))
+        if not everywhere:
+            chosen = torch.randint(len(kept.inputs), (SAMPLED,), generator=self.generator)
         values = graph.forward(kept.inputs[chosen])
         rows = (kept.readout[chosen] @ values.unsqueeze(2)).squeeze(2) + kept.shift[chosen]
         return torch.relu(kept.need[chosen].unsqueeze(1) - rows).sum(dim=1).mean()
@@ -203,6 +229,11 @@ class WorstPoints:
             for name, change in self.change.items():
                 limit = torch.tensor(self.limit[name], dtype=torch.float32)
                 change.clamp_(-limit, limit)
+
+
+def _owners(prop: Property) -> list[int]:
+    """The region of every query."""
+    return [number for number, region in enumerate(prop.regions) for _ in region.unsafe]
 
 
 def _cosine(number: int, steps: int, begun: float, until: float) -> float:
