@@ -274,7 +274,7 @@ def test_a_safe_set_without_scores_is_said_to_be_empty() -> None:
 
 
 def test_scores_that_would_have_to_differ_both_ways_contradict() -> None:
-    """Only equal scores are between the half-spaces, and strictly there is nothing; hidden neurons are not tried."""
+    """Only equal scores lie between the half-spaces, strictly nothing; hidden neurons are not tried."""
     region = region_of(([[1.0, -1.0]], [0.0]), ([[-1.0, 1.0]], [0.0]))
     (found,) = contradictions(region)
     assert found.owner == (0, 1)
