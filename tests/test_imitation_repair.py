@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ from repairsolver.network.forward import activations
 from repairsolver.property import Conjunction, Property, Region
 from repairsolver.repairing.delta.addressing import Choice
 from repairsolver.repairing.delta.objective import Aim
+from repairsolver.repairing.imitation import method
 from repairsolver.repairing.imitation.behaviour import Behaviours, collect, values_at
 from repairsolver.repairing.imitation.exact import least_tuning
 from repairsolver.repairing.imitation.idle import hidden_tail, woken
@@ -130,6 +133,32 @@ def test_prove_ends_with_a_proof() -> None:
     box = np.random.default_rng(8).uniform(-1, 1, (20_000, 2)).astype(np.float32).astype(float)
     assert (prop.violation(box, rs.replay(fix.network, box)) < 0).all()
     assert fix.edit.apply(network).sha256 == fix.network.sha256
+
+
+def test_proving_leaves_time_to_method_delta(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 100 s, proofs of what was learnt may take 40, so that 60 are left at least where they fail."""
+    allowed: dict[str, float] = {}
+
+    def late(*given: object, limits: rs.Limits, **options: object) -> rs.Verdict:
+        allowed["verify"] = limits.seconds
+        return rs.Verdict(rs.VerifyStatus.TIMEOUT, methods=("attack",))
+
+    def nothing(*given: object, limits: rs.Limits, **options: object) -> SimpleNamespace:
+        allowed["delta"] = limits.seconds
+        return SimpleNamespace(network=None, rounds=0)
+
+    monkeypatch.setattr(method, "verify_property", late)
+    monkeypatch.setattr(method, "repair_delta", nothing)
+    network = dense_network(2, (2, 8, 2))
+    how = replace(SMALL, prove=True)
+    rs.repair(network, half_wrong(network), method="imitation", imitation=how, limits=rs.Limits(seconds=100))
+    assert 0 < allowed["verify"] <= 40
+    assert allowed["delta"] > 40
+    rs.repair(
+        network, half_wrong(network), method="imitation", imitation=replace(how, prove=False),
+        limits=rs.Limits(seconds=100),
+    )  # fmt: skip
+    assert allowed["verify"] > 40
 
 
 def test_options_of_other_methods_are_refused() -> None:

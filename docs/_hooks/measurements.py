@@ -164,7 +164,7 @@ def _falsify(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _imitation(rows: Sequence[Row]) -> Iterator[str]:
-    if "domain_agree" not in rows[0]:
+    if "positives_agree" not in rows[0]:
         yield from _everything(rows)
         return
     shares = ("repaired_unseen", "positives_agree", "domain_agree")

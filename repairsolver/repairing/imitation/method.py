@@ -33,6 +33,9 @@ LEARN_SHARE = 0.5
 VERIFY_SECONDS, VERIFY_SHARE = 20.0, 0.8
 """The longest verification without a limit of time, and the share of what is left with one."""
 
+HANDOVER_SHARE = 0.4
+"""With `prove`, the share of a limited time after which method `delta` takes over."""
+
 ROUNDS, PROVING_ROUNDS = 3, 10
 """Repairs from examples at most: the counterexamples of each verification are negatives of the next."""
 
@@ -68,6 +71,13 @@ class Course:
     def left(self) -> float:
         return np.inf if self.limits.seconds is None else self.limits.seconds - self.seconds
 
+    @property
+    def learning_left(self) -> float:
+        """What is left for repairs from examples and their proofs."""
+        if self.limits.seconds is None or not self.how.prove:
+            return self.left
+        return HANDOVER_SHARE * self.limits.seconds - self.seconds
+
     def say(self, message: str) -> None:
         if self.on_event is not None:
             self.on_event(Event("imitate", message, self.seconds))
@@ -79,7 +89,8 @@ class Course:
         return Course(network, prop, core, how, Choice("all"), Aim(), "highs", Limits(), seed, None)
 
     def verify(self, network: Network) -> Verdict:
-        seconds = min(VERIFY_SECONDS, 1e9) if np.isinf(self.left) else max(VERIFY_SHARE * self.left, 0.1)
+        left = self.learning_left
+        seconds = VERIFY_SECONDS if np.isinf(left) else max(VERIFY_SHARE * left, 0.1)
         limits = replace(self.limits, seconds=seconds)
         return verify_property(network, self.prop, limits=limits, seed=self.seed, record=True)
 
@@ -88,7 +99,7 @@ def learned(course: Course, behaviours: Behaviours) -> Network:
     """A repair from examples; nothing is verified."""
     course.rounds += 1
     network, how, seed = course.network, course.how, course.seed
-    seconds = max(LEARN_SHARE * course.left, 0.1)
+    seconds = max(LEARN_SHARE * course.learning_left, 0.1)
     if how.variant == "retrain":
         return retrained(
             network,
@@ -188,7 +199,8 @@ def _imitated(course: Course, behaviours: Behaviours) -> tuple[Network, Verdict,
         verdict = course.verify(best)
         found = np.array([c.input for c in verdict.counterexamples]).reshape(-1, course.network.input_size)
         course.say(f"round {course.rounds}: {verdict.status}")
-        if verdict.status is not VerifyStatus.VIOLATED or behaviours.labels is not None or course.left <= 0:
+        late = course.learning_left <= 0
+        if verdict.status is not VerifyStatus.VIOLATED or behaviours.labels is not None or late:
             break
         fresh = behaviours.with_negatives(found)
         if len(fresh.negatives) == len(behaviours.negatives):
