@@ -59,7 +59,7 @@ def test_the_list_is_that_of_brute_force(seed):
 
 
 def test_the_listing_says_where_it_stops():
-    """Any kernel below the size of the map, which would collapse it, will do: kinds are complete, numbers not."""
+    """Any kernel below the size of the map (it would collapse) will do: kinds are complete, numbers not."""
     layers = [
         {"name": "c", "type": "Conv2D", "args": {"filters": 2, "kernel_size": 12}},
         {"name": "f", "type": "Flatten", "args": {}},
