@@ -130,8 +130,8 @@ def _check_kinds(framework: Framework, layers: list[Layer]) -> None:
     if unknown:
         listed = ", ".join(f"{layer.name}: {layer.kind}" for layer in unknown)
         raise ArchitectureError(
-            f"layer types without a rule in {framework}: {listed}; declare them opaque, remove them, or split "
-            "the model there"
+            f"layer types without a rule in {framework}: {listed}; declare them opaque, remove them, or "
+            "split the model there"
         )
 
 
