@@ -101,3 +101,37 @@ def test_sizes_that_a_file_leaves_open(tmp_path):
     assert rs.diagnose(path, input_shape=(8, 8, 3)).shapes["c"] == (6, 6, 2)
     told = CliRunner().invoke(app, ["architecture", str(path), "--input-shape", "2,8,3"])
     assert told.stdout.splitlines()[0] == "repaired"
+
+
+@pytest.mark.parametrize(
+    ("loss", "name"),
+    [
+        ("mse", "mse"),
+        ({"class_name": "MeanSquaredError", "config": {"name": "mean_squared_error"}}, "mean_squared_error"),
+        ({"module": "builtins", "class_name": "function", "config": "poisson"}, "poisson"),
+        ({"d": "mae"}, "mae"),
+        (["sparse_categorical_crossentropy"], "sparse_categorical_crossentropy"),
+        ({"d": "mae", "e": "mse"}, ""),
+        (None, ""),
+    ],
+)
+def test_the_loss_of_a_compiled_model_is_read(loss, name):
+    layers = [
+        {"class_name": "InputLayer", "config": {"name": "i", "batch_shape": [None, 9, 3]}},
+        {"class_name": "Dense", "config": {"name": "d", "units": 4}},
+    ]
+    model = {"class_name": "Sequential", "config": {"layers": layers}, "compile_config": {"loss": loss}}
+    assert read_model(model).loss == name
+    found = rs.diagnose(model, labels_shape=(9,))
+    assert found.valid == (name == "sparse_categorical_crossentropy")
+    if not found.valid:
+        assert f"by {name or 'mse'} with labels" in str(found.faults[0])
+    assert rs.diagnose(model, labels_shape=(9,), loss="sparse_categorical_crossentropy").valid
+
+
+def test_a_sequential_model_tells_what_it_was_built_for():
+    layers = [{"class_name": "Dense", "config": {"name": "d", "units": 4}}]
+    model = {"class_name": "Sequential", "config": {"layers": layers}}
+    with pytest.raises(ArchitectureError, match="states no input shape"):
+        rs.diagnose(model)
+    assert read_model({**model, "build_config": {"input_shape": [None, 5]}}).inputs == {"input": (5,)}

@@ -169,6 +169,31 @@ def test_a_sum_is_rewired_in_the_graph():
     assert "+forward: %add" in repaired.diff
 
 
+class TwoWrong(nn.Module):
+    """The sum reads two tensors that do not fit each other; two before them do."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.p, self.q = nn.Linear(7, 4), nn.Linear(4, 4), nn.Linear(4, 5), nn.Linear(5, 6)
+        self.last = nn.Linear(15, 2)
+
+    def forward(self, x):
+        b = self.b(self.a(x))
+        p = self.p(b)
+        q = self.q(p)
+        return self.last(torch.cat([p + q, p, q], dim=1))
+
+
+def test_both_inputs_of_a_sum_are_rewired():
+    prices = Costs()
+    dear = dict.fromkeys(prices.roles, 20), dict.fromkeys(prices.adapters, 20)
+    costs = replace(prices, rewire=1, roles=dear[0], adapters=dear[1], remove=20)
+    fix = rs.repair_architecture(TwoWrong(), input_shape=(7,), costs=costs)
+    assert [edit.operation for edit in fix.edits] == ["rewire", "rewire"]
+    assert fix.proved
+    assert fix.module().module(torch.rand(3, 7)).shape == (3, 2)
+
+
 def test_a_sibling_is_built_in_place():
     module = nn.Sequential(nn.Conv2d(1, 4, (3, 1), stride=(2, 1)), nn.MaxPool2d(2))
     fix = rs.repair_architecture(module, input_shape=(1, 20), costs=replace(Costs(), sibling=1))

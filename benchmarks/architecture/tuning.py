@@ -42,7 +42,7 @@ class Candidate:
 def names() -> list[str]:
     """All prices by name."""
     costs = Costs()
-    single = [f.name for f in fields(costs) if isinstance(getattr(costs, f.name), int)]
+    single = [f.name for f in fields(costs) if f.type == "int"]
     return [*single, *(f"roles.{r}" for r in costs.roles), *(f"adapters.{a}" for a in costs.adapters)]
 
 

@@ -13,6 +13,7 @@ from repairsolver.architecture.edits import Edit
 from repairsolver.architecture.model import Layer, Model, Shape
 
 _LAST = ("in_features", "input_size", "embed_dim")
+HEAD = 64
 _FIRST = ("in_channels", "num_features", "num_channels")
 
 
@@ -32,15 +33,9 @@ def argument_edits(model: Model, layer: Layer, inputs: Sequence[Shape], costs: C
             if value == old or (isinstance(value, tuple) and not value and argument.role == "derived"):
                 continue
             cost = price_of(model, argument, value, layer, costs)
-            yield Edit(
-                "set",
-                layer.name,
-                argument.name,
-                value,
-                cost,
-                change(old, value),
-                before=said(layer, argument),
-            )
+            usual = argument.name == "num_heads" and value == usual_heads(layer)
+            size = 0.0 if usual else change(old, value)
+            yield Edit("set", layer.name, argument.name, value, cost, size, before=said(layer, argument))
 
 
 def said(layer: Layer, argument: Argument) -> Any:
@@ -185,6 +180,16 @@ def _divisors(layer: Layer, old: int) -> Iterator[int]:
     found = [d for d in range(1, min(common, 4096) + 1) if common % d == 0]
     # Near in ratio; powers of two before others, as they are usual.
     yield from sorted(found, key=lambda d: (max(d, old) / min(d, old), d & (d - 1) != 0))[:4]
+    if usual_heads(layer) in found:
+        yield usual_heads(layer)
+
+
+def usual_heads(layer: Layer) -> int:
+    """The number of attention heads of width 64; 0 for other layers.
+
+    Source: Vaswani et al., "Attention is all you need", NeurIPS 2017, section 3.2.2; most transformers since.
+    """
+    return int(layer.args["embed_dim"]) // HEAD if "num_heads" in layer.args else 0
 
 
 def _amounts(argument: Argument, layer: Layer, shape: Shape) -> Iterator[Any]:

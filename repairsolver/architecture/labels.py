@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from repairsolver.architecture.diagnosis import diagnose_model
 from repairsolver.architecture.model import Model, Shape
@@ -11,6 +13,8 @@ from repairsolver.errors import ArchitectureError
 _EQUAL = (
     *("mse", "mean_squared_error", "mae", "mean_absolute_error", "mape", "msle", "huber", "log_cosh"),
     *("binary_crossentropy", "categorical_crossentropy", "kl_divergence", "poisson", "hinge"),
+    *("squared_hinge", "categorical_hinge", "binary_focal_crossentropy", "categorical_focal_crossentropy"),
+    *("mean_absolute_percentage_error", "mean_squared_logarithmic_error"),
     *("cosine_similarity", "MSELoss", "L1Loss", "SmoothL1Loss", "HuberLoss", "BCELoss"),
     *("BCEWithLogitsLoss", "KLDivLoss", "PoissonNLLLoss"),
 )
@@ -22,14 +26,16 @@ torch)."""
 _WIDTHS = ("units", "filters", "out_features", "out_channels")
 
 
-def with_labels(model: Model, labels: Shape, loss: str) -> Model:
+def with_labels(model: Model, labels: Shape, loss: str | None = None) -> Model:
     """The model with the demand that its one output goes with labels of this shape (without the batch).
 
-    Where labels are class numbers, the number of classes is what the last layer with a width states.
+    Without `loss` it is that with which the model was compiled, and else the squared error. Where labels are
+    class numbers, the number of classes is what the last layer with a width states.
 
     Raises:
         ArchitectureError: an unknown loss, several outputs, no number of classes.
     """
+    loss = loss or model.loss or "mse"
     if loss not in LOSSES:
         raise ArchitectureError(
             f"loss {loss!r} is unknown: one of {', '.join(LOSSES)}, or state output_shape"
@@ -39,6 +45,21 @@ def with_labels(model: Model, labels: Shape, loss: str) -> Model:
     wanted = _wanted(model, labels, loss)
     demand = f"{loss} with labels of shape {labels}"
     return replace(model, outputs=dict.fromkeys(model.outputs, wanted), redeclare=False, demand=demand)
+
+
+def compiled_loss(config: Any) -> str:
+    """The loss in the `compile_config` of Keras's JSON; "" without one, or with several for several outputs.
+
+    It is a name, a serialised loss, or one of these in a list or under the name of the one output.
+    """
+    loss = config.get("loss") if isinstance(config, Mapping) else None
+    if isinstance(loss, Mapping) and "class_name" in loss:
+        inner = loss.get("config")
+        loss = (inner.get("name") if isinstance(inner, Mapping) else inner) or loss["class_name"]
+    elif isinstance(loss, Mapping | list) and len(loss) == 1:
+        (only,) = loss.values() if isinstance(loss, Mapping) else loss
+        return compiled_loss({"loss": only})
+    return loss if isinstance(loss, str) else ""
 
 
 def _wanted(model: Model, labels: Shape, loss: str) -> Shape:

@@ -51,6 +51,7 @@ class Model:
         declared: input shapes for which the model was built, where they are not those that it is fed.
         redeclare: whether demands on outputs are declarations, which an edit may change.
         opaque: inputs that stand for what an opaque layer gives.
+        loss: the loss with which the model was compiled, by its name; "" where none is stated.
         demand: where the demand on the output comes from, in words.
         source: what the model was read from, for the way back.
 
@@ -66,6 +67,7 @@ class Model:
     redeclare: bool = False
     opaque: frozenset[str] = frozenset()
     demand: str = ""
+    loss: str = ""
     source: Any = field(default=None, compare=False, repr=False)
 
     def rule(self, layer: Layer) -> Rule:
@@ -111,7 +113,9 @@ def with_input(model: Model, shape: Shape) -> Model:
     if len(model.inputs) != 1:
         raise ArchitectureError(f"input_shape needs one input, the model has {', '.join(model.inputs)}")
     rebuilt = build(model.framework, dict.fromkeys(model.inputs, shape), list(model.layers), model.outputs)
-    return replace(rebuilt, redeclare=model.redeclare, demand=model.demand, source=model.source)
+    return replace(
+        rebuilt, redeclare=model.redeclare, demand=model.demand, loss=model.loss, source=model.source
+    )
 
 
 def with_output(model: Model, shape: Shape) -> Model:
@@ -126,7 +130,8 @@ def _check_kinds(framework: Framework, layers: list[Layer]) -> None:
     if unknown:
         listed = ", ".join(f"{layer.name}: {layer.kind}" for layer in unknown)
         raise ArchitectureError(
-            f"layer types without a rule in {framework}: {listed}; remove them, or split the model there"
+            f"layer types without a rule in {framework}: {listed}; declare them opaque, remove them, or "
+            "split the model there"
         )
 
 

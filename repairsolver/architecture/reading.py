@@ -11,7 +11,7 @@ from typing import Any, cast
 from repairsolver.architecture import exais
 from repairsolver.architecture.exais_sequence import read_sequence
 from repairsolver.architecture.json_forms import entries, mapping, names, sizes, text
-from repairsolver.architecture.labels import with_labels
+from repairsolver.architecture.labels import compiled_loss, with_labels
 from repairsolver.architecture.model import Framework, Layer, Model, Shape, build, with_input
 from repairsolver.architecture.opaque import Opaque, made_opaque
 from repairsolver.errors import ArchitectureError
@@ -131,10 +131,11 @@ def _listed(data: Mapping[str, Any], opaque: Opaque, input_shape: Sequence[int] 
     wanted = data.get("output_shape")
     outputs = None if wanted is None else {before: sizes(wanted, "output_shape")}
     model = built(cast(Framework, framework), inputs, layers, outputs, declared, opaque)
+    loss = text(data["loss"], "loss") if "loss" in data else ""
     if "labels_shape" in data:
         labels = sizes(data["labels_shape"], "labels_shape")
-        return with_labels(model, labels, text(data.get("loss", "mse"), "loss"))
-    return model
+        return with_labels(model, labels, loss or None)
+    return replace(model, loss=loss)
 
 
 def _stated(inputs: dict[str, Shape], shape: Sequence[int] | None) -> dict[str, Shape]:
@@ -181,12 +182,21 @@ def _keras(data: Mapping[str, Any], opaque: Opaque, input_shape: Sequence[int] |
     if not inputs and input_shape is not None:
         inputs["input"] = tuple(input_shape)
     if not inputs:
+        inputs |= _built_for(data.get("build_config"))
+    if not inputs:
         raise ArchitectureError(
             "the model states no input shape: add an InputLayer with batch_shape, or give input_shape"
         )
     inputs = _stated(inputs, input_shape)
     outputs = list(_sources([config["output_layers"]])) if config.get("output_layers") else None
-    return built("keras", inputs, layers, dict.fromkeys(outputs) if outputs else None, {}, opaque)
+    model = built("keras", inputs, layers, dict.fromkeys(outputs) if outputs else None, {}, opaque)
+    return replace(model, loss=compiled_loss(data.get("compile_config")))
+
+
+def _built_for(config: Any) -> dict[str, Shape]:
+    """The input of a Sequential model without an InputLayer, as Keras built it."""
+    batch = config.get("input_shape") if isinstance(config, Mapping) else None
+    return {"input": tuple(batch[1:])} if isinstance(batch, list) and batch else {}
 
 
 def inner_layer(kind: str, args: Mapping[str, Any], words: tuple[str, str]) -> tuple[str, dict[str, Any]]:

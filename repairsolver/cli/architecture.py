@@ -33,7 +33,10 @@ def architecture(
     labels_shape: Annotated[
         str | None, typer.Option(metavar="N,N,...", help="Shape of the labels that the output goes with.")
     ] = None,
-    loss: Annotated[str, typer.Option(help="The loss, by its name in Keras or torch.")] = "mse",
+    loss: Annotated[
+        str | None,
+        typer.Option(help="The loss, by its name in Keras or torch; by default the compiled one, or mse."),
+    ] = None,
     opaque: Annotated[
         list[str] | None,
         typer.Option(

@@ -20,7 +20,7 @@ def diagnose(
     input_shape: Sequence[int] | None = None,
     output_shape: Sequence[int] | None = None,
     labels_shape: Sequence[int] | None = None,
-    loss: str = "mse",
+    loss: str | None = None,
     opaque: Opaque | None = None,
 ) -> Diagnosis:
     """Find all independent faults of a layer graph.
@@ -32,7 +32,8 @@ def diagnose(
             needs it.
         output_shape: shape that its one output must have.
         labels_shape: or the shape of the labels, without the batch axis, with which the loss must go.
-        loss: a loss of Keras or torch by its name; most want equal shapes.
+        loss: a loss of Keras or torch by its name; most want equal shapes. None: that with which a
+            Keras model was compiled, else "mse".
         opaque: layers or layer types without a rule, with their output shape; None: that of their input.
 
     Raises:
@@ -50,7 +51,7 @@ def contradiction(
     input_shape: Sequence[int] | None = None,
     output_shape: Sequence[int] | None = None,
     labels_shape: Sequence[int] | None = None,
-    loss: str = "mse",
+    loss: str | None = None,
     opaque: Opaque | None = None,
     seconds: float = 10.0,
 ) -> Contradiction | None:
@@ -74,7 +75,7 @@ def repair_architecture(
     input_shape: Sequence[int] | None = None,
     output_shape: Sequence[int] | None = None,
     labels_shape: Sequence[int] | None = None,
-    loss: str = "mse",
+    loss: str | None = None,
     opaque: Opaque | None = None,
     costs: Costs | None = None,
     prove: bool = True,
@@ -94,7 +95,8 @@ def repair_architecture(
             needs it.
         output_shape: shape that its one output must have.
         labels_shape: or the shape of the labels, without the batch axis, with which the loss must go.
-        loss: a loss of Keras or torch by its name; most want equal shapes.
+        loss: a loss of Keras or torch by its name; most want equal shapes. None: that with which a
+            Keras model was compiled, else "mse".
         opaque: layers or layer types without a rule, with their output shape; None: that of their input.
         costs: prices of the edits.
         prove: whether to prove that nothing is cheaper.
@@ -117,7 +119,7 @@ def _architecture(
     input_shape: Sequence[int] | None,
     output_shape: Sequence[int] | None,
     labels_shape: Sequence[int] | None,
-    loss: str,
+    loss: str | None,
     opaque: Opaque | None,
 ) -> Model:
     from repairsolver.architecture.labels import with_labels

@@ -47,7 +47,8 @@ def _refit_axes(old: npt.NDArray[Any], shape: Shape) -> tuple[npt.NDArray[Any], 
     new = np.zeros(shape, dtype=old.dtype)
     middle = [shape[axis] // 2 for axis in range(kernel.ndim, len(shape))]
     block = tuple(slice(0, min(a, b)) for a, b in zip(kernel.shape, shape, strict=False))
-    new[(*block, *middle)] = kernel[block]
+    place: tuple[slice | int, ...] = (*block, *middle)
+    new[place] = kernel[block]
     kept = prod(s.stop for s in block)
     how = (
         "at the middle of the others"
