@@ -29,6 +29,9 @@ from repairsolver.executors.task import FAILED, Outcome, Task
 MOST_LOSSES = 3
 """How often a task is run again after its place was lost."""
 
+MOST_HELD = 128
+"""Files that are kept in the cluster's store for the tasks to come."""
+
 PATIENCE = 10.0
 """Seconds that an address may take to answer."""
 
@@ -138,9 +141,12 @@ class OnRay(Executor):
             return None
         stat = path.stat()
         key = str(path), stat.st_mtime_ns, stat.st_size
-        if key not in self._held:
-            self._held[key] = self._ray.put(path.read_bytes())
-        return self._held[key]
+        content = self._held.pop(key, None) or self._ray.put(path.read_bytes())
+        # the last one now; what has not been asked for for long is given back, unless a task still reads it
+        self._held[key] = content
+        while len(self._held) > MOST_HELD:
+            del self._held[next(iter(self._held))]
+        return content
 
 
 class Place:
