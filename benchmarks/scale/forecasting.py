@@ -1,0 +1,5 @@
+from pathlib import Path
+
+
+def forecast(folder: Path) -> None:
+    raise SystemExit
