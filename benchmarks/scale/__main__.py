@@ -31,6 +31,10 @@ SPENT = (
 SEARCH = (
     "instance", "executor", "jobs", "round", "verdict", "boxes", "packets", "tree", "certificate", *SPENT
 )  # fmt: skip
+PACKETS = (
+    "instance", "executor", "jobs", "round", "name", "parent", "examined", "open", "sent", "returned",
+    "cpu_seconds", "seconds", "driver_seconds",
+)  # fmt: skip
 SWEEP = (
     "executor", "jobs", "part", "parts", "instances", "unsat", "sat", "undecided", "wrong", "other", *SPENT
 )  # fmt: skip
@@ -60,6 +64,7 @@ def searches(instances: list[str], rounds: int) -> None:
     """Every way once in each round, so that the machine's moods meet all of them."""
     folder = data_folder("acasxu")
     recorder = Recorder(RESULTS / "search.csv", SEARCH, resume=True)
+    packets = Recorder(RESULTS / "packets.csv", PACKETS, resume=True)
     for number in range(rounds):
         for name in instances:
             network, prop = INSTANCES[name]
@@ -68,10 +73,10 @@ def searches(instances: list[str], rounds: int) -> None:
                 if recorder.has(**row):
                     continue
                 arguments = [str(folder / "onnx" / network), str(folder / "vnnlib" / prop)]
-                traced = (executor, jobs) == ("local", 1)
-                found = once("search", executor, jobs, *arguments, *["boxes"] * traced)
-                if traced:
-                    trace(RESULTS / f"packets_{name.replace(',', '_').replace('/', '_')}.csv", found)
+                found = once("search", executor, jobs, *arguments)
+                for passage in found.get("passages", []):
+                    told = passage | passage["record"]
+                    packets.add(row | {column: told[column] for column in PACKETS if column not in row})
                 recorder.add(row | facts(found, SEARCH, row) | {"packets": len(found.get("passages", []))})
                 print(recorder.rows[-1], flush=True)
                 _same([r for r in recorder.rows if r["instance"] == name])
@@ -120,15 +125,6 @@ def facts(found: dict[str, Any], columns: tuple[str, ...], other: dict[str, Any]
     """The columns that a run tells itself, seconds rounded; 0 where there are no workers."""
     own = {name: found.get(name, 0.0) for name in columns if name not in other and name != "packets"}
     return {name: round(value, 3) if isinstance(value, float) else value for name, value in own.items()}
-
-
-def trace(path: Path, found: dict[str, Any]) -> None:
-    """The packets of a search, in order, for the forecast; the last run's."""
-    columns = ("name", "parent", "examined", "open", "sent", "returned", "cpu_seconds", "driver_seconds")
-    recorder = Recorder(path, columns)
-    for passage in found["passages"]:
-        given = passage | passage["record"]
-        recorder.add({name: given[name] for name in columns})
 
 
 def _same(rows: list[dict[str, str]]) -> None:

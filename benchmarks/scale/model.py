@@ -19,12 +19,12 @@ class Packet:
     """What a worker does at once, and what comes of it.
 
     Args:
-        cpu_seconds: of the worker.
+        seconds: of the worker.
         sent, returned: bytes.
         rest: the packets that it leaves; made when it has come back.
     """
 
-    cpu_seconds: float
+    seconds: float
     sent: float
     returned: float
     rest: Callable[[], Sequence[Packet]] = tuple
@@ -38,14 +38,14 @@ class Costs:
         serial: seconds of the driver before the first packet, and for what it does alone (attacks, proof).
         packet: seconds of the driver for each packet, sent and taken in.
         latency: seconds of one message.
-        bandwidth: bytes a second between the driver and one worker.
+        bandwidth: bytes a second, each way, of the driver, which all workers share.
         start: seconds until a worker is there.
     """
 
     serial: float
     packet: float
     latency: float = 1e-3
-    bandwidth: float = 1e8
+    bandwidth: float = 1e9
     start: float = 0.0
 
 
@@ -71,17 +71,20 @@ def simulate(first: Sequence[Packet], costs: Costs, workers: int) -> Forecast:
     if workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}")
     now = busy = costs.serial
+    gone = come = 0.0  # when the driver's line is free, each way
     waiting, away, free = list(first), list[tuple[float, int, Packet]](), workers
     work, count = 0.0, 0
     while waiting or away:
         while waiting and free:
             packet, count, free = waiting.pop(), count + 1, free - 1
             now, busy = now + costs.packet / 2, busy + costs.packet / 2
-            travel = 2 * costs.latency + (packet.sent + packet.returned) / costs.bandwidth
-            heapq.heappush(away, (max(now, costs.start) + travel + packet.cpu_seconds, count, packet))
-            work += packet.cpu_seconds
+            gone = max(now, gone) + packet.sent / costs.bandwidth
+            done = max(gone + costs.latency, costs.start) + packet.seconds
+            heapq.heappush(away, (done + costs.latency, count, packet))
+            work += packet.seconds
         back, _, packet = heapq.heappop(away)
-        now, busy, free = max(now, back) + costs.packet / 2, busy + costs.packet / 2, free + 1
+        come = max(back, come) + packet.returned / costs.bandwidth
+        now, busy, free = max(now, come) + costs.packet / 2, busy + costs.packet / 2, free + 1
         waiting += packet.rest()
     return Forecast(now, busy / now if now else 0.0, work, count)
 

@@ -39,13 +39,13 @@ def main() -> None:
 
 
 def search(executor: str, jobs: int, more: list[str], folder: Path) -> dict[str, Any]:
-    """Verify NETWORK PROPERTY, alone or with workers; with `boxes`, tell which packets come from which."""
+    """Verify NETWORK PROPERTY, alone or with workers."""
     network = rs.load_network(more[0])
     prop = rs.load_property(more[1], network=network)
     if executor == ALONE:
         return timed(lambda: verdict_facts(verify_property(network, prop, record=True)))
     started, before = time.perf_counter(), time.process_time()
-    watched = Watched(make_executor(executor, jobs), boxes="boxes" in more)
+    watched = Watched(make_executor(executor, jobs), boxes=True)
     watched.warm(folder)
     start = {
         "start_seconds": time.perf_counter() - started,

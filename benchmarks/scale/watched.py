@@ -28,7 +28,7 @@ class Passage:
 
     Args:
         sent, returned: bytes of its own files (a packet), and of those that it left.
-        cpu_seconds: of the worker.
+        cpu_seconds, seconds: of the worker, by its processor and by the clock.
         driver_seconds: of the driver's processor, from its return to when the next one is waited for.
         parent: the packet that it is the rest of, if that is noted.
     """
@@ -37,6 +37,7 @@ class Passage:
     sent: int = 0
     returned: int = 0
     cpu_seconds: float = 0.0
+    seconds: float = 0.0
     record: dict[str, Any] = field(default_factory=dict)
     driver_seconds: float = 0.0
     parent: str = ""
@@ -77,6 +78,7 @@ class Watched(Executor):
         task, outcome = self._inner.ended()
         passage = self.passages[task.name]
         passage.cpu_seconds = outcome.cpu_seconds or 0.0
+        passage.seconds = outcome.seconds or 0.0
         passage.record = dict(outcome.record)
         passage.returned = sum(p.stat().st_size for p in Path(task.folder).rglob("*") if p.is_file())
         self._last = passage, time.process_time()
