@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -108,11 +109,13 @@ def test_processes_stay_until_a_task_fails(end, tmp_path):
 def test_a_process_that_stays_and_is_killed_is_replaced(tmp_path):
     executor = Local(1, warm=False)
     processes = []
-    for name in "ab":
-        executor.start(task(name, "work", tmp_path, stays=True))
-        processes.append(executor.ended()[1].record["process"])
-        os.kill(processes[-1], signal.SIGKILL)
-    executor.close()
+    with closing(executor):
+        for name in "ab":
+            executor.start(task(name, "work", tmp_path, stays=True))
+            processes.append(executor.ended()[1].record["process"])
+            os.kill(processes[-1], signal.SIGKILL)
+            while Path(f"/proc/{processes[-1]}").exists():  # its nursery has not seen it yet
+                time.sleep(0.01)
     assert processes[0] != processes[1]
 
 

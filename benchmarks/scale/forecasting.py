@@ -23,7 +23,7 @@ COLUMNS = (
     "packets",
 )  # fmt: skip
 WORKERS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
-BOXES = (1e6, 1e7, 1e8, 1e9)
+BOXES = (1e5, 1e6, 1e7, 1e8)
 MOST = (16384, 65536)
 SHAPED = "N3,3/2"
 """The search whose packets say what boxes cost, and how unevenly a rest is shared."""
@@ -35,7 +35,7 @@ def forecast(folder: Path) -> None:
     runs = {way: list(group) for way, group in groupby(packets, key=_way)}
     check(runs, {_way(row): row for row in searches}, Recorder(folder / "check.csv", CHECK))
     recorder = Recorder(folder / "forecast.csv", COLUMNS)
-    ways = [way for way in runs if way[:3] == (SHAPED, "local", "1")]
+    ways = [way for way in runs if way[0] == SHAPED]
     costs = _costs(runs[ways[-1]], next(row for row in searches if _way(row) == ways[-1]))
     recorded = {n: simulate(_recorded(runs[ways[-1]], "cpu_seconds"), costs, n) for n in WORKERS}
     _add(recorder, SHAPED, sum(int(row["examined"]) for row in runs[ways[-1]]), driver.MOST_BOXES, recorded)
