@@ -24,7 +24,7 @@ COLUMNS = (
 )  # fmt: skip
 WORKERS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
 BOXES = (1e5, 1e6, 1e7, 1e8)
-MOST = (16384, 65536)
+MOST = (16384, 32768, 65536)
 SHAPED = "N3,3/2"
 """The search whose packets say what boxes cost, and how unevenly a rest is shared."""
 
