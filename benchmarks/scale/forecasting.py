@@ -14,6 +14,7 @@ from benchmarks.record import Recorder, read_rows
 from benchmarks.scale.model import Costs, Forecast, Packet, Shape, grown, simulate
 from repairsolver.verification.shared import driver
 
+FIGURE = Path(__file__).parents[2] / "docs" / "figures" / "scale_forecast.svg"
 Row = dict[str, str]
 Way = tuple[str, ...]
 WAY = ("instance", "executor", "jobs", "round")
@@ -48,7 +49,7 @@ def forecast(folder: Path) -> None:
             if most == driver.MOST_BOXES:
                 drawn.append(_series(f"{boxes:.0e} boxes".replace("e+0", "e"), found))
     ideal = Series("as many as workers", [float(n) for n in WORKERS], ours=False)
-    lines(folder / "forecast.svg", WORKERS, [*drawn, ideal], ("workers", "expected speed-up"), log_y=True)
+    lines(FIGURE, WORKERS, [*drawn, ideal], ("workers", "expected speed-up"), log_y=True)
 
 
 def check(runs: dict[Way, list[Row]], searches: dict[Way, Row], out: Recorder) -> None:
