@@ -54,15 +54,21 @@ def dots(path: Path, rows: Sequence[tuple[str, Series]], panels: Sequence[str]) 
     _finish(plt, figure, path)
 
 
-def lines(path: Path, x: Sequence[float], series: Sequence[Series], labels: tuple[str, str]) -> None:
-    """Lines over x on logarithmic axes, published ones dashed with open squares."""
+def lines(
+    path: Path, x: Sequence[float], series: Sequence[Series], labels: tuple[str, str], *, log_y: bool = False
+) -> None:
+    """Lines over x on a logarithmic axis, with `log_y` on two; ours by marker, others dashed."""
     plt = _pyplot()
     figure, axis = plt.subplots(figsize=(6.0, 3.4), layout="constrained")
+    markers = iter("o^DvPX*")
     for one in series:
         points = [(a, b) for a, b in zip(x, one.values, strict=True) if b is not None]
         style = {**_style(one.ours), "linestyle": "-" if one.ours else "--", "linewidth": 1.0}
+        style |= {"marker": next(markers)} if one.ours else {}
         axis.plot(*zip(*points, strict=True), label=one.label, **style)
     axis.set_xscale("log")
+    if log_y:
+        axis.set_yscale("log")
     axis.set_xlabel(labels[0])
     axis.set_ylabel(labels[1])
     axis.legend(frameon=False)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,36 @@ def test_every_end_is_an_outcome(name, tmp_path):
         assert t.name == "e" or (Path(t.folder) / "made.txt").exists()
         assert not list(Path(t.folder).glob(".outcome*"))
     assert "KeyError" in (tmp_path / "c" / "log.txt").read_text()
+
+
+@pytest.mark.parametrize("end", ["refuse", "die", "sleep", "grow"])
+def test_processes_stay_until_a_task_fails(end, tmp_path):
+    some = [task(str(k), "work", tmp_path, stays=True, memory=2 * 2**30, seconds=5.0) for k in range(2)]
+    bad = task("bad", end, tmp_path, stays=True, memory=2 * 2**30, seconds=0.5 if end == "sleep" else 30.0)
+    after = task("after", "work", tmp_path, stays=True, memory=2 * 2**30)
+    alone = task("alone", "work", tmp_path, memory=2 * 2**30)
+    ended = {t.name: outcome for t, outcome in Local(1, warm=False).run([*some, bad, after, alone])}
+    processes = [ended[name].record["process"] for name in ("0", "1", "after", "alone")]
+    assert processes[0] == processes[1]
+    assert len(set(processes)) == 3
+    reasons = {"refuse": "input", "die": "crashed", "sleep": "time", "grow": "memory"}
+    assert ended["bad"].reason == reasons[end]
+    assert ended["bad"].message
+    assert 0 <= ended["1"].cpu_seconds <= ended["0"].cpu_seconds + 0.1
+    assert all((Path(t.folder) / "log.txt").exists() for t in (*some, bad, after))
+
+
+def test_a_process_that_stays_and_is_killed_is_replaced(tmp_path):
+    executor = Local(1, warm=False)
+    processes = []
+    with closing(executor):
+        for name in "ab":
+            executor.start(task(name, "work", tmp_path, stays=True))
+            processes.append(executor.ended()[1].record["process"])
+            os.kill(processes[-1], signal.SIGKILL)
+            while Path(f"/proc/{processes[-1]}").exists():  # its nursery has not seen it yet
+                time.sleep(0.01)
+    assert processes[0] != processes[1]
 
 
 def test_a_lost_nursery_loses_nothing(tmp_path):

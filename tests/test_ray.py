@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from importlib.resources import files
 
 import numpy as np
@@ -11,12 +12,20 @@ import pytest
 
 import repairsolver as rs
 from repairsolver.executors import Executor
-from repairsolver.executors.ray import OnRay, on_ray
+from repairsolver.executors.ray import OnRay, _reachable, on_ray
 from repairsolver.verification.engine import verify_property
 from repairsolver.verification.shared import driver
 
-pytest.importorskip("ray", reason="Ray is not installed: pip install '.[ray]'")
+ray = pytest.importorskip("ray", reason="Ray is not installed: pip install '.[ray]'")
 DEMO = files("repairsolver.demo")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster() -> Iterator[str]:
+    """A cluster of this machine that all tests use; its address."""
+    executor = on_ray(2, "")
+    yield ray.get_runtime_context().gcs_address
+    executor.close()
 
 
 class Killing(Executor):
@@ -41,6 +50,10 @@ class Killing(Executor):
 
     def close(self):
         self._cluster.close()
+
+
+def test_a_cluster_is_known_by_its_answer(cluster):
+    _reachable(cluster)
 
 
 def test_a_killed_worker_loses_no_box(monkeypatch):

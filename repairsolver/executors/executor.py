@@ -11,7 +11,7 @@ LOST = "lost"
 
 
 class Executor(ABC):
-    """Runs tasks, `jobs` of them at once, each in a process of its own with one thread.
+    """Runs tasks, `jobs` of them at once, each in a process of its own with one thread; see `Task.stays`.
 
     When a task's outcome is told, its files are in its folder. A task that dies, or is killed at its
     limits of time or memory, has an outcome like any other and harms no other. Whoever loses a worker

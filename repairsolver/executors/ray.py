@@ -15,6 +15,7 @@ import os
 import shutil
 import socket
 import tempfile
+import time
 from collections import Counter
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -29,8 +30,14 @@ from repairsolver.executors.task import FAILED, Outcome, Task
 MOST_LOSSES = 3
 """How often a task is run again after its place was lost."""
 
+MOST_HELD = 128
+"""Files that are kept in the cluster's store for the tasks to come."""
+
 PATIENCE = 10.0
 """Seconds that an address may take to answer."""
+
+PREFACE, SETTINGS = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+"""The greeting of HTTP/2 and its first frame, whose fourth byte says what it is (RFC 9113, 3.4 and 6.5)."""
 
 HERE = "local"
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
@@ -138,9 +145,12 @@ class OnRay(Executor):
             return None
         stat = path.stat()
         key = str(path), stat.st_mtime_ns, stat.st_size
-        if key not in self._held:
-            self._held[key] = self._ray.put(path.read_bytes())
-        return self._held[key]
+        content = self._held.pop(key, None) or self._ray.put(path.read_bytes())
+        # the last one now; what has not been asked for for long is given back, unless a task still reads it
+        self._held[key] = content
+        while len(self._held) > MOST_HELD:
+            del self._held[next(iter(self._held))]
+        return content
 
 
 class Place:
@@ -200,7 +210,9 @@ def _unpack(files: list[tuple[str, bytes]], folder: Path) -> None:
 
 
 def _reachable(address: str) -> None:
-    """Wait a while for HOST:PORT to answer; `auto` is found by Ray itself.
+    """Wait a while for HOST:PORT to answer as a Ray cluster does; `auto` is found by Ray itself.
+
+    Ray would wait for minutes for a port where something else listens.
 
     Raises:
         ExperimentError: it does not.
@@ -208,14 +220,31 @@ def _reachable(address: str) -> None:
     host, separator, port = address.removeprefix("ray://").rpartition(":")
     if not separator:
         return
+    advice = "start one with `ray start --head`, or have one started on this machine with the address `local`"
     try:
-        with contextlib.closing(socket.create_connection((host, int(port)), PATIENCE)):
-            return
+        with contextlib.closing(socket.create_connection((host, int(port)), PATIENCE)) as connection:
+            said = None if os.environ.get("RAY_USE_TLS", "0") != "0" else _greeted(connection)
     except (OSError, ValueError, OverflowError) as error:
+        raise ExperimentError(f"no Ray cluster answers at {address} ({error}): {advice}") from error
+    if said is not None and said[3:4] != SETTINGS[3:4]:
+        got = f"it answered {said!r}" if said else f"it said nothing in {PATIENCE:g} s"
         raise ExperimentError(
-            f"no Ray cluster answers at {address} ({error}): start one with `ray start --head`, or have one "
-            "started on this machine with the address `local`"
-        ) from error
+            f"what listens at {address} is no Ray cluster: expected gRPC, {got}. Is it the port that "
+            f"`ray start --head` told (6379 if none was chosen)? Else {advice}"
+        )
+
+
+def _greeted(connection: socket.socket) -> bytes:
+    """What comes first after the greeting of HTTP/2, which gRPC and so Ray speaks; at most nine bytes."""
+    until, said = time.monotonic() + PATIENCE, b""
+    with contextlib.suppress(OSError):  # time is up, or it hung up
+        connection.sendall(PREFACE + SETTINGS)
+        while len(said) < len(SETTINGS) and (left := until - time.monotonic()) > 0:
+            connection.settimeout(left)
+            if not (some := connection.recv(len(SETTINGS) - len(said))):
+                break
+            said += some
+    return said
 
 
 def _lost(error: Exception) -> str:

@@ -37,6 +37,8 @@ class Task:
         folder: an existing folder, where its files must be when its outcome is told.
         seconds: when it is killed, or None.
         memory: bytes that it may hold, or None.
+        stays: its process may do other tasks of the same body and memory after it, so that what the body
+            keeps in memory is there; without, every task has a process of its own.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Task:
     folder: str
     seconds: float | None = None
     memory: int | None = None
+    stays: bool = False
 
     def to_json(self) -> str:
         """One line."""
@@ -66,7 +69,8 @@ class Outcome:
         reason: why it failed: `input`, `memory`, `disk`, `soundness`, `internal` (a bug), `time` (killed at
             its limit), `crashed` (its process died) or `lost` (whoever ran it died, and did so again).
         message: for people.
-        seconds, cpu_seconds, peak_memory: of its process; bytes. None where that is not known.
+        seconds, cpu_seconds, peak_memory: of its process; bytes, of one that stayed the most of its life.
+            None where that is not known.
     """
 
     state: str

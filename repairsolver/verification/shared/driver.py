@@ -2,15 +2,17 @@
 
 The first boxes are examined here, so that what is easy never travels. Then the open boxes are cut into
 packets; a worker takes one forward by a number of boxes, and what it leaves open is cut into packets again,
-which whoever is free takes next: so work is stolen, and no worker waits while boxes are open. How boxes are
-cut depends on the boxes alone, not on clocks or on the number of workers, so that the proof is the same, bit
-for bit, whoever found it. A packet is part of the state until its result is there: what a lost worker held is
-examined again.
+which whoever is free takes next: so work is stolen, and no worker waits while boxes are open. Packets of
+packets are taken further, so that all workers soon have some and a long search does not pay for many. How
+boxes are cut depends on the boxes alone, not on clocks or on the number of workers, so that the proof is the
+same, bit for bit, whoever found it. A packet is part of the state until its result is there: what a lost
+worker held is examined again.
 """
 
 from __future__ import annotations
 
 import math
+import shutil
 import tempfile
 import time
 from dataclasses import replace
@@ -33,8 +35,11 @@ BODY = "repairsolver.verification.shared.worker:search_packet"
 HERE = 512
 """Boxes that are examined before packets are made."""
 
-BOXES, PIECES, LEAST = 2048, 16, 8
-"""What a packet is taken forward by; how many its rest becomes at most, and of how many boxes at least."""
+BOXES, MOST_BOXES = 4096, 16384
+"""What a first packet is taken forward by; packets of packets twice as far each time, up to the most."""
+
+PIECES, LEAST = 4, 128
+"""How many packets the rest of one becomes at most, and of how many boxes at least."""
 
 MOST_FAILURES = 3
 """How often a packet may fail for want of memory or with its process before the search gives up."""
@@ -61,11 +66,12 @@ class SharedSplitting:
         self._here, self._executor, self._memory = search, executor, memory
         self._asked = {
             "network": network.sha256, "property": property_sha256(prop), "arithmetic": arithmetic,
-            "batch": search.batch, "memory": memory, "boxes": BOXES,
+            "batch": search.batch, "memory": memory,
         }  # fmt: skip
         self._files = network, prop
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._away: dict[str, Open] = {}
+        self._budgets: dict[int, int] = {}
         self._failures: dict[int, int] = {}
         self._sent, self._begun = 0, search.state.examined
         self.spent = 0.0
@@ -150,9 +156,12 @@ class SharedSplitting:
         paths = {"network": root / "network.onnx", "property": root / "property.vnnlib", "packet": packet}
         return Task(
             name, BODY, {slot: [str(path)] for slot, path in paths.items()},
-            self._asked | {"seconds": seconds}, str(folder),
-            None if seconds is None else seconds + GRACE, int(self._memory + ROOM),
+            self._asked | {"seconds": seconds, "boxes": self._budget(part)}, str(folder),
+            None if seconds is None else seconds + GRACE, int(self._memory + ROOM), stays=True,
         )  # fmt: skip
+
+    def _budget(self, part: Open) -> int:
+        return self._budgets.get(int(part.number[0]), BOXES)
 
     def _returned(self, task: Task, part: Open, outcome: Outcome) -> list[Suspects]:
         """Put a packet's result in its place; one that failed stays open, to be tried again."""
@@ -161,15 +170,25 @@ class SharedSplitting:
             self._failed(part, outcome)
             return []
         found, suspects = read_result(Path(task.folder) / RESULT, self._start, len(part))
+        self._forget(task)
         old = self.state
         assert old.record is not None
         left, narrow = adopt(old.record, part, found)
-        stack = [other for other in old.stack if other is not part] + (_pieces(left) if left else [])
+        pieces = _pieces(left) if left else []
+        budget = min(MOST_BOXES, 2 * self._budget(part))
+        self._budgets |= {int(piece.number[0]): budget for piece in pieces}
+        stack = [other for other in old.stack if other is not part] + pieces
         self.state = replace(
             old, stack=tuple(stack), narrow=(*old.narrow, *narrow), examined=old.examined + found.examined,
             least_proved=min(old.least_proved, found.least_proved), mark=old.record.mark(),
         )  # fmt: skip
         return [suspects]
+
+    def _forget(self, task: Task) -> None:
+        """Remove a packet's files, as long searches have very many."""
+        shutil.rmtree(task.folder)
+        for path in task.files["packet"]:
+            Path(path).unlink()
 
     def _failed(self, part: Open, outcome: Outcome) -> None:
         """Count a failure.

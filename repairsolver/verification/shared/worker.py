@@ -15,6 +15,7 @@ from repairsolver.errors import TreeError
 from repairsolver.network import load_network
 from repairsolver.property import load_property
 from repairsolver.verification.engine import single_threaded
+from repairsolver.verification.frontier import State
 from repairsolver.verification.query import queries, strip_softmax
 from repairsolver.verification.record import property_sha256
 from repairsolver.verification.shared.packet import RESULT, Suspects, read_packet, write_result
@@ -22,6 +23,9 @@ from repairsolver.verification.split import InputSplitting, Step
 
 MOST_SUSPECTS = 8
 """Points that are handed back."""
+
+_made: dict[tuple[Any, ...], tuple[InputSplitting, State]] = {}
+"""The last search that was asked for: the packets that a process gets are nearly always of one."""
 
 
 def search_packet(files: Mapping[str, list[str]], options: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -34,7 +38,8 @@ def search_packet(files: Mapping[str, list[str]], options: Mapping[str, Any], fo
     seconds = options["seconds"]
     until = time.monotonic() + (float("inf") if seconds is None else seconds)
     with single_threaded():
-        search = _search(files, options)
+        search, start = _search(files, options)
+        search.state = read_packet(Path(files["packet"][0]), start)
         seen = _none(search)
         while not search.done and search.state.examined < options["boxes"]:
             # The first round always counts, so that packets with little time come forward, too.
@@ -45,8 +50,18 @@ def search_packet(files: Mapping[str, list[str]], options: Mapping[str, Any], fo
     return {"examined": search.state.examined, "open": search.state.count}
 
 
-def _search(files: Mapping[str, list[str]], options: Mapping[str, Any]) -> InputSplitting:
-    """The search that the packet stopped at.
+def _search(files: Mapping[str, list[str]], options: Mapping[str, Any]) -> tuple[InputSplitting, State]:
+    """The search that packets are of, made once in a process, and its first state."""
+    asked = tuple(options[name] for name in ("network", "property", "arithmetic", "batch", "memory"))
+    if asked not in _made:
+        _made.clear()
+        search = _new_search(files, options)
+        _made[asked] = search, search.state
+    return _made[asked]
+
+
+def _new_search(files: Mapping[str, list[str]], options: Mapping[str, Any]) -> InputSplitting:
+    """The search before any packet.
 
     Raises:
         TreeError: network or property are not those that were meant.
@@ -59,9 +74,7 @@ def _search(files: Mapping[str, list[str]], options: Mapping[str, Any]) -> Input
     core, prop = strip_softmax(network, prop)
     asked = queries(prop if arithmetic == "real" else widened(prop), "cpu")
     graph = tensor_graph(core, torch.float64, "cpu", arithmetic)
-    search = InputSplitting(graph, asked, batch=options["batch"], memory=options["memory"], record=True)
-    search.state = read_packet(Path(files["packet"][0]), search.state)
-    return search
+    return InputSplitting(graph, asked, batch=options["batch"], memory=options["memory"], record=True)
 
 
 def _none(search: InputSplitting) -> Suspects:
