@@ -58,7 +58,7 @@ def program(
 
     The first line on stdout is one word, the answer; progress and messages go to stderr.
     Exit codes: 0 an answer was printed, 1 error of input or solver, 2 wrong usage, 3 soundness alarm,
-    130 interrupted.
+    124 a repair ran out of time, 130 interrupted.
     """
 
 

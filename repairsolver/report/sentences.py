@@ -151,10 +151,10 @@ def _repair_lines(repair: Repair) -> Iterator[str]:
             if repair.edit is not None:
                 yield from (f"  {line}" for line in repair.edit.describe(SHOWN).splitlines())
         case RepairStatus.INFEASIBLE:
-            where = "by gates" if repair.norm == "gates" else "in this layer"
-            yield f"The network cannot be repaired {where}: {repair.message.rstrip('.')} ({spent})."
+            yield f"There is no such repair: {repair.message.rstrip('.')} ({spent})."
             if repair.core is not None:
                 yield from repair.core.sentences()[1:]
+            yield from _way_out(repair)
         case RepairStatus.UNKNOWN | RepairStatus.TIMEOUT:
             yield f"No repair was proved: {repair.message} ({spent})."
             if repair.empirical and (repair.edit is None or repair.edit.count):
@@ -166,6 +166,21 @@ def _repair_lines(repair: Repair) -> Iterator[str]:
     yield from repair.remarks
     if repair.fidelity is not None:
         yield from fidelity_lines(repair.fidelity)
+
+
+def _way_out(repair: Repair) -> Iterator[str]:
+    """What to try instead; nothing of this helps where demands at one and the same input contradict each other."""
+    if repair.norm == "gates":
+        return
+    demands = () if repair.core is None else repair.core.demands
+    apart = len({demand.input.tobytes() for demand in demands}) != 1
+    given = any(demand.source != "property" for demand in demands)
+    ways = ["another layer (--layers auto, or all)"] if apart else []
+    ways += ["a price for points to keep (--keep-soft)"] if given else []
+    ways += ["leaving contradictory points out (--drop-contradictory)"] if given else []
+    ways += ["correcting the outputs at run time (--method gate)"] if apart and not given else []
+    if ways:
+        yield f"What may help: {', '.join(ways)}."
 
 
 def _change(repair: Repair) -> str:
