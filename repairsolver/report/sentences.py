@@ -169,7 +169,7 @@ def _repair_lines(repair: Repair) -> Iterator[str]:
 
 
 def _way_out(repair: Repair) -> Iterator[str]:
-    """What to try instead; nothing of this helps where demands at one and the same input contradict each other."""
+    """What to try instead; other layers do not help where all demands are at one input."""
     if repair.norm == "gates":
         return
     demands = () if repair.core is None else repair.core.demands
@@ -199,11 +199,19 @@ def _change(repair: Repair) -> str:
 def _measure(repair: Repair) -> str:
     """What the cost is of; with the norm beside it where that is not what was minimised."""
     if not repair.norm.startswith("behaviour"):
-        return f"the {repair.norm} norm of the change"
+        return _priced(repair) or f"the {repair.norm} norm of the change"
     norm = "l2" if repair.norm.endswith("l2") else "l1"
     size = 0.0 if repair.edit is None or isinstance(repair.edit, Gates) else repair.edit.norm(norm)
     what = "root mean square change of scores" if norm == "l2" else "mean change of margins to the decision"
     return f"the {norm} norm of the change is {size:.6g}, the {what}"
+
+
+def _priced(repair: Repair) -> str:
+    """Where the cost is more than a norm; else nothing."""
+    if repair.size is None or math.isclose(repair.size, repair.cost or 0.0, rel_tol=1e-6):
+        return ""
+    size = f"the {repair.norm} norm of the change is {repair.size:.6g}"
+    return f"{size}, with the price of lost points or factors it"
 
 
 def fidelity_lines(kept: Fidelity) -> Iterator[str]:
