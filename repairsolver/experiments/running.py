@@ -101,7 +101,8 @@ def _sorted_out(
         return [], [], []
     if not resume:
         raise ExperimentError(
-            f"{folder.path}: holds a sweep already; go on with it (--resume, resume=True), or choose another folder"
+            f"{folder.path}: holds a sweep already; resume it (--resume, resume=True), "
+            "or choose another folder"
         )
     if told.get("mode") != mode:
         raise ExperimentError(
