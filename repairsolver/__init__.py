@@ -19,14 +19,15 @@ if TYPE_CHECKING:
     from repairsolver.experiments.experiment import Experiment as Experiment
     from repairsolver.experiments.running import sweep as sweep
     from repairsolver.metrics import Fidelity as Fidelity
-    from repairsolver.metrics import fidelity as fidelity
     from repairsolver.network import Network as Network
     from repairsolver.network import load_network as load_network
     from repairsolver.network import replay as replay
     from repairsolver.network import save_network as save_network
     from repairsolver.network.gated import remove_gates as remove_gates
+    from repairsolver.property import Conjunction as Conjunction
     from repairsolver.property import PointSet as PointSet
     from repairsolver.property import Property as Property
+    from repairsolver.property import Region as Region
     from repairsolver.property import load_points as load_points
     from repairsolver.property import load_property as load_property
     from repairsolver.property import local_robustness as local_robustness
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from repairsolver.property import not_minimal as not_minimal
     from repairsolver.property import output_order as output_order
     from repairsolver.property import output_range as output_range
+    from repairsolver.property import parse_property as parse_property
     from repairsolver.property import save_property as save_property
     from repairsolver.repairing.edit_file import apply_edit as apply_edit
     from repairsolver.repairing.gate.edit import Gates as Gates
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from repairsolver.repairing.imitation.responsibility import Localisation as Localisation
     from repairsolver.repairing.result import Delta as Delta
     from repairsolver.repairing.result import Repair as Repair
+    from repairsolver.report.comparison import compare as compare
     from repairsolver.results import Certificate as Certificate
     from repairsolver.results import Counterexample as Counterexample
     from repairsolver.results import Event as Event
@@ -61,6 +64,7 @@ if TYPE_CHECKING:
     from repairsolver.sampling.statement import SampleStatus as SampleStatus
     from repairsolver.sampling.statement import Statement as Statement
     from repairsolver.solvers import available_solvers as available_solvers
+    from repairsolver.verbs.comparing import fidelity as fidelity
     from repairsolver.verbs.graphs import contradiction as contradiction
     from repairsolver.verbs.graphs import diagnose as diagnose
     from repairsolver.verbs.graphs import repair_architecture as repair_architecture
@@ -84,6 +88,7 @@ _HOME = {
     "diagnose": "repairsolver.verbs.graphs",
     "estimate_rare_event": "repairsolver.verbs.samples",
     "falsify": "repairsolver.verbs.verifying",
+    "fidelity": "repairsolver.verbs.comparing",
     "localise": "repairsolver.verbs.repairs",
     "repair": "repairsolver.verbs.repairs",
     "repair_architecture": "repairsolver.verbs.graphs",
@@ -99,14 +104,15 @@ _HOME = {
     "Experiment": "repairsolver.experiments.experiment",
     "sweep": "repairsolver.experiments.running",
     "Fidelity": "repairsolver.metrics",
-    "fidelity": "repairsolver.metrics",
     "Network": "repairsolver.network",
     "load_network": "repairsolver.network",
     "remove_gates": "repairsolver.network.gated",
     "replay": "repairsolver.network",
     "save_network": "repairsolver.network",
+    "Conjunction": "repairsolver.property",
     "PointSet": "repairsolver.property",
     "Property": "repairsolver.property",
+    "Region": "repairsolver.property",
     "load_points": "repairsolver.property",
     "load_property": "repairsolver.property",
     "local_robustness": "repairsolver.property",
@@ -114,6 +120,7 @@ _HOME = {
     "not_minimal": "repairsolver.property",
     "output_order": "repairsolver.property",
     "output_range": "repairsolver.property",
+    "parse_property": "repairsolver.property",
     "save_property": "repairsolver.property",
     "apply_edit": "repairsolver.repairing.edit_file",
     "Imitation": "repairsolver.repairing.imitation.options",
@@ -123,6 +130,7 @@ _HOME = {
     "Delta": "repairsolver.repairing.result",
     "Gates": "repairsolver.repairing.gate.edit",
     "Repair": "repairsolver.repairing.result",
+    "compare": "repairsolver.report.comparison",
     "Certificate": "repairsolver.results",
     "Counterexample": "repairsolver.results",
     "Event": "repairsolver.results",

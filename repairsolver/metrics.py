@@ -43,8 +43,12 @@ class Share:
     hits: int
     total: int
 
+    def __repr__(self) -> str:
+        return f"Share({self.hits} of {self.total}: {self.value:.3%})"
+
     @property
     def value(self) -> float:
+        """k / n."""
         return self.hits / self.total
 
     @property
@@ -103,6 +107,13 @@ class Fidelity:
     max_difference: float
     norms: Norms | None
     seed: int
+
+    def __repr__(self) -> str:
+        names = ("agreement", "region_agreement", "drawdown", "efficacy", "generalisation")
+        shares = {name: getattr(self, name) for name in names}
+        told = [f"{name.replace('_', ' ')} {share.value:.3%}" for name, share in shares.items() if share]
+        told.append(f"largest output difference {self.max_difference:.4g}")
+        return f"<Fidelity on {self.domain}: {', '.join(told)}>"
 
 
 def fidelity(

@@ -83,6 +83,9 @@ class Event:
     seconds: float
     numbers: Mapping[str, float] = field(default_factory=dict)
 
+    def __str__(self) -> str:
+        return f"[{self.seconds:8.2f} s] {self.stage}: {self.message}"
+
 
 OnEvent = Callable[[Event], None]
 

@@ -136,6 +136,15 @@ def test_infeasible_is_an_answer(engine: Any, tmp_path: Path) -> None:
     done = invoke(NET, PROP, "-o", str(tmp_path / "fixed.onnx"))
     assert (done.exit_code, done.stdout.splitlines()[0]) == (0, "infeasible")
     assert list(tmp_path.iterdir()) == []
+    assert done.stdout.splitlines()[-1].startswith("What may help: another layer (--layers auto, or all)")
+
+
+def test_a_price_of_lost_points_is_told_apart_from_the_norm(engine: Any, tmp_path: Path) -> None:
+    engine(lambda: replace(repaired(), cost=0.75))
+    done = invoke(NET, PROP, "-o", str(tmp_path / "fixed.onnx"))
+    assert "norm of the change is 0.5, with the price of lost points or factors it is 0.75;" in done.stdout
+    assert "l1 cost 0.75;" in repr(replace(repaired(), cost=0.75))
+    assert "l1 norm 0.5;" in repr(repaired())
 
 
 def test_options_reach_the_engine(engine: Any, tmp_path: Path) -> None:

@@ -44,3 +44,10 @@ def test_property_and_points_in_one_line() -> None:
     assert repr(prop) == "<Property left: 2 -> 3; 1 region, 1 unsafe conjunction>"
     points = rs.PointSet(np.zeros((3, 2)), np.zeros(3), name="keep.csv")
     assert repr(points) == "<PointSet keep.csv: 3 points of 2 numbers, labelled>"
+
+
+def test_an_event_prints_as_one_line_of_progress() -> None:
+    assert (
+        str(rs.Event("split", "3 boxes examined", 1.25, {"boxes": 3}))
+        == "[    1.25 s] split: 3 boxes examined"
+    )

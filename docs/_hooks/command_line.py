@@ -40,10 +40,14 @@ def _section(command: Callable[..., None]) -> Iterator[str]:
     yield f"## {command.__name__}\n"
     yield f"```text\n{' '.join(['repairsolver', command.__name__, *arguments, '[OPTIONS]'])}\n```\n"
     yield f"{inspect.getdoc(command)}\n"
-    yield "| argument or option | default | meaning |\n|---|---|---|"
-    for parameter, (kind, info) in described:
-        yield f"| {_names(parameter, kind, info)} | {_default(parameter)} | {info.help} |"
-    yield ""
+    panels = dict.fromkeys(getattr(info, "rich_help_panel", None) or "" for _, (_, info) in described)
+    for panel in sorted(panels, key=bool):
+        yield f"**{panel}**\n" if panel else ""
+        yield "| argument or option | default | meaning |\n|---|---|---|"
+        for parameter, (kind, info) in described:
+            if (getattr(info, "rich_help_panel", None) or "") == panel:
+                yield f"| {_names(parameter, kind, info)} | {_default(parameter)} | {info.help} |"
+        yield ""
 
 
 def _names(parameter: inspect.Parameter, kind: Any, info: Any) -> str:

@@ -19,7 +19,11 @@ def architecture(
     output: Annotated[
         Path | None,
         typer.Option(
-            "-o", "--output", metavar="OUT", help="Write the repaired model here: ONNX for ONNX, else JSON."
+            "--out",
+            "-o",
+            "--output",
+            metavar="OUT",
+            help="Write the repaired model here: ONNX for ONNX, else JSON.",
         ),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="List all repairs of the same price.")] = False,
@@ -86,9 +90,9 @@ def architecture(
         typer.echo(json.dumps(record, indent=2, ensure_ascii=False))
     else:
         extra = [str(found)] if found else []
-        typer.echo(
-            "\n".join([repair_text(fix, alternatives=every), *extra, *(f"weights: {note}" for note in notes)])
-        )
+        extra += [f"weights: {note}" for note in notes]
+        extra += [f"Written: {output}"] if output is not None and fix.status != "unknown" else []
+        typer.echo("\n".join([repair_text(fix, alternatives=every), *extra]))
 
 
 def _opaque(text: str) -> tuple[str, tuple[int, ...] | None]:

@@ -115,6 +115,5 @@ def _tell(row: dict[str, str], number: int, total: int) -> None:
     """One line on stderr for each row."""
     seconds = f"{float(row['seconds']):.2f} s" if row["seconds"] else ""
     why = f" ({row['reason']}: {row['message'][:200]})" if row["reason"] else ""
-    typer.echo(
-        f"{number:5d}/{total}  {row['onnx']} {row['vnnlib']}  {row['result']} {seconds}{why}", err=True
-    )
+    asked = " ".join(filter(None, (row["onnx"], row["vnnlib"], row["options"])))
+    typer.echo(f"{number:5d}/{total}  {asked}  {row['result']} {seconds}{why}", err=True)

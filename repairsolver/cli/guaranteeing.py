@@ -10,6 +10,9 @@ import typer
 from repairsolver.errors import EditError
 
 
+PANEL = "Without proof, by samples"
+
+
 class Kind(StrEnum):
     """What is shown about the repaired network."""
 
@@ -21,14 +24,21 @@ class Kind(StrEnum):
 Guarantee = Annotated[
     Kind,
     typer.Option(
-        help="Proved; or shown by samples (--epsilon, --eta); *auto*: what cannot be proved in time."
+        rich_help_panel=PANEL,
+        help="Proved; or shown by samples (--epsilon, --eta); *auto*: what cannot be proved in time.",
     ),
 ]
 Epsilon = Annotated[
-    float | None, typer.Option(help="By samples: the probability of a violation allowed; 0.001 without it.")
+    float | None,
+    typer.Option(
+        rich_help_panel=PANEL, help="By samples: the probability of a violation allowed; 0.001 without it."
+    ),
 ]
 Eta = Annotated[
-    float | None, typer.Option(help="By samples: the probability of a wrong answer; 0.001 without it.")
+    float | None,
+    typer.Option(
+        rich_help_panel=PANEL, help="By samples: the probability of a wrong answer; 0.001 without it."
+    ),
 ]
 MinAgreement = Annotated[
     float | None,
@@ -36,6 +46,7 @@ MinAgreement = Annotated[
         metavar="SHARE",
         min=0.0,
         max=1.0,
+        rich_help_panel=PANEL,
         help="Of *auto*: a proved repair that keeps fewer decisions (0.99 without it) may give way to one by "
         "samples.",
     ),

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from repairsolver.repairing.imitation.options import Imitation
 
 
+PANEL = "Method imitation"
+
+
 class Kind(StrEnum):
     """How behaviour is imitated."""
 
@@ -32,20 +35,30 @@ class How(StrEnum):
 
 Variant = Annotated[
     Kind | None,
-    typer.Option("--variant", help="Imitation: *retrain* all weights (default), or *tune* a few neurons."),
+    typer.Option(
+        "--variant", rich_help_panel=PANEL, help="*Retrain* all weights (default), or *tune* a few neurons."
+    ),
 ]
 Optimiser = Annotated[
     How | None,
-    typer.Option("--optimiser", help="Imitation, tune: *exact* programs (default), *gradient*, or *swarm*."),
+    typer.Option(
+        "--optimiser",
+        rich_help_panel=PANEL,
+        help="Of tune: *exact* programs (default), *gradient*, or *swarm*.",
+    ),
 ]
 Domain = Annotated[
     Path | None,
     typer.Option(
-        "--domain", metavar="FILE", help="Imitation: points of the whole domain that decide as before."
+        "--domain",
+        metavar="FILE",
+        rich_help_panel=PANEL,
+        help="Points of the whole domain that decide as before.",
     ),
 ]
 Prove = Annotated[
-    bool, typer.Option("--prove", help="Imitation: go on, at last with *delta*, until it is proved.")
+    bool,
+    typer.Option("--prove", rich_help_panel=PANEL, help="Go on, at last with *delta*, until it is proved."),
 ]
 
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from repairsolver.cli.options import Debug, Json, Normalise, Quiet, Seed
+from repairsolver.cli.repair import Decision
 from repairsolver.cli.running import running
 
 
@@ -37,6 +38,12 @@ def localise(
     positives: Annotated[
         Path | None, typer.Option(help="Inputs that behave well: .npz or .csv; sampled without it.")
     ] = None,
+    decision: Annotated[
+        Decision, typer.Option(help="Whether the largest or the smallest output is chosen; for labels.")
+    ] = Decision.MAX,
+    samples: Annotated[
+        int, typer.Option(metavar="NUMBER", min=1, help="Inputs of the regions that are drawn.")
+    ] = 10_000,
     count: Annotated[int, typer.Option("--count", "-k", min=1, help="So many neurons are printed.")] = 20,
     picture: Annotated[
         Path | None, typer.Option(metavar="FILE.svg", help="A heat map: .svg, .png or .pdf.")
@@ -62,7 +69,14 @@ def localise(
         net = rs.load_network(network, normalise=normalise)
         prop = rs.load_property(property_, network=net)
         found = rs.localise(
-            net, prop, measure=measure.value, negatives=negatives, positives=positives, seed=seed
+            net,
+            prop,
+            measure=measure.value,
+            negatives=negatives,
+            positives=positives,
+            decision=decision.value,
+            samples=samples,
+            seed=seed,
         )
         if picture is not None:
             picture.parent.mkdir(parents=True, exist_ok=True)

@@ -16,6 +16,7 @@ from repairsolver.cli.check import check
 from repairsolver.cli.compare import compare
 from repairsolver.cli.demo import demo
 from repairsolver.cli.falsify import falsify
+from repairsolver.cli.fidelity import fidelity
 from repairsolver.cli.gates import gates
 from repairsolver.cli.localise import localise
 from repairsolver.cli.repair import repair
@@ -35,7 +36,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 COMMANDS = (
-    *(verify, falsify, localise, repair, gates, sample, architecture, apply, check),
+    *(verify, falsify, localise, repair, fidelity, gates, sample, architecture, apply, check),
     *(bench, compare, report, serve, solvers, demo),
 )
 for command in COMMANDS:
@@ -58,7 +59,7 @@ def program(
 
     The first line on stdout is one word, the answer; progress and messages go to stderr.
     Exit codes: 0 an answer was printed, 1 error of input or solver, 2 wrong usage, 3 soundness alarm,
-    130 interrupted.
+    124 a repair ran out of time, 130 interrupted.
     """
 
 

@@ -43,8 +43,18 @@ ReportFile = Annotated[
         "--report", metavar="FILE.html", help="Write a report: one HTML file that needs nothing else."
     ),
 ]
+
+
+def _seed(value: int) -> int:
+    """Checked here, as a range would stand in the help of every command."""
+    if not 0 <= value < 2**63:
+        raise typer.BadParameter(f"a seed is a whole number from 0 to {2**63 - 1}, got {value}")
+    return value
+
+
 Seed = Annotated[
-    int, typer.Option("--seed", min=0, max=2**63 - 1, help="Same seed, same answer, time limits aside.")
+    int,
+    typer.Option("--seed", metavar="N", callback=_seed, help="Same seed, same answer, time limits aside."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout instead of text.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]

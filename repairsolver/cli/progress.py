@@ -73,5 +73,4 @@ class ProgressReport:
             self._line(event)
 
     def _line(self, event: Event) -> None:
-        text = f"[{event.seconds:8.2f} s] {event.stage}: {event.message}"
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(str(event), markup=False, highlight=False, soft_wrap=True)

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 UNPROVED = " (not proved)"
 UNCERTIFIED = " No certificate was written."
 
+CHANGE, POINTS = "What may change, and what is least (delta)", "Points"
+GATES = "Method gate"
+
 
 class Method(StrEnum):
     """How to repair."""
@@ -105,55 +108,90 @@ def repair(
     layers: Annotated[
         str | None,
         typer.Option(
+            rich_help_panel=CHANGE,
             help="Layers that may change: *last* (default; *all* for imitation), *all*, *auto*, or names "
-            "with commas."
+            "with commas.",
         ),
     ] = None,
     parameters: Annotated[
-        Parameters, typer.Option(help="Which numbers of the layers may change.")
+        Parameters, typer.Option(rich_help_panel=CHANGE, help="Which numbers of the layers may change.")
     ] = Parameters.BOTH,
     neurons: Annotated[
         str | None,
-        typer.Option(metavar="I,J,...", help="Only these neurons (filters) of one layer, counted from 0."),
+        typer.Option(
+            metavar="I,J,...",
+            rich_help_panel=CHANGE,
+            help="Only these neurons (filters) of one layer, counted from 0.",
+        ),
     ] = None,
     entries: Annotated[
         str | None,
         typer.Option(
-            metavar="W[I,J],...", help="Only these entries of stored tensors, such as W2[3,7],b2[0]."
+            metavar="W[I,J],...",
+            rich_help_panel=CHANGE,
+            help="Only these entries of stored tensors, such as W2[3,7],b2[0].",
         ),
     ] = None,
     norm: Annotated[
         Norm,
-        typer.Option(help="Norm of the change that is to be least; *relative*: by the size of each weight."),
+        typer.Option(
+            rich_help_panel=CHANGE,
+            metavar="NORM",
+            help="Norm of the change that is to be least: l0, l1, l2, linf; or relative-l1, relative-l2, "
+            "relative-linf, by the size of each weight.",
+        ),
     ] = Norm.L1,
     max_change: Annotated[
         str | None,
-        typer.Option(metavar="R", help="Largest change of a weight: a number, or a share such as 10%."),
+        typer.Option(
+            metavar="R",
+            rich_help_panel=CHANGE,
+            help="Largest change of a weight: a number, or a share such as 10%.",
+        ),
     ] = None,
     minimise: Annotated[
         Minimise,
         typer.Option(
-            help="*behaviour*: instead of weights, change margins least, at --keep or in the regions."
+            rich_help_panel=CHANGE,
+            help="*behaviour*: instead of weights, change margins least, at --keep or in the regions.",
         ),
     ] = Minimise.WEIGHTS,
     margin: Annotated[
         float | None,
-        typer.Option(metavar="M", help="What points must exceed the border by, in units of the outputs."),
+        typer.Option(
+            metavar="M",
+            rich_help_panel=CHANGE,
+            help="What points must exceed the border by, in units of the outputs.",
+        ),
     ] = None,
-    gap: Annotated[float, typer.Option(min=0.0, help="Relative distance to the optimum to stop at.")] = 0.01,
-    solver: Annotated[str, typer.Option(help="See *repairsolver solvers*.")] = "highs",
-    points: Annotated[Path | None, typer.Option(help="Points to repair: .npz or .csv.")] = None,
-    keep: Annotated[Path | None, typer.Option(help="Points whose decision must stay: .npz or .csv.")] = None,
+    gap: Annotated[
+        float,
+        typer.Option(min=0.0, rich_help_panel=CHANGE, help="Relative distance to the optimum to stop at."),
+    ] = 0.01,
+    solver: Annotated[
+        str, typer.Option(rich_help_panel=CHANGE, help="See *repairsolver solvers*.")
+    ] = "highs",
+    points: Annotated[
+        Path | None, typer.Option(rich_help_panel=POINTS, help="Points to repair: .npz or .csv.")
+    ] = None,
+    keep: Annotated[
+        Path | None,
+        typer.Option(rich_help_panel=POINTS, help="Points whose decision must stay: .npz or .csv."),
+    ] = None,
     keep_soft: Annotated[
         float | None,
         typer.Option(
-            metavar="W", help="Points of --keep may be lost, at this price for each unit of output."
+            metavar="W",
+            rich_help_panel=POINTS,
+            help="Points of --keep may be lost, at this price for each unit of output.",
         ),
     ] = None,
     drop_contradictory: Annotated[
         bool,
         typer.Option(
-            "--drop-contradictory", help="Leave out given points that contradict others, and say which."
+            "--drop-contradictory",
+            rich_help_panel=POINTS,
+            help="Leave out given points that contradict others, and say which.",
         ),
     ] = False,
     give_up: Annotated[
@@ -161,6 +199,7 @@ def repair(
         typer.Option(
             min=0,
             metavar="N",
+            rich_help_panel=POINTS,
             help="At most so many regions may be given up for --keep: those that cost most.",
         ),
     ] = 0,
@@ -168,13 +207,18 @@ def repair(
         Decision, typer.Option(help="Whether the largest or the smallest output is chosen.")
     ] = Decision.MAX,
     place: Annotated[
-        Place, typer.Option(help="What gates change: hidden neurons, scores, or what keeps more.")
+        Place,
+        typer.Option(
+            rich_help_panel=GATES, help="What gates change: hidden neurons, scores, or what keeps more."
+        ),
     ] = Place.AUTO,
     max_gates: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Neurons that one gate may override.")
+        int | None,
+        typer.Option(metavar="N", min=1, rich_help_panel=GATES, help="Neurons that one gate may override."),
     ] = None,
     monitor: Annotated[
-        bool, typer.Option("--monitor", help="Add an output that tells which gates are on.")
+        bool,
+        typer.Option("--monitor", rich_help_panel=GATES, help="Add an output that tells which gates are on."),
     ] = False,
     guarantee: guaranteeing.Guarantee = guaranteeing.Kind.EXACT,
     epsilon: guaranteeing.Epsilon = None,

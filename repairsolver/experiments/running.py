@@ -100,7 +100,10 @@ def _sorted_out(
             raise ExperimentError(f"{folder.path}: holds results.csv without run.json; choose another folder")
         return [], [], []
     if not resume:
-        raise ExperimentError(f"{folder.path}: holds a sweep already; resume it, or choose another folder")
+        raise ExperimentError(
+            f"{folder.path}: holds a sweep already; resume it (--resume, resume=True), "
+            "or choose another folder"
+        )
     if told.get("mode") != mode:
         raise ExperimentError(
             f"{folder.path}: holds a sweep of mode {told.get('mode')}, not {mode}; choose another folder"

@@ -73,7 +73,7 @@ def repair_dropping(
         source = given[victim.source]
         given[victim.source] = source.without(int(np.flatnonzero(source.place == victim.index)[0]))
         dropped.append(victim)
-        remarks.append(f"Dropped {victim.name}, as it contradicts others: {core}")
+        remarks.append(f"Dropped {victim.name}, as it contradicts others: {_others(core, victim)}")
 
 
 def _original(core: Core, given: dict[str, _Given]) -> Core:
@@ -82,6 +82,13 @@ def _original(core: Core, given: dict[str, _Given]) -> Core:
         d if d.index is None else replace(d, index=int(given[d.source].place[d.index])) for d in core.demands
     )
     return replace(core, demands=demands)
+
+
+def _others(core: Core, victim: Demand) -> str:
+    """The reason, and what else it is about; `fix.dropped` and a run without dropping tell every demand."""
+    names = dict.fromkeys(demand.name for demand in core.demands if demand.name != victim.name)
+    told = all(name in core.reason for name in names)
+    return core.reason if told else f"{core.reason} The others: {', '.join(names)}."
 
 
 def _victim(core: Core) -> Demand | None:

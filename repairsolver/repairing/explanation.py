@@ -59,9 +59,11 @@ class Core:
 
     def sentences(self) -> tuple[str, ...]:
         """The contradiction for people, the reason first, one sentence for each demand."""
-        return (self._reason(), *(f"{demand}." for demand in self.demands))
+        return (self.reason, *(f"{demand}." for demand in self.demands))
 
-    def _reason(self) -> str:
+    @property
+    def reason(self) -> str:
+        """Why they contradict each other, in one or two sentences."""
         names = " and ".join(dict.fromkeys(demand.name for demand in self.demands))
         if len(self.demands) == 2 and self._opposite():
             where = "at the same features" if self.same else "at features that cannot be told apart for it"

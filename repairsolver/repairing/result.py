@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -223,7 +224,7 @@ class Repair:
         network: the repaired network, or the best candidate (then `verdict` is not `holds`), or None.
         edit: the change that makes it; None without a network, or where nodes of the graph were added.
         norm: what was minimised.
-        cost: the norm of the change as stored.
+        cost: the norm of the change as stored, with factors of entries and prices of lost points, see `size`.
         lower_bound: no correct repair of the same layer has a smaller norm; 0 if none was proved.
         gap: (cost - lower_bound) / cost; 0 for no change.
         fidelity: agreement with the original over the property's boxes, where it was measured.
@@ -275,6 +276,14 @@ class Repair:
         """The proof about the repaired network, where it was asked for and can be checked."""
         return None if self.verdict is None else self.verdict.certificate
 
+    @property
+    def size(self) -> float | None:
+        """The norm of the change alone: the cost adds prices of lost points, and factors of entries.
+
+        None without a change of weights, and where no L0, L1, L2 or Linf norm was minimised.
+        """
+        return self.edit.norm(self.norm) if isinstance(self.edit, Delta) and self.norm in NORMS else None
+
     def save(self, path: str | Path, *, certificate: str | Path | None = None) -> None:
         """Write the network as ONNX, and its certificate where a path is given.
 
@@ -301,10 +310,13 @@ class Repair:
         if self.norm == "gates":
             spent = f"{counted(self.rounds, 'round')}, {self.seconds:.1f} s"
             return f"<Repair {self.status}: {guarantee}; {self.edit!r}; {spent}>"
+        whole = self.size is None or math.isclose(self.size, self.cost or 0.0, rel_tol=1e-6)
+        word = "norm" if whole else "cost"
         least = f"at least {self.lower_bound:.6g} for any repair of this layer; " if self.lower_bound else ""
         return (
             f"<Repair {self.status}: {guarantee}; {counted(self.edit.count, 'entry', 'entries')} changed, "
-            f"{self.norm} norm {self.cost:.6g}; {least}{counted(self.rounds, 'round')}, {self.seconds:.1f} s>"
+            f"{self.norm} {word} {self.cost:.6g}; {least}{counted(self.rounds, 'round')}, "
+            f"{self.seconds:.1f} s>"
         )
 
     @property

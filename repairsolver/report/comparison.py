@@ -109,17 +109,21 @@ class Comparison:
                 yield f"{tool.name}: {tool.source}"
 
 
-def compare(paths: Sequence[Path], published: Sequence[Path] = ()) -> Comparison:
-    """Read runs: folders of sweeps or CSV files, and CSV files of published numbers.
+def compare(paths: Sequence[str | Path], published: Sequence[str | Path] = ()) -> Comparison:
+    """Put runs side by side: what each solved, how fast and how well, and where they contradict each other.
+
+    Args:
+        paths: folders of `sweep` or `bench`, or CSV files of one row an instance; the last is the baseline.
+        published: CSV files of published numbers: rows of instances, or a row of totals for each tool.
 
     Raises:
         ReportError: a file is no such thing; or the runs have no columns in common that tell instances apart.
         OSError: one cannot be read.
     """
-    sweeps = [sweep for path in paths for sweep in _read(path)]
+    sweeps = [sweep for path in paths for sweep in _read(Path(path))]
     totals: list[Published] = []
     for path in published:
-        rows, found = read_published(path)
+        rows, found = read_published(Path(path))
         sweeps += rows
         totals += found
     return Comparison(tuple(_aligned(_told_apart(sweeps))), tuple(totals))

@@ -158,10 +158,10 @@ def _repair_lines(repair: Repair) -> Iterator[str]:
             if repair.edit is not None:
                 yield from (f"  {line}" for line in repair.edit.describe(SHOWN).splitlines())
         case RepairStatus.INFEASIBLE:
-            where = "by gates" if repair.norm == "gates" else "in this layer"
-            yield f"The network cannot be repaired {where}: {repair.message.rstrip('.')} ({spent})."
+            yield f"There is no such repair: {repair.message.rstrip('.')} ({spent})."
             if repair.core is not None:
                 yield from repair.core.sentences()[1:]
+            yield from _way_out(repair)
         case RepairStatus.UNKNOWN | RepairStatus.TIMEOUT:
             yield f"No repair was proved: {repair.message} ({spent})."
             if repair.empirical and (repair.edit is None or repair.edit.count):
@@ -173,6 +173,21 @@ def _repair_lines(repair: Repair) -> Iterator[str]:
     yield from repair.remarks
     if repair.fidelity is not None:
         yield from fidelity_lines(repair.fidelity)
+
+
+def _way_out(repair: Repair) -> Iterator[str]:
+    """What to try instead; other layers do not help where all demands are at one input."""
+    if repair.norm == "gates":
+        return
+    demands = () if repair.core is None else repair.core.demands
+    apart = len({demand.input.tobytes() for demand in demands}) != 1
+    given = any(demand.source != "property" for demand in demands)
+    ways = ["another layer (--layers auto, or all)"] if apart else []
+    ways += ["a price for points to keep (--keep-soft)"] if given else []
+    ways += ["leaving contradictory points out (--drop-contradictory)"] if given else []
+    ways += ["correcting the outputs at run time (--method gate)"] if apart and not given else []
+    if ways:
+        yield f"What may help: {', '.join(ways)}."
 
 
 def _change(repair: Repair) -> str:
@@ -191,11 +206,19 @@ def _change(repair: Repair) -> str:
 def _measure(repair: Repair) -> str:
     """What the cost is of; with the norm beside it where that is not what was minimised."""
     if not repair.norm.startswith("behaviour"):
-        return f"the {repair.norm} norm of the change"
+        return _priced(repair) or f"the {repair.norm} norm of the change"
     norm = "l2" if repair.norm.endswith("l2") else "l1"
     size = 0.0 if repair.edit is None or isinstance(repair.edit, Gates) else repair.edit.norm(norm)
     what = "root mean square change of scores" if norm == "l2" else "mean change of margins to the decision"
     return f"the {norm} norm of the change is {size:.6g}, the {what}"
+
+
+def _priced(repair: Repair) -> str:
+    """Where the cost is more than a norm; else nothing."""
+    if repair.size is None or math.isclose(repair.size, repair.cost or 0.0, rel_tol=1e-6):
+        return ""
+    size = f"the {repair.norm} norm of the change is {repair.size:.6g}"
+    return f"{size}, with the price of lost points or factors it"
 
 
 def fidelity_lines(kept: Fidelity) -> Iterator[str]:

@@ -230,7 +230,7 @@ def _contradiction(session: Session, points: PointSet | None, keep: PointSet | N
             return None
         core = reason(session.remaining)
     size = ", whatever its size" if np.isinf(session.objective.reach).all() else " within the bounds of each"
-    why = "" if core is None else f": {core.sentences()[0]}"
+    why = "" if core is None else f": {core.reason[0].lower()}{core.reason[1:]}"
     message = (
         f"no change of layer {session.layer.name!r} meets the {len(session.requirements)} requirements found "
         f"so far{size}{why}"
