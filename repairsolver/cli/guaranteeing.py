@@ -9,7 +9,6 @@ import typer
 
 from repairsolver.errors import EditError
 
-
 PANEL = "Without proof, by samples"
 
 
