@@ -119,10 +119,13 @@ def multipliers(slope: Array, shift: Array, a: Array, k: Array, centre: Array, r
         return np.zeros((1, 1))
     value, gain = times(slope, centre) + shift, times(a, centre) + k
     best, chosen = value - times(np.abs(slope), radius), np.zeros(shift.shape)
+    rows = np.empty_like(slope)
     for i in range(slope.shape[2]):
         mu = -slope[:, :, i] / a[:, :, i]
         mu = np.where((mu > 0) & (mu < np.inf), mu, 0.0)
-        trial = value + mu * gain - times(np.abs(slope + mu[:, :, None] * a), radius)
+        np.multiply(mu[:, :, None], a, out=rows)
+        rows += slope
+        trial = value + mu * gain - times(np.abs(rows, out=rows), radius)
         chosen = np.where(trial > best, mu, chosen)
         best = np.fmax(best, trial)
     return chosen
