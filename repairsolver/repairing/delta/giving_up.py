@@ -98,9 +98,8 @@ def told(session: Session, fix: Repair) -> Repair:
     proved: tuple[int, ...] = ()
     if verdict is not None:
         proved = tuple(sorted(set(verdict.proved_regions or ()) - set(gone)))
-        holds = verdict.status is VerifyStatus.HOLDS
-        known = VerifyStatus.UNKNOWN if holds else verdict.status
-        verdict = replace(verdict, status=known, proved_regions=proved, proved_volume=0.0)
+        unknown = VerifyStatus.UNKNOWN if verdict.status is VerifyStatus.HOLDS else verdict.status
+        verdict = replace(verdict, status=unknown, proved_regions=proved, proved_volume=0.0)
     shown = ", ".join(map(str, gone[:SHOWN])) + (", ..." if len(gone) > SHOWN else "")
     message = (
         f"the candidate is proved on {len(proved)} of {count} regions; {len(gone)} were given up, as they "
