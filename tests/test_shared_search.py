@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -47,7 +48,7 @@ class Here(Executor):
 
 @pytest.fixture(autouse=True)
 def _small_packets(monkeypatch):
-    for name, size in (("HERE", 8), ("BOXES", 16), ("LEAST", 2)):
+    for name, size in (("HERE", 8), ("BOXES", 16), ("MOST_BOXES", 64), ("LEAST", 2)):
         monkeypatch.setattr(driver, name, size)
 
 
@@ -83,6 +84,23 @@ def test_the_proof_does_not_depend_on_who_works(proved):
     assert same(found[0].certificate, found[1].certificate)
     assert {v.boxes for v in found} == {len(v.certificate.axis) for v in found}
     assert alone.status is rs.VerifyStatus.HOLDS
+
+
+def test_packets_leave_no_files_and_grow(proved, monkeypatch):
+    """On disk are the packets under way alone; those of packets are taken further, up to the most."""
+    net, prop = proved
+    monkeypatch.setattr(driver, "BOXES", 2)
+    present, budgets = [], []
+
+    class Looking(Here):
+        def start(self, task):
+            present.append(len(list(Path(task.folder).parent.glob("packet-*.npz"))))
+            budgets.append(task.options["boxes"])
+            super().start(task)
+
+    assert shared(net, prop, Looking(2)).status is rs.VerifyStatus.HOLDS
+    assert max(present) <= 2 < len(present)
+    assert {2, 4} <= set(budgets) <= {2, 4, 8, 16, 32, 64}
 
 
 def test_packets_that_fail_are_examined_again(proved):
