@@ -154,7 +154,8 @@ def test_insertions_on_grids_and_boxes_are_what_adapters_insert(framework):
         shape = tuple(rng.randint(1, 4) for _ in range(rng.randint(1, 3)))
         grid = {rank: np.full((limits[rank] + 1,) * rank, np.inf) for rank in RANKS}
         grid[len(shape)][tuple(n - 1 for n in shape)] = 0
-        closed = GridInsertions(framework, FIXED, limits).closed(grid, 10)
+        insertions = GridInsertions(framework, FIXED, limits)
+        closed = insertions.pooled(insertions.closed(grid, 10), 10)
         boxes = Insertions(framework, FIXED, RANKS).closed({(len(shape),): point(shape, 0)}, 10)
         for target in itertools.product(range(1, 5), repeat=rng.randint(1, 3)):
             edits = adapters.direct(shape, target)

@@ -54,9 +54,12 @@ def test_an_error_of_the_block_comes_through() -> None:
 
 
 def test_what_has_no_handler_in_python_is_left_alone() -> None:
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    with held():
-        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        with held():
+            assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_other_threads_hold_nothing() -> None:

@@ -142,10 +142,14 @@ def test_exact_rationals_confirm_the_optimum(norm: str) -> None:
 
 
 def test_a_solver_that_fails_on_a_hidden_layer_is_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
-    def failing(name: str) -> object:
-        raise SolverError(f"{name} ended with status Unknown")
+    def failing(name: str, watch: object) -> object:
+        class Failing:
+            def solve(self, *program: object, **settings: object) -> object:
+                raise SolverError(f"{name} ended with status Unknown")
 
-    monkeypatch.setattr(exact, "get_solver", failing)
+        return Failing()
+
+    monkeypatch.setattr(exact, "session", failing)
     network = dense_network(0, (2, 6, 3))
     heard: list[str] = []
     fix = repair_property(
