@@ -137,6 +137,27 @@ class Certificate:
         return f"<Certificate: {network} has {prop}; {counted(len(self.axis), 'box', 'boxes')}>"
 
 
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """What a checker found: of a proof that was replayed, or of samples that were drawn anew.
+
+    Args:
+        valid: the certificate proves what it claims.
+        reason: what is proved, or why nothing is.
+        boxes: number of boxes whose bounds were computed.
+        arithmetic: what the claim is about.
+    """
+
+    valid: bool
+    reason: str
+    boxes: int = 0
+    seconds: float = 0.0
+    arithmetic: str = "real"
+
+    def __bool__(self) -> bool:
+        raise TypeError("a CheckResult has no truth value: use result.valid")
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class OpenBoxes:
     """The boxes of inputs on which nothing is decided yet; everywhere else the property is proved.

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,33 +32,12 @@ from repairsolver.errors import CertificateError, UnsupportedOperatorError
 from repairsolver.network import Network, load_network
 from repairsolver.network.float32 import require_float32
 from repairsolver.property import Property, check_fits, load_property
-from repairsolver.results import COVERED, Array, Certificate
+from repairsolver.results import COVERED, Array, Certificate, CheckResult
 
 # Boxes examined at once.
 BATCH = 128
 # Leaves that may be halved further: so many, and so many for each node of the tree.
 SPARE, SHARE = 8, 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class CheckResult:
-    """What the checker found.
-
-    Args:
-        valid: the certificate proves that no input violates the property.
-        reason: what is proved, or why nothing is.
-        boxes: number of boxes whose bounds were computed.
-        arithmetic: what the claim is about.
-    """
-
-    valid: bool
-    reason: str
-    boxes: int = 0
-    seconds: float = 0.0
-    arithmetic: str = "real"
-
-    def __bool__(self) -> bool:
-        raise TypeError("a CheckResult has no truth value: use result.valid")
 
 
 def check(
