@@ -130,6 +130,31 @@ def test_a_property_without_a_possible_disjunct_has_no_regions() -> None:
     assert prop.violation(np.zeros((1, 2)), np.zeros((1, 2))).tolist() == [-np.inf]
 
 
+@pytest.mark.parametrize(
+    ("formula", "marks"),
+    [
+        ("(> Y_0 1)", {0}),
+        ("(>= Y_0 1)", set()),
+        ("(< (+ Y_0 X_0) 1)", {0}),
+        ("(not (<= Y_0 1))", {0}),
+        ("(not (< Y_0 1))", set()),
+        ("(and (<= Y_1 3) (> Y_0 1))", {1}),
+    ],
+)
+def test_strict_rows_keep_their_mark_and_hold_only_without_equality(formula: str, marks: set[int]) -> None:
+    prop = parse(f"(assert {formula})")
+    assert prop.regions[0].unsafe[0].strict == marks
+    at_a_tie = prop.violation(np.array([[0.0, 0.25]]), np.array([[1.0, 0.0]]))
+    assert (at_a_tie >= 0) == (not marks)
+    assert at_a_tie == pytest.approx(0)
+
+
+def test_strict_comparisons_of_equal_constants_are_never_true() -> None:
+    assert only_rows("(assert (or (and (<= 1 1) (<= Y_0 1)) (< 1 1)))") == [([1, 0], [0, 0], 1)]
+    with pytest.raises(PropertyError, match="never true"):
+        parse("(assert (> 1 1)) (assert (<= Y_0 1))")
+
+
 def test_comparisons_of_constants() -> None:
     assert only_rows("(assert (or (and (<= (* 0 X_0) 7) (<= Y_0 1)) (<= (- X_0 X_0) -1)))") == [
         ([1, 0], [0, 0], 1)

@@ -32,9 +32,9 @@ def properties(draw: st.DrawFn) -> Property:
             output = draw(arrays.arrays(float, (rows, 2), elements=coefficients))
             inputs = draw(arrays.arrays(float, (rows, 2), elements=coefficients))
             inputs[(output == 0).all(axis=1)] = 0.5  # two inputs: not a bound of the box
-            unsafe.append(
-                Conjunction(output, inputs, draw(arrays.arrays(float, rows, elements=st.floats(-1e6, 1e6))))
-            )
+            bound = draw(arrays.arrays(float, rows, elements=st.floats(-1e6, 1e6)))
+            strict = draw(st.sets(st.integers(0, rows - 1))) if rows else ()
+            unsafe.append(Conjunction(output, inputs, bound, frozenset(strict)))
         regions.append(Region(lower, lower + width, tuple(unsafe)))
     return Property(tuple(regions), 2, 2, name="random\nname")
 
@@ -47,6 +47,18 @@ def test_every_property_reads_back_with_the_same_violations(prop: Property, seed
     inputs = np.concatenate([*boxes, rng.uniform(-1, 40, (5, 2))])
     outputs = rng.normal(size=(len(inputs), 2)) * 1e3
     np.testing.assert_allclose(again.violation(inputs, outputs), prop.violation(inputs, outputs), rtol=1e-12)
+
+
+@given(properties())
+def test_strict_rows_read_back_as_strict(prop: Property) -> None:
+    def marks(given: Property) -> list[list[bool]]:
+        unsafe = [c for region in given.regions for c in region.unsafe]
+        return [[row in c.strict for row in range(len(c.bound)) if c.output[row].any()] for c in unsafe]
+
+    once = parse_property(write_property(prop))
+    assert marks(parse_property(write_property(once))) == marks(once)
+    if all(c.output.any(axis=1).all() and len(c.bound) for r in prop.regions for c in r.unsafe):
+        assert marks(once) == [m for m in marks(prop) if m]
 
 
 def test_a_property_that_nothing_violates_stays_one() -> None:

@@ -5,9 +5,10 @@ on the arithmetic is exact (`Fraction`); results are rounded once, to float64: t
 input outward (the box may only grow), a right-hand side upward (the unsafe set may only grow), a
 coefficient to nearest. A comparison of variables with numbers needs no rounding at all.
 
-Strict comparisons are read as non-strict: the unsafe set becomes its closure. A proof that the closure
-is never reached proves the strict property too, solvers and bounds know closed sets only, and
-a counterexample is asked to violate strictly when it is replayed.
+Strict comparisons keep a mark. Solvers and bounds know closed sets only, so they treat the unsafe set's
+closure: a proof that it is never reached proves the strict property too. A counterexample is asked to
+violate strictly when it is replayed. Bounds of single inputs are the exception: boxes are closed, so that
+their ends belong to the region even where the text excludes them.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from repairsolver.property.reader import Atom, Expression, Form, Source, head, show
@@ -30,22 +31,29 @@ Resolve = Callable[[Atom], int]
 
 @dataclass(frozen=True, slots=True)
 class HalfSpace:
-    """sum of coefficient times variable <= bound; no terms: a constant, true iff 0 <= bound.
+    """sum of coefficient times variable <= bound, or < bound; no terms: a constant, true or false.
 
     Args:
         terms: (variable, coefficient) with input i numbered i and output j numbered -1 - j. The term
             of a single input has coefficient 1 or -1.
         bound: right-hand side.
         offset: where in the text it was read, for messages.
+        strict: < instead of <=.
     """
 
     terms: tuple[tuple[int, float], ...]
     bound: float
     offset: int = 0
+    strict: bool = False
 
     @property
     def is_constant(self) -> bool:
         return not self.terms
+
+    @property
+    def is_never(self) -> bool:
+        """Whether it is a constant that is false."""
+        return self.is_constant and (self.bound < 0 or (self.strict and self.bound == 0))
 
     @property
     def is_input_bound(self) -> bool:
@@ -91,9 +99,10 @@ def comparison(form: Form, source: Source, resolve: Resolve, positive: bool = Tr
             _less(left, right, form.offset, source, resolve),
             _less(right, left, form.offset, source, resolve),
         ]
-    if (operator in ("<=", "<")) == positive:
-        return [_less(left, right, form.offset, source, resolve)]
-    return [_less(right, left, form.offset, source, resolve)]
+    if (operator in ("<=", "<")) != positive:
+        left, right = right, left
+    row = _less(left, right, form.offset, source, resolve)
+    return [replace(row, strict=(operator in ("<", ">")) == positive)]
 
 
 def _less(left: Expression, right: Expression, offset: int, source: Source, resolve: Resolve) -> HalfSpace:

@@ -129,7 +129,7 @@ def _common_box(literals: list[HalfSpace], source: Source, variables: Variables)
                 side[variable] = literal
         elif not literal.is_constant:
             rows.append(literal)
-        elif literal.bound < 0:
+        elif literal.is_never:
             raise source.error(literal.offset, "this comparison of constants is never true: remove it")
     _refuse_empty(lower, upper, source, variables)
     bounds = {
@@ -182,7 +182,7 @@ def _tightened(disjunct: Rows, common: Bounds) -> Bounds | None:
             if low > high:
                 return None
             bounds[variable] = (low, high)
-        elif row.is_constant and row.bound < 0:
+        elif row.is_never:
             return None
     return {key: value for key, value in bounds.items() if value != common.get(key)}
 
@@ -253,4 +253,5 @@ def _conjunction(rows: Rows, variables: Variables) -> Conjunction:
                 inputs[index, variable] = coefficient
             else:
                 output[index, -1 - variable] = coefficient
-    return Conjunction(output, inputs, np.array([row.bound for row in rows]))
+    strict = frozenset(index for index, row in enumerate(rows) if row.strict)
+    return Conjunction(output, inputs, np.array([row.bound for row in rows]), strict)

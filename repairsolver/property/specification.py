@@ -5,6 +5,9 @@ unsafe conjunctions of half-spaces over outputs and inputs; an input x with outp
 property iff in some region that contains x every row of some conjunction holds:
 
     C y + D x <= d.
+
+A row may be strict: it asks for <. Proofs, bounds and repairs treat the closure, which is sound; only the
+measured `violation`, by which counterexamples are judged, tells both apart.
 """
 
 from __future__ import annotations
@@ -18,6 +21,9 @@ from numpy.typing import NDArray
 from repairsolver.errors import PropertyError
 from repairsolver.results import Array, counted
 
+JUST_MISSED = float(np.nextafter(0.0, -1.0))
+"""What a strict row is missed by where it holds with equality."""
+
 
 def _frozen(values: NDArray[np.floating]) -> Array:
     array = np.array(values, dtype=np.float64)
@@ -27,22 +33,25 @@ def _frozen(values: NDArray[np.floating]) -> Array:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Conjunction:
-    """The half-spaces C y + D x <= d that must all hold for a violation.
+    """The half-spaces C y + D x <= d (or < d) that must all hold for a violation.
 
     Args:
         output: C, [r, m].
         input: D, [r, n]; zero for rows about outputs alone.
         bound: d, [r].
+        strict: numbers of the rows that ask for < instead of <=.
 
     All numbers are finite. Without rows (r = 0) the conjunction always holds.
 
     Raises:
-        PropertyError: shapes that do not fit together, or numbers that are not finite.
+        PropertyError: shapes that do not fit together, numbers that are not finite, or a strict row that
+            there is not.
     """
 
     output: Array
     input: Array
     bound: Array
+    strict: frozenset[int] = frozenset()
 
     def __post_init__(self) -> None:
         for name in ("output", "input", "bound"):
@@ -57,10 +66,18 @@ class Conjunction:
         for name in ("output", "input", "bound"):
             if not np.isfinite(getattr(self, name)).all():
                 raise PropertyError(f"a conjunction has NaN or infinite numbers in its {name} array")
+        if unknown := sorted(self.strict - set(range(rows))):
+            raise PropertyError(f"rows {unknown} are to be strict, but there are rows 0 to {rows - 1} only")
 
     def violation(self, inputs: Array, outputs: Array) -> Array:
-        """min over rows of d - C y - D x, [b]; at least 0 where the conjunction holds."""
+        """min over rows of d - C y - D x, [b]; at least 0 iff the conjunction holds.
+
+        Equality in a strict row counts as the negative number nearest to 0.
+        """
         slack = self.bound - outputs @ self.output.T - inputs @ self.input.T
+        if self.strict:
+            rows = sorted(self.strict)
+            slack[:, rows] = np.where(slack[:, rows] == 0, JUST_MISSED, slack[:, rows])
         return np.asarray(slack.min(axis=1)) if len(self.bound) else np.full(len(inputs), np.inf)
 
 
@@ -156,7 +173,7 @@ class Property:
         """By how much each of the points [b, n] with outputs [b, m] violates the property, [b].
 
         The maximum over regions and conjunctions of min over rows of d - C y - D x: at least 0 where
-        the property is violated, -inf outside every region.
+        the property is violated (and only there), -inf outside every region.
 
         Raises:
             PropertyError: arrays of other shapes.

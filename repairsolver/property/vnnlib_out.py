@@ -74,26 +74,29 @@ def _possible(region: Region) -> list[list[str]]:
 def _rows(conjunction: Conjunction) -> list[str] | None:
     """The rows of a conjunction but for trivial ones; None where one of them never holds."""
     rows = []
-    for output, inputs, bound in zip(conjunction.output, conjunction.input, conjunction.bound, strict=True):
+    numbers = zip(conjunction.output, conjunction.input, conjunction.bound, strict=True)
+    for row, (output, inputs, bound) in enumerate(numbers):
+        strict = row in conjunction.strict
         terms = [(float(inputs[i]), f"X_{i}") for i in np.flatnonzero(inputs)]
         terms += [(float(output[j]), f"Y_{j}") for j in np.flatnonzero(output)]
         if terms:
-            rows.append(_row(terms, float(bound)))
-        elif bound < 0:
+            rows.append(_row(terms, float(bound), strict))
+        elif bound < 0 or (strict and bound == 0):
             return None
     return rows
 
 
-def _row(terms: list[tuple[float, str]], bound: float) -> str:
+def _row(terms: list[tuple[float, str]], bound: float, strict: bool) -> str:
+    less, more = ("<", ">") if strict else ("<=", ">=")
     if len(terms) == 1 and abs(terms[0][0]) == 1.0:
-        (sign, name), relation = terms[0], "<=" if terms[0][0] > 0 else ">="
+        (sign, name), relation = terms[0], less if terms[0][0] > 0 else more
         return f"({relation} {name} {sign * bound + 0.0!r})"
     if bound == 0.0 and sorted(coefficient for coefficient, _ in terms) == [-1.0, 1.0]:
         (_, larger), (_, smaller) = sorted(terms)
-        return f"(<= {smaller} {larger})"
+        return f"({less} {smaller} {larger})"
     written = [name if factor == 1.0 else f"(* {factor!r} {name})" for factor, name in terms]
     left = written[0] if len(written) == 1 else f"(+ {' '.join(written)})"
-    return f"(<= {left} {bound!r})"
+    return f"({less} {left} {bound!r})"
 
 
 def _box(region: Region) -> list[str]:

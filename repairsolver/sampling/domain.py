@@ -122,5 +122,10 @@ def domain_of(network: Network, prop: Property) -> Domain:
 
 
 def _content(unsafe: Sequence[Conjunction]) -> bytes:
-    parts = [a.tobytes() for c in unsafe for a in (np.int64(len(c.bound)), c.output, c.input, c.bound)]
+    strict = [np.isin(np.arange(len(c.bound)), list(c.strict)) for c in unsafe]
+    parts = [
+        a.tobytes()
+        for c, marks in zip(unsafe, strict, strict=True)
+        for a in (np.int64(len(c.bound)), c.output, c.input, c.bound, marks)
+    ]
     return b"".join(parts)

@@ -39,6 +39,10 @@ FIRST_EFFORT = Effort(samples=2048, restarts=16, steps=12, rounds=1)
 MOST_SPLIT_INPUTS = 16
 
 
+TIES = "A tie in a strict row (< or >) is no violation, but where ties are reached this cannot be proved."
+"""Of properties with such rows, where nothing was decided."""
+
+
 def verify_property(
     network: Network,
     prop: Property,
@@ -134,6 +138,7 @@ def verify_property(
             raise Interrupted(_stopped(run)) from None
     if verdict.status in (VerifyStatus.TIMEOUT, VerifyStatus.UNKNOWN):
         run.close()
+        run.notes += [TIES] * any(c.strict for region in prop.regions for c in region.unsafe)
     return replace(verdict, notes=tuple(run.notes))
 
 

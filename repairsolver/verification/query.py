@@ -97,6 +97,25 @@ def queries(prop: Property, device: str | torch.device, dtype: torch.dtype = tor
     return Queries(lower, upper, stacked("output"), stacked("input"), stacked("bound"))
 
 
+def missing_ties(prop: Property) -> Property:
+    """The property with strict rows moved by one float32, so that attacks do not stop at ties.
+
+    For searching only: a proof has to treat the closure.
+    """
+    if not any(conjunction.strict for region in prop.regions for conjunction in region.unsafe):
+        return prop
+    moved = (replace(r, unsafe=tuple(map(_moved, r.unsafe))) for r in prop.regions)
+    return replace(prop, regions=tuple(moved))
+
+
+def _moved(conjunction: Conjunction) -> Conjunction:
+    bound, limits = conjunction.bound.copy(), np.finfo(np.float32)
+    rows = sorted(conjunction.strict)
+    step = np.maximum(np.abs(bound[rows]) * float(limits.eps), float(limits.smallest_subnormal))
+    bound[rows] = np.maximum(bound[rows] - step, np.finfo(np.float64).min)
+    return replace(conjunction, bound=bound)
+
+
 def slack_rows(found: Queries, index: Tensor, points: Tensor, outputs: Tensor) -> Tensor:
     """d - C y - D x for points [b, n] with outputs [b, m] in queries `index` [b]: [b, r]."""
     values = (found.output[index] @ outputs.unsqueeze(2)).squeeze(2)

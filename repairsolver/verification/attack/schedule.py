@@ -23,7 +23,7 @@ from repairsolver.results import Array, Counterexample
 from repairsolver.verification.attack.ascent import ascend, axis_moves
 from repairsolver.verification.attack.effort import Effort
 from repairsolver.verification.attack.starts import anywhere, around, corners, of_neighbours, unit_samples
-from repairsolver.verification.query import Queries, queries, slack, strip_softmax
+from repairsolver.verification.query import Queries, missing_ties, queries, slack, strip_softmax
 from repairsolver.verification.replay import belongs, replayed
 
 # Queries attacked in one batch.
@@ -103,7 +103,7 @@ def attack(
     if not any(region.unsafe for region in prop.regions):
         return ()
     graph = tensor_graph(core, torch.float32, device)
-    found = queries(prop, device, torch.float32)
+    found = queries(missing_ties(prop), device, torch.float32)
     regions = [region for region in prop.regions for _ in region.unsafe]
     generator = torch.Generator(device).manual_seed(seed)
     until = math.inf if seconds is None else time.monotonic() + seconds
@@ -284,7 +284,8 @@ def climb_from(
             for found in climb_from(case.network, case.prop, points, steps=steps, device=device)
         ]
     core, prop = strip_softmax(network, prop)
-    graph, found = tensor_graph(core, torch.float32, device), queries(prop, device, torch.float32)
+    graph = tensor_graph(core, torch.float32, device)
+    found = queries(missing_ties(prop), device, torch.float32)
     regions = [region for region in prop.regions for _ in region.unsafe]
     blocks = []
     for index, region in enumerate(regions):
