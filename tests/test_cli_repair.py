@@ -111,6 +111,18 @@ def test_json_has_the_change_and_the_files(engine: Any, tmp_path: Path) -> None:
     assert record["fidelity"]["agreement"]["total"] == 200
     assert record["verdict"]["status"] == "holds"
     assert record["files"] == [str(tmp_path / "fixed.onnx"), str(tmp_path / "fixed.delta.json")]
+    assert (record["given_up"], record["dropped"]) == ([], [])
+
+
+def test_json_names_the_regions_given_up_and_what_was_asked(engine: Any, tmp_path: Path) -> None:
+    engine(lambda: replace(repaired(), status=rs.RepairStatus.UNKNOWN, given_up=(4, 7)))
+    done = invoke(
+        NET, PROP, "-o", str(tmp_path / "fixed.onnx"), "--json", "--give-up", "2", "--drop-contradictory"
+    )
+    record = json.loads(done.stdout)
+    assert record["given_up"] == [4, 7]
+    assert record["asked"]["give_up"] == 2
+    assert record["asked"]["contradictory"] == "drop"
 
 
 @pytest.mark.parametrize(("status", "code"), [("unknown", 0), ("timeout", 124)])

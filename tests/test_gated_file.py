@@ -15,7 +15,7 @@ from onnx_models import model, one_node
 from random_networks import dense_network, random_network
 
 import repairsolver as rs
-from repairsolver.errors import EditError, NetworkError
+from repairsolver.errors import EditError, NetworkError, UnsupportedOperatorError
 from repairsolver.network import load_network, replay
 from repairsolver.network.forward import activations
 from repairsolver.network.gated import NewGate, Override, add_gates, gateable, records_of, remove_gates
@@ -188,6 +188,20 @@ def test_a_broken_record_is_no_record(text: str) -> None:
         text = json.dumps(json.loads(entry.value) | {"records": [{}]})
     entry.value = text
     assert records_of(load_network(edited.SerializeToString())) == ()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_changed_comparison_is_the_one_thing_an_error_names(seed: int) -> None:
+    """What combines truth values behind it is supported, and says nothing by itself."""
+    proto = onnx.load_from_string(gated(seed)[2].model)
+    changed = [node for node in proto.graph.node if node.op_type == "LessOrEqual"]
+    for node in changed[:1]:
+        node.op_type = "Less"
+    with pytest.raises(UnsupportedOperatorError, match="1 node is not supported") as told:
+        load_network(proto.SerializeToString())
+    refused = [line for line in str(told.value).splitlines() if line.startswith("  ")]
+    assert len(refused) == 1
+    assert "Less" in refused[0]
 
 
 def test_what_cannot_be_gated_is_refused() -> None:

@@ -70,7 +70,7 @@ def test_the_region_that_costs_most_is_given_up_and_named(
     assert fix.status in (RepairStatus.UNKNOWN, RepairStatus.TIMEOUT)
     assert not fix.proved
     assert fix.verdict.status is not VerifyStatus.HOLDS
-    assert f"23 of 24 regions; 1 were given up, as they cost most of the points to keep: {BAD}" in fix.message
+    assert f"23 of 24 regions; 1 was given up, as it costs most of the points to keep: {BAD}" in fix.message
     assert fix.network is not None
     rng = np.random.default_rng(0)
     for k, region in enumerate(prop.regions):

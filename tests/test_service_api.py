@@ -200,6 +200,8 @@ def test_other_sites_and_other_names_are_refused(server: Server) -> None:
         (FILES, "[" * 60_000, "not JSON"),
         (FILES, "[]", "options"),
         (FILES, '{"seconds": -1, "sede": 3}', "sede"),
+        (FILES, '{"sede": 3, "x": 1}', "sede: no such option of 'verify'; x: no such option of 'verify'; "),
+        (FILES, '{"sede": 3}', "; options are arithmetic, memory_gb, seconds, seed"),
         (FILES, '{"seconds": 601}', "at most 600"),
         (FILES, '{"seconds": NaN}', "seconds"),
         (FILES, '{"seed": 1e400}', "seed"),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from layerwise.shapes import RankMismatch
 from repairsolver.architecture.model import Layer, Model, Shape
+from repairsolver.results import counted
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Diagnosis:
         return not self.faults
 
     def __repr__(self) -> str:
-        head = "valid" if self.valid else f"{len(self.faults)} faults"
+        head = "valid" if self.valid else counted(len(self.faults), "fault")
         return "\n  ".join([f"Diagnosis: {head}", *map(str, self.faults)])
 
 

@@ -35,8 +35,8 @@ def load_architecture(
         opaque: layers, or layer types, that are taken to keep the shape (None) or to give a stated one.
 
     Raises:
-        ArchitectureError: malformed JSON (with its position), unknown layer types (all are listed), a module
-            that cannot be traced, sizes that are not known.
+        ArchitectureError: a file that cannot be read, malformed JSON (with its position), unknown layer types
+            (all are listed), a module that cannot be traced, sizes that are not known.
     """
     if isinstance(source, Mapping):
         return read_model(source, opaque, input_shape)
@@ -73,6 +73,10 @@ def _from_object(source: Any, input_shape: Any, opaque: Opaque | None) -> Model:
 def _from_json(source: str | Path, opaque: Opaque | None, input_shape: Sequence[int] | None) -> Model:
     try:
         data = json.loads(Path(source).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ArchitectureError(
+            f"{source}: cannot be read: {error}; name an existing ONNX or JSON file that you may read"
+        ) from error
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         raise ArchitectureError(f"{source}: {where}: {error.msg}; {HELP}") from error

@@ -303,7 +303,8 @@ def repair(
         "method": method.value, "layers": layers, "parameters": parameters.value, "neurons": neurons,
         "entries": entries, "max_change": max_change, "minimise": minimise.value, "requested_gap": gap,
         "decision": decision.value, "points": None if points is None else str(points),
-        "keep": None if keep is None else str(keep), "keep_soft": keep_soft, "seconds_allowed": timeout,
+        "keep": None if keep is None else str(keep), "keep_soft": keep_soft, "give_up": give_up,
+        "contradictory": "drop" if drop_contradictory else "refuse", "seconds_allowed": timeout,
     }  # fmt: skip
     record = subject.with_account(
         records.repair_record(fix, net, *props) | {"files": [str(path) for path in written]},

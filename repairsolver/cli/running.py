@@ -64,4 +64,12 @@ def _show(console: Console, kind: str, error: Exception, debug: bool) -> None:
     if debug:
         console.print_exception()
     console.print(f"[bold red]{kind}:[/bold red] ", end="")
-    console.print(str(error), markup=False, highlight=False, soft_wrap=True)
+    console.print(_told(error), markup=False, highlight=False, soft_wrap=True)
+
+
+def _told(error: Exception) -> str:
+    """An error's message; what the system says of a file, by its name and with what to look at."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        reason = error.strerror[0].lower() + error.strerror[1:]
+        return f"{error.filename}: {reason}; check the path and its rights"
+    return str(error)

@@ -192,6 +192,8 @@ class Reader:
         if conditional and not lost and node.op_type in ARRANGING:
             return arranged(node, inputs, self.opset)
         table = CONDITIONAL if conditional else LOWERINGS
+        if lost and node.op_type in CONDITIONAL:
+            return []  # what was lost may have been a truth value
         if node.op_type not in table:
             what = "does not take truth values" if conditional else "is not supported"
             raise RefusedError(f"this operator {what}")
@@ -208,7 +210,10 @@ class Reader:
 
     @cached_property
     def inferred(self) -> dict[str, Shape]:
-        """The shapes that onnx infers, needed only to judge nodes behind a refused one."""
+        """The shapes of numbers that onnx infers, needed only to judge nodes behind a refused one.
+
+        Truth values have none: they are lost behind a refused node, as no tensor can stand in for them.
+        """
         try:
             graph = shape_inference.infer_shapes(self.model).graph
         except (shape_inference.InferenceError, ValueError):
@@ -217,6 +222,7 @@ class Reader:
             value.name: tuple(d.dim_value or 1 for d in value.type.tensor_type.shape.dim)
             for value in (*graph.value_info, *graph.output)
             if value.type.tensor_type.HasField("shape")
+            and value.type.tensor_type.elem_type != TensorProto.BOOL
         }
 
     def stand_in(self, tensor: str) -> Value | None:

@@ -15,6 +15,7 @@ from repairsolver.network.graph import Network
 from repairsolver.property import PointSet
 from repairsolver.property.files import check_fits
 from repairsolver.property.specification import Property
+from repairsolver.repairing.compared import with_decision
 from repairsolver.repairing.delta.addressing import Choice
 from repairsolver.repairing.delta.method import repair_delta
 from repairsolver.repairing.delta.objective import Aim, PerEntry
@@ -152,14 +153,14 @@ def repair_property(
         decision=decision, seed=seed, on_event=on_event,
     )  # fmt: skip
     if contradictory == "refuse":
-        return run(points=points, keep=keep, limits=limits)
+        return with_decision(run(points=points, keep=keep, limits=limits), prop)
     if method != "delta":
         raise EditError(f"method {method!r} looks for no contradictions: leave out contradictory='drop'")
 
     def attempt(points: PointSet | None, keep: PointSet | None, limits: Limits) -> Repair:
         return run(points=points, keep=keep, limits=limits)
 
-    return repair_dropping(attempt, points, keep, limits)
+    return with_decision(repair_dropping(attempt, points, keep, limits), prop)
 
 
 def _chosen(method: str, gating: Gating, imitation: Imitation | None) -> Method:

@@ -230,7 +230,7 @@ class Repair:
         fidelity: agreement with the original over the property's boxes, where it was measured.
         verdict: the verification of `network`.
         rounds: how many candidates were made.
-        solver: what solved the programs.
+        solver: what solved the programs; empty where the method solves none.
         message: one sentence for people.
         verdicts: with certificates asked for, of every property given, in order.
         counterexamples: of the original network, replayed by onnxruntime, the worst first; not all there are.

@@ -132,7 +132,8 @@ def explain_repair(repair: Repair) -> str:
 
 
 def _repair_lines(repair: Repair) -> Iterator[str]:
-    spent = f"{counted(repair.rounds, 'round')}, {repair.seconds:.2f} s, solver {repair.solver}"
+    spent = f"{counted(repair.rounds, 'round')}, {repair.seconds:.2f} s"
+    spent += f", solver {repair.solver}" if repair.solver else ""
     match repair.status:
         case RepairStatus.REPAIRED if repair.cost == 0:
             yield f"The network has the property already; nothing was changed; {spent}."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -56,13 +56,24 @@ def parse_options(kind: Kind, text: str, longest: float) -> dict[str, Any]:
         given = json.loads(text or "{}")
         options = kind.options.model_validate(given)
     except ValidationError as error:
-        told = [f"{'.'.join(map(str, e['loc'])) or 'options'}: {e['msg']}" for e in error.errors()]
-        raise HTTPException(422, "; ".join(told)) from error
+        raise HTTPException(422, "; ".join(_told(kind, error))) from error
     except (ValueError, RecursionError) as error:
         raise HTTPException(422, f"options: not JSON: {error}") from error
     if options.seconds > longest:
         raise HTTPException(422, f"seconds: at most {longest:g} on this server")
     return options.model_dump(mode="json")
+
+
+def _told(kind: Kind, error: ValidationError) -> Iterator[str]:
+    """Every wrong option, and the names that there are where one is unknown."""
+    unknown = False
+    for wrong in error.errors():
+        strange = wrong["type"] == "extra_forbidden"
+        unknown |= strange
+        what = f"no such option of {kind.name!r}" if strange else wrong["msg"]
+        yield f"{'.'.join(map(str, wrong['loc'])) or 'options'}: {what}"
+    if unknown:
+        yield f"options are {', '.join(sorted(kind.options.model_fields))}"
 
 
 def receive(

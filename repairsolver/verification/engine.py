@@ -21,7 +21,7 @@ from repairsolver.network.graph import Network
 from repairsolver.network.operators import Curve
 from repairsolver.property import check_fits
 from repairsolver.property.specification import Property
-from repairsolver.results import Arithmetic, Interrupted, Limits, OnEvent, Verdict, VerifyStatus
+from repairsolver.results import Arithmetic, Interrupted, Limits, OnEvent, Verdict, VerifyStatus, counted
 from repairsolver.verification.attack import Effort, attack
 from repairsolver.verification.cases import verify_cases
 from repairsolver.verification.kept import Kept
@@ -178,7 +178,7 @@ def _attack(run: Run, effort: Effort | None) -> Verdict | None:
     if not run.found:
         return None
     worst = max(c.violation for c in run.found)
-    run.say("attack", f"{len(run.found)} counterexamples, replayed", violation=worst)
+    run.say("attack", f"{counted(len(run.found), 'counterexample')}, replayed", violation=worst)
     return run.verdict(VerifyStatus.VIOLATED)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from repairsolver.network.graph import Network
 from repairsolver.property import check_fits
 from repairsolver.property.specification import Property
-from repairsolver.results import Counterexample, Event, Limits, OnEvent, VerifyStatus
+from repairsolver.results import Counterexample, Event, Limits, OnEvent, VerifyStatus, counted
 from repairsolver.verification.attack import Effort, attack, climb_from
 from repairsolver.verification.diverse import diverse
 from repairsolver.verification.engine import FIRST_EFFORT, single_threaded
@@ -106,7 +106,10 @@ class _Hunt:
             if self.found or self.left() <= 0:
                 return
             self.found = self._attack(effort, number, worst=False, seconds=self.left())
-            self._say("attack", f"{len(self.found)} counterexamples after {number + 1} attacks")
+            self._say(
+                "attack",
+                f"{counted(len(self.found), 'counterexample')} after {counted(number + 1, 'attack')}",
+            )
 
     def more(self) -> None:
         """Go on after the first violation."""
@@ -119,7 +122,7 @@ class _Hunt:
                 self._add(again)
         best = np.array([c.input for c in self.found[:BEST]])
         self._add(climb_from(self.network, self.prop, best, device=self.device))
-        self._say("attack", f"{len(self.found)} counterexamples, replayed")
+        self._say("attack", f"{counted(len(self.found), 'counterexample')}, replayed")
 
     def bound(self, reserved: float) -> float:
         """The proved upper bound on the violation; worse inputs met on the way are kept."""

@@ -65,6 +65,10 @@ def read_onnx(
 def _load(path: Path) -> ModelProto:
     try:
         return onnx.load(path)
+    except OSError as error:
+        raise ArchitectureError(
+            f"{path}: cannot be read: {error}; name an existing ONNX or JSON file that you may read"
+        ) from error
     except Exception as error:  # the protobuf library raises its own kinds
         raise ArchitectureError(f"{path} is no ONNX file: {error}") from error
 

@@ -25,7 +25,7 @@ from repairsolver.property.specification import Property
 from repairsolver.repairing.delta.loop import Session
 from repairsolver.repairing.delta.worst import WorstPoints
 from repairsolver.repairing.result import Repair
-from repairsolver.results import Array, RepairStatus, VerifyStatus
+from repairsolver.results import Array, RepairStatus, VerifyStatus, counted
 from repairsolver.verification.regionwise import many_regions, splits_inputs
 
 SHOWN = 40
@@ -63,7 +63,7 @@ def give_up(session: Session, training: WorstPoints, count: int) -> None:
     for name in [n for n in groups if any(n.startswith(f"region {number}, ") for number in gone)]:
         del groups[name]
     training.ask(session.prop)
-    session.emit("train", f"{fresh} regions given up, {len(gone)} in all", given_up=len(gone))
+    session.emit("train", f"{counted(fresh, 'region')} given up, {len(gone)} in all", given_up=len(gone))
 
 
 def without(prop: Property, numbers: list[int]) -> Property:
@@ -101,9 +101,10 @@ def told(session: Session, fix: Repair) -> Repair:
         unknown = VerifyStatus.UNKNOWN if verdict.status is VerifyStatus.HOLDS else verdict.status
         verdict = replace(verdict, status=unknown, proved_regions=proved, proved_volume=0.0)
     shown = ", ".join(map(str, gone[:SHOWN])) + (", ..." if len(gone) > SHOWN else "")
+    were, why = ("was", "it costs") if len(gone) == 1 else ("were", "they cost")
     message = (
-        f"the candidate is proved on {len(proved)} of {count} regions; {len(gone)} were given up, as they "
-        f"cost most of the points to keep: {shown}"
+        f"the candidate is proved on {len(proved)} of {count} regions; {len(gone)} {were} given up, as "
+        f"{why} most of the points to keep: {shown}"
     )
     status = RepairStatus.UNKNOWN if fix.status is RepairStatus.REPAIRED else fix.status
     return replace(fix, status=status, verdict=verdict, message=message, given_up=gone, minimal=False)

@@ -48,6 +48,7 @@ from repairsolver.results import (
     RepairStatus,
     Verdict,
     VerifyStatus,
+    counted,
 )
 from repairsolver.solvers import Feature, SolutionStatus, get_solver
 from repairsolver.verification.replay import replayed
@@ -189,7 +190,9 @@ def find_violations(session: Session) -> Verdict | None:
     """Attack the original network, and verify it if the attack finds nothing."""
     seconds = min(FIRST_ATTACK_SECONDS, session.remaining)
     found = search(session, session.network, 0.0, seconds)
-    session.emit("attack", f"{len(found)} counterexamples of the original network", points=len(found))
+    session.emit(
+        "attack", f"{counted(len(found), 'counterexample')} of the original network", points=len(found)
+    )
     if len(found):
         session.found = _shown(session, found)
         session.requirements.forbid(session.prop, found)

@@ -34,6 +34,7 @@ from repairsolver.results import (
     RepairStatus,
     Verdict,
     VerifyStatus,
+    counted,
 )
 from repairsolver.verification.attack import Effort, attack
 from repairsolver.verification.engine import MOST_SPLIT_INPUTS, verify_property
@@ -105,7 +106,9 @@ def _first_look(session: Session) -> Verdict:
         session.network, session.prop, seed=session.seed, effort=FIRST, seconds=min(session.left / 4, 1e6)
     )
     if found:
-        session.say(f"{len(found)} counterexamples of the original network", violation=found[0].violation)
+        session.say(
+            f"{counted(len(found), 'counterexample')} of the original network", violation=found[0].violation
+        )
         return Verdict(VerifyStatus.VIOLATED, found[0], found)
     return verify_property(
         session.network, session.prop, limits=session.limited(PROOF_SHARE), seed=session.seed,

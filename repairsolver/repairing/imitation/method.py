@@ -48,7 +48,7 @@ FRESH = 20_000
 
 @dataclass(slots=True, eq=False)
 class Course:
-    """One repair in progress."""
+    """One repair in progress; `solved` says whether the solver has had a program to solve."""
 
     network: Network
     prop: Property
@@ -62,6 +62,7 @@ class Course:
     on_event: OnEvent | None
     started: float = field(default_factory=time.perf_counter)
     rounds: int = 0
+    solved: bool = False
 
     @property
     def seconds(self) -> float:
@@ -121,6 +122,7 @@ def learned(course: Course, behaviours: Behaviours) -> Network:
         return tuned_factors(
             network, course.core, behaviours, found, how, seconds=seconds, seed=seed, say=course.say
         )
+    course.solved = True
     last, names = network.affine_layers[-1].name, [layer.affine.name for layer in found.layers]
     return least_tuning(
         network,
@@ -240,6 +242,7 @@ def _closed(
         on_event=course.on_event,
     )
     course.rounds += fix.rounds
+    course.solved |= fix.rounds > 0
     return (candidate, verdict) if fix.network is None else (fix.network, fix.verdict)
 
 
@@ -316,7 +319,7 @@ def _result(
         rounds=course.rounds,
         seconds=course.seconds,
         seed=course.seed,
-        solver=course.solver,
+        solver=course.solver if course.solved else "",
         message=prefix + message,
         empirical=True,
     )
