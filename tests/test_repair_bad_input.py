@@ -75,7 +75,7 @@ def test_labelled_points_outside_are_remarked_on(tmp_path: Path) -> None:
     net = rs.load_network(DEMO / "controller.onnx")
     prop = rs.load_property(DEMO / "head_on.vnnlib", network=net)
     far = rs.PointSet(np.array([INSIDE, [100.0, 0.0, 0.0, 0.0]]), np.array([0, 0]), name="far")
-    fix = rs.repair(net, prop, points=far, limits=rs.Limits(seconds=3))
+    fix = rs.repair(net, prop, points=far, decision="min", limits=rs.Limits(seconds=3))
     (remark,) = fix.remarks
     assert "1 of 2 points to repair, the first of them far[1], lie in no region of head_on" in remark
 
@@ -142,14 +142,14 @@ def test_exact_rationals_confirm_the_optimum(norm: str) -> None:
 
 
 def test_a_solver_that_fails_on_a_hidden_layer_is_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
-    def failing(name: str, watch: object) -> object:
-        class Failing:
-            def solve(self, *program: object, **settings: object) -> object:
-                raise SolverError(f"{name} ended with status Unknown")
+    class Failing:
+        def __init__(self, name: str, watch: object) -> None:
+            self.name = name
 
-        return Failing()
+        def solve(self, *asked: object, **options: object) -> object:
+            raise SolverError(f"{self.name} ended with status Unknown")
 
-    monkeypatch.setattr(exact, "session", failing)
+    monkeypatch.setattr(exact, "session", Failing)
     network = dense_network(0, (2, 6, 3))
     heard: list[str] = []
     fix = repair_property(

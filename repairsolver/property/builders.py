@@ -1,7 +1,7 @@
 """Common properties, built in Python.
 
 Each builder returns a `Property` with the VNN-LIB text that it would be saved as. The unsafe set is
-closed, as everywhere: where a property asks for a strict inequality, equality already violates it.
+closed: where a property asks for a strict inequality, equality already violates it.
 """
 
 from __future__ import annotations
