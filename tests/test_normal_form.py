@@ -75,7 +75,7 @@ def value(tree: Tree, point: dict[str, Fraction]) -> Fraction:
 
 
 def holds(tree: Tree, point: dict[str, Fraction], positive: bool = True) -> bool:
-    """Truth of the formula with every strict comparison, after negation, read as non-strict."""
+    """Truth of the formula, but that bounds of single inputs are closed."""
     assert not isinstance(tree, str)
     operator = tree[0]
     if operator == "not":
@@ -86,7 +86,20 @@ def holds(tree: Tree, point: dict[str, Fraction], positive: bool = True) -> bool
     left, right = (value(part, point) for part in tree[1:])
     if operator == "=":
         return left == right
-    return left <= right if (operator in ("<=", "<")) == positive else left >= right
+    if left == right:
+        return (operator in ("<=", ">=")) == positive or bounds_an_input(tree[1], tree[2])
+    return (left < right) == ((operator in ("<=", "<")) == positive)
+
+
+def bounds_an_input(left: Tree, right: Tree) -> bool:
+    """Whether a comparison is about one input and nothing else."""
+    origin = dict.fromkeys(VARIABLES, Fraction(0))
+
+    def difference(point: dict[str, Fraction]) -> Fraction:
+        return value(left, point) - value(right, point)
+
+    moving = [v for v in VARIABLES if difference(origin | {v: Fraction(1)}) != difference(origin)]
+    return moving in (["X_0"], ["X_1"])
 
 
 def read(tree: Tree) -> Property:
