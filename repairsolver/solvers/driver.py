@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 
@@ -34,6 +35,15 @@ class Answer:
     status: SolutionStatus
     values: Array | None = None
     bound: float | None = None
+
+
+class Warm(Solver, Protocol):
+    """A solver that keeps the last program; `resumed` counts those that went on from it."""
+
+    resumed: int
+
+    def forget(self) -> None:
+        """Solve the next program from scratch."""
 
 
 def required_features(flat: Matrices) -> frozenset[Feature]:
@@ -70,6 +80,22 @@ def drive(solver: Solver, program: Program, compute: Callable[[Matrices], Answer
     refuse_unsupported(solver, flat)
     answer = settle(flat) or compute(flat)
     return checked(solver.name, program, flat, answer, started)
+
+
+def drive_warm(solver: Warm, program: Program, compute: Callable[[Matrices], Answer]) -> Solution:
+    """`drive` for a solver with a memory: what fails from where the last program ended is tried from scratch.
+
+    Raises:
+        SolverCapabilityError, SolverError: as `drive`, of the program solved from scratch.
+    """
+    before = solver.resumed
+    try:
+        return drive(solver, program, compute)
+    except SolverError:
+        solver.forget()
+        if solver.resumed == before:
+            raise
+    return drive(solver, program, compute)
 
 
 def tidy(flat: Matrices) -> Matrices:

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from layerwise.program import Array, Matrices, Program
-from repairsolver.errors import SolverError
-from repairsolver.solvers.driver import Answer, drive
+from repairsolver.solvers.driver import Answer, drive_warm
 from repairsolver.solvers.growth import extends
 from repairsolver.solvers.gurobi import (
     Gurobi,
@@ -79,19 +78,17 @@ class GurobiSession:
         options: Options | None = None,
     ) -> Solution:
         """Solve a program; see `Solver.solve`. What fails from the last basis is tried from scratch."""
-        settings, before = settings_of(seconds, gap, seed, options), self.resumed
+        settings = settings_of(seconds, gap, seed, options)
 
         def compute(flat: Matrices) -> Answer:
             refuse_oversized(flat)
             return self._compute(flat, settings, start)
 
-        try:
-            return drive(self, program, compute)
-        except SolverError:
-            self._held = None
-            if self.resumed == before:
-                raise
-        return drive(self, program, compute)
+        return drive_warm(self, program, compute)
+
+    def forget(self) -> None:
+        """Solve the next program from scratch."""
+        self._held = None
 
     def _compute(self, flat: Matrices, settings: dict[str, Any], start: Array | None) -> Answer:
         last = self._held

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 
 from layerwise.program import Array, Matrices, Program
-from repairsolver.errors import SolverError
-from repairsolver.solvers.driver import Answer, drive
+from repairsolver.solvers.driver import Answer, drive_warm
 from repairsolver.solvers.growth import extends
 from repairsolver.solvers.highs import (
     Highs,
@@ -68,18 +67,11 @@ class HighsSession:
             self._engine, self._settings, self._held = new_engine(seed=seed, options=options), settings, None
             if self._watch is not None:
                 set_watch(self._engine, self._watch, self._raised)
-        before = self.resumed
+        return drive_warm(self, program, lambda flat: self._compute(flat, seconds, gap, start))
 
-        def compute(flat: Matrices) -> Answer:
-            return self._compute(flat, seconds, gap, start)
-
-        try:
-            return drive(self, program, compute)
-        except SolverError:
-            self._held = None
-            if self.resumed == before:
-                raise
-        return drive(self, program, compute)
+    def forget(self) -> None:
+        """Solve the next program from scratch."""
+        self._held = None
 
     def _compute(self, flat: Matrices, seconds: float | None, gap: float, start: Array | None) -> Answer:
         engine, last = self._engine, self._held
