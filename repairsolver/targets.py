@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import secrets
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 
 def file_target(path: str | Path) -> Path:
@@ -27,6 +30,27 @@ def file_target(path: str | Path) -> Path:
     if not os.access(folder, os.W_OK | os.X_OK):
         raise PermissionError(f"{path}: the folder {folder} cannot be written to; choose another place")
     return target
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[BinaryIO]:
+    """A stream whose content takes the place of the file as a whole when the block ends, or never.
+
+    Until then it has a name of its own in the same folder, so that several writers of one file do not meet:
+    the last one to end wins. If the block raises, the old file stays and nothing else.
+
+    Raises:
+        OSError: as `file_target`, or the folder does not exist.
+    """
+    target = file_target(path)
+    fresh = target.with_name(f".{target.name[:40]}.{secrets.token_hex(8)}.part")
+    try:
+        with fresh.open("xb") as stream:
+            yield stream
+        fresh.replace(target)
+    except BaseException:
+        fresh.unlink(missing_ok=True)
+        raise
 
 
 def keep_apart(outputs: Iterable[Path | None], inputs: Iterable[Path | None]) -> None:

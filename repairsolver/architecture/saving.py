@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from repairsolver.architecture.writing import model_record
-from repairsolver.targets import file_target
+from repairsolver.targets import file_target, replacing
 
 if TYPE_CHECKING:
     from repairsolver.architecture.repair import ArchitectureRepair
@@ -26,12 +24,6 @@ def save_repair(fix: ArchitectureRepair, path: str | Path) -> tuple[str, ...]:
     else:
         data = (json.dumps(model_record(fix.model), indent=2) + "\n").encode()
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, target)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    with replacing(target) as stream:
+        stream.write(data)
     return notes

@@ -17,7 +17,7 @@ import numpy as np
 from repairsolver import __version__
 from repairsolver.errors import CertificateError
 from repairsolver.results import Certificate
-from repairsolver.targets import file_target
+from repairsolver.targets import file_target, replacing
 
 FORMAT, SCHEMA = "repairsolver certificate", 1
 MAX_HEAD, MAX_BYTES = 2**16, 2**30
@@ -29,9 +29,8 @@ def write_certificate(certificate: Certificate, path: str | Path) -> None:
     """Write a certificate file; replaced as a whole or not at all."""
     target = file_target(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    fresh = target.with_name(target.name + ".part")
-    fresh.write_bytes(to_bytes(certificate))
-    fresh.replace(target)
+    with replacing(target) as stream:
+        stream.write(to_bytes(certificate))
 
 
 def read_certificate(path: str | Path) -> Certificate:

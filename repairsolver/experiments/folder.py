@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from repairsolver.errors import ExperimentError
+from repairsolver.targets import replacing
 
 COLUMNS = (
     "onnx", "vnnlib", "timeout", "options", "result", "seconds", "prepare_seconds", "process_seconds",
@@ -194,9 +195,7 @@ def _append(path: Path, text: str) -> None:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
+    with replacing(path) as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-    part.replace(path)

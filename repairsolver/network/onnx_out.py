@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -16,7 +14,7 @@ from repairsolver.network.agreement import check_agreement
 from repairsolver.network.graph import Network
 from repairsolver.network.onnx_file import parse, serialise
 from repairsolver.network.onnx_in import import_model
-from repairsolver.targets import file_target
+from repairsolver.targets import replacing
 
 
 def save_network(network: Network, path: str | Path) -> None:
@@ -25,22 +23,8 @@ def save_network(network: Network, path: str | Path) -> None:
     Raises:
         OSError: the folder does not exist or cannot be written to, or the path is a folder or a device.
     """
-    target = file_target(path)
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(network.model)
-        os.chmod(temporary, 0o666 & ~umask())
-        os.replace(temporary, target)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-
-
-def umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
+    with replacing(path) as stream:
+        stream.write(network.model)
 
 
 def replace_parameters(network: Network, changes: Mapping[str, NDArray[np.floating]]) -> Network:

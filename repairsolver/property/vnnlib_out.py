@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 
 from repairsolver.errors import PropertyError
 from repairsolver.property.specification import Conjunction, Property, Region
-from repairsolver.targets import file_target
+from repairsolver.targets import file_target, replacing
 
 
 def save_property(prop: Property, path: str | Path) -> None:
@@ -28,12 +27,11 @@ def save_property(prop: Property, path: str | Path) -> None:
         target = file_target(path)
     except OSError as error:
         raise PropertyError(f"cannot save the property: {error}") from error
-    temporary = target.with_name(f"{target.name}.part{os.getpid()}")
+    text = prop.text or write_property(prop)
     try:
-        temporary.write_text(prop.text or write_property(prop), encoding="utf-8", newline="")
-        temporary.replace(target)
+        with replacing(target) as stream:
+            stream.write(text.encode())
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise PropertyError(f"{target}: cannot save the property: {error}") from error
 
 

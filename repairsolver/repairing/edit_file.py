@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -13,10 +11,9 @@ import numpy as np
 
 from repairsolver.errors import EditError
 from repairsolver.network.graph import Network
-from repairsolver.network.onnx_out import umask
 from repairsolver.repairing.gate.edit import FORMAT, Gates
 from repairsolver.repairing.result import Delta
-from repairsolver.targets import file_target
+from repairsolver.targets import replacing
 
 KINDS = (".json", ".npz")
 HEAD = 200
@@ -36,19 +33,11 @@ def save_edit(edit: Delta | Gates, path: str | Path) -> None:
     check_kind(path)
     if isinstance(edit, Gates) and Path(path).suffix.lower() != ".json":
         raise EditError(f"{path}: gates are a file that ends in .json; choose such a name")
-    target = file_target(path)
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            if isinstance(edit, Gates) or target.suffix.lower() == ".json":
-                file.write(edit.to_json().encode() + b"\n")
-            else:
-                np.savez_compressed(file, **_arrays(edit))  # type: ignore[arg-type] # keys are not allow_pickle
-        os.chmod(temporary, 0o666 & ~umask())
-        os.replace(temporary, target)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    with replacing(path) as stream:
+        if isinstance(edit, Gates) or Path(path).suffix.lower() == ".json":
+            stream.write(edit.to_json().encode() + b"\n")
+        else:
+            np.savez_compressed(stream, **_arrays(edit))  # type: ignore[arg-type] # keys are not allow_pickle
 
 
 def load_edit(path: str | Path, network: Network) -> Delta | Gates:

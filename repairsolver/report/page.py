@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ from repairsolver.report import words
 from repairsolver.report.pictures import pictures
 from repairsolver.report.style import TEMPLATES, style
 from repairsolver.report.subject import Subject
-from repairsolver.targets import file_target
+from repairsolver.targets import file_target, replacing
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -53,9 +52,8 @@ def write_page(html: str, path: Path) -> None:
     """
     target = file_target(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    fresh = target.with_name(target.name + ".part")
-    fresh.write_text(html, encoding="utf-8")
-    os.replace(fresh, target)
+    with replacing(target) as stream:
+        stream.write(html.encode())
 
 
 def render(name: str, **context: Any) -> str:

@@ -22,7 +22,7 @@ from repairsolver.sampling.distributions import Distribution, Points, TruncatedN
 from repairsolver.sampling.part import part_of
 from repairsolver.sampling.sampler import sample_property
 from repairsolver.sampling.statement import Part, SampleStatus, Statement
-from repairsolver.targets import file_target
+from repairsolver.targets import file_target, replacing
 from repairsolver.verification.record import property_sha256
 
 FORMAT, SCHEMA = "repairsolver statement", 1
@@ -59,9 +59,8 @@ def write_statement(statement: Statement, path: str | Path, *, purpose: str = "s
     target = file_target(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(to_record(statement, purpose), indent=1, allow_nan=False)
-    fresh = target.with_name(target.name + ".part")
-    fresh.write_text(text + "\n", encoding="utf-8")
-    fresh.replace(target)
+    with replacing(target) as stream:
+        stream.write(f"{text}\n".encode())
 
 
 def to_record(statement: Statement, purpose: str = "statement") -> dict[str, Any]:

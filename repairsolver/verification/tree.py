@@ -25,7 +25,7 @@ from repairsolver.errors import TreeError
 from repairsolver.network.graph import Network
 from repairsolver.property.specification import Property
 from repairsolver.results import Arithmetic
-from repairsolver.targets import file_target
+from repairsolver.targets import file_target, replacing
 from repairsolver.verification.record import property_sha256
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -89,13 +89,11 @@ class Tree:
         started = time.monotonic()
         head = {"format": FORMAT, "schema": SCHEMA, "tool": __version__, "kind": kind} | self._about
         head |= {"names": self._names, "sha256": digest(arrays)}
-        fresh = self.path.with_name(self.path.name + ".part")
-        fresh.parent.mkdir(parents=True, exist_ok=True)
-        with fresh.open("wb") as stream:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(self.path) as stream:
             np.savez(
                 stream, allow_pickle=False, head=np.frombuffer(json.dumps(head).encode(), np.uint8), **arrays
             )
-        fresh.replace(self.path)
         now = time.monotonic()
         self._next = now + max(self._every, (now - started) / SHARE)
 
