@@ -70,6 +70,8 @@ ARITHMETIC = [
     case("Where", (1, 3), np.array([False, True, True]), X, X, since=9),
     case("Sum", (1, 3), X, floats(2, 3), X, since=8),
     case("Sum", (1, 3), X),
+    case("Mean", (1, 3), X, floats(2, 3), X, since=8),
+    case("Mean", (1, 3), X),
     case(
         "BatchNormalization", (1, 3, 2, 2), X, floats(3), floats(3), floats(3), floats(3) ** 2, epsilon=0.01
     ),
@@ -100,6 +102,7 @@ PRODUCTS = [
 ]
 FUNCTIONS = [
     case("Relu", (2, 3)),
+    case("Abs", (2, 3)),
     case("Sigmoid", (2, 3)),
     case("Tanh", (2, 3)),
     case("Elu", (2, 3)),
@@ -167,6 +170,23 @@ ARRANGEMENTS = [
     case("Pad", (1, 1, 3, 3), X, ints(0, 0, 1, 2, 0, 0, 1, 0), mode="reflect", since=11),
     case("Pad", (1, 1, 3, 3), X, ints(0, 0, 1, 2, 0, 0, 1, 0), mode="edge", since=11),
 ]
+GATHERED = [
+    case("Gather", (3, 4), X, ints(2, 0, 0)),
+    case("Gather", (3, 4), X, np.array(1, np.int64), axis=1),
+    case("Gather", (2, 3, 4), X, np.array([[0, -1], [1, 2]], np.int32), axis=-2, since=11),
+    case("GatherElements", (3, 4), X, np.array([[0, 1], [-1, 3]], np.int64), axis=1, since=11),
+    case("GatherElements", (3, 4), X, np.array([[2, 1, 0, 0]], np.int64), since=11),
+    case("GatherND", (2, 3, 4), X, np.array([[0, 1], [-1, 2]], np.int64), since=11),
+    case("GatherND", (2, 3), X, np.array([[[1, 1]], [[0, -1]]], np.int64), since=11),
+    case("Tile", (2, 3), X, ints(2, 3)),
+    case("Tile", (1, 2, 3), X, ints(1, 1, 2)),
+    case("Expand", (2, 1), X, ints(3, 1, 4), since=8),
+    case("Expand", (2, 3), X, ints(1, 1), since=8),
+    case("DepthToSpace", (1, 8, 2, 3), blocksize=2),
+    case("DepthToSpace", (1, 8, 2, 3), blocksize=2, mode="DCR", since=11),
+    case("DepthToSpace", (1, 8, 2, 3), blocksize=2, mode="CRD", since=11),
+    case("SpaceToDepth", (1, 2, 4, 6), blocksize=2),
+]
 WINDOWS = [
     case("Conv", (1, 2, 5), X, floats(3, 2, 3), floats(3)),
     case("Conv", (1, 2, 5, 6), X, floats(4, 2, 3, 2)),
@@ -222,7 +242,7 @@ WINDOWS = [
 ]
 REDUCTIONS = [
     case(operator, (2, 3, 4), *inputs, since=since, until=until, **attributes)
-    for operator, change in (("ReduceSum", 13), ("ReduceMean", 18))
+    for operator, change in (("ReduceSum", 13), ("ReduceMean", 18), ("ReduceMax", 18), ("ReduceMin", 18))
     for inputs, since, until, attributes in [
         ((), 7, 99, {}),
         ((), 7, 99, {"keepdims": 0}),
@@ -233,7 +253,7 @@ REDUCTIONS = [
         ((X, ints()), change, 99, {"noop_with_empty_axes": 1}),
     ]
 ]
-CASES = [*ARITHMETIC, *PRODUCTS, *FUNCTIONS, *ARRANGEMENTS, *WINDOWS, *REDUCTIONS]
+CASES = [*ARITHMETIC, *PRODUCTS, *FUNCTIONS, *ARRANGEMENTS, *GATHERED, *WINDOWS, *REDUCTIONS]
 
 
 def in_opsets() -> Iterator[Any]:
@@ -279,6 +299,16 @@ def test_float64_files_agree_to_float64_rounding() -> None:
         (one_node("MatMul", (3, 3), X, X), "product of two tensors"),
         (one_node("Div", (1, 3), floats(3), X), "divisor depends"),
         (one_node("Div", (1, 3), X, np.array([1, 0, 1], np.float32)), "divisor has a zero"),
+        (one_node("Gather", (3, 2), X, ints(3)), "do not fit"),
+        (one_node("GatherND", (3, 2), X, np.array([[0, 2]], np.int64)), "do not fit"),
+        (one_node("GatherND", (3, 2), X, np.array([[0], [1], [0]], np.int64), batch_dims=1), "batch_dims"),
+        (one_node("GatherElements", (3, 2), X, ints(0, 1)), "rank 1"),
+        (one_node("Tile", (3, 2), X, ints(2)), "repeats"),
+        (one_node("Tile", (3, 2), X, ints(2**20, 2**20)), "more than"),
+        (one_node("Expand", (3, 2), X, ints(2, 2)), "do not fit"),
+        (one_node("Expand", (3, 1), X, ints(2**30, 1, 2)), "more than"),
+        (one_node("SpaceToDepth", (1, 2, 3, 4), blocksize=2), "no multiple"),
+        (one_node("DepthToSpace", (1, 6, 3, 4), blocksize=2), "no multiple"),
         (one_node("Erf", (1, 3)), "not supported"),
         (one_node("Cast", (1, 3), to=TensorProto.INT64), "type other than"),
         (one_node("Clip", (1, 3), X, number(1), number(0)), "above its upper end"),

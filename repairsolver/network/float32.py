@@ -23,12 +23,13 @@ from repairsolver.results import Array
 # Nodes that compute nothing: their results are entries of their inputs, constants, or the larger of two.
 EXACT = {"Clip", "Concat", "Dropout", "Flatten", "GlobalMaxPool", "Identity", "MaxPool", "Pad", "Relu"}
 EXACT |= {"Reshape", "Shape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"}
-EXACT |= {"Max", "Min"}
+EXACT |= {"Max", "Min", "ReduceMax", "ReduceMin", "Expand", "Gather", "GatherElements", "GatherND", "Tile"}
+EXACT |= {"Abs", "DepthToSpace", "SpaceToDepth"}
 # Nodes whose roundings are counted.
 ROUNDED = {"Add", "AveragePool", "Conv", "Div", "Gemm", "GlobalAveragePool", "HardSigmoid", "LeakyRelu"}
 ROUNDED |= {"MatMul", "Mul", "Neg", "PRelu", "ReduceMean", "ReduceSum", "Sigmoid", "Sub", "Sum", "Tanh"}
 # What may be computed from constants alone: every runtime gets the same numbers.
-CONSTANT = EXACT | {"Cast", "Constant", "ConstantOfShape", "Expand", "Gather", "Tile"}
+CONSTANT = EXACT | {"Cast", "Constant", "ConstantOfShape"}
 SPARE = 5
 
 

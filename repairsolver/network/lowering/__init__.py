@@ -15,6 +15,7 @@ from repairsolver.network.lowering import (
     condition,
     convolution,
     elementwise,
+    gathering,
     pooling,
     reduction,
 )
@@ -28,6 +29,7 @@ LOWERINGS: dict[str, Callable[[Call], Sequence[Result]]] = {
     **reduction.OPERATORS,
     **elementwise.OPERATORS,
     **arrangement.OPERATORS,
+    **gathering.OPERATORS,
     **condition.OPERATORS,
 }
 

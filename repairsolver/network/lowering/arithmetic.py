@@ -16,7 +16,7 @@ from repairsolver.network.lowering.builder import (
     affordable,
     positions,
 )
-from repairsolver.network.operators import Conv, Dense, Scale, Sum
+from repairsolver.network.operators import Conv, Dense, Indices, MaxPool, Scale, Sum
 from repairsolver.results import Array
 
 
@@ -72,12 +72,21 @@ def negate(call: Call) -> list[Value]:
 
 def total(call: Call) -> list[Value]:
     """The sum of any number of tensors and constants."""
+    return [total_of(call)]
+
+
+def total_of(call: Call) -> Tensor:
     tensors = [v for v in call.inputs if isinstance(v, Tensor)]
     constants = [v.floats for v in call.inputs if isinstance(v, Constant)]
     result = combine(call, tensors, (1.0,) * len(tensors)) if len(tensors) > 1 else tensors[0]
     for constant in constants:
         result = scale(call, result, np.array(1.0), constant)
-    return [result]
+    return result
+
+
+def mean(call: Call) -> list[Value]:
+    """The mean of any number of tensors and constants."""
+    return [scale(call, total_of(call), np.array(1.0 / len(call.inputs)), np.array(0.0))]
 
 
 def batch_normalisation(call: Call) -> list[Value]:
@@ -143,6 +152,16 @@ def scale(call: Call, x: Tensor, factor: Array, constant: Array, suffix: str = "
     return call.emit(Scale(a, c), [wide], shape, suffix)
 
 
+def extreme_of(call: Call, x: Tensor, windows: Indices, shape: tuple[int, ...], sign: float) -> Tensor:
+    """sign * max(sign * x) over each window of positions [k, w]; the result has k entries."""
+    operator = MaxPool(windows)
+    if sign > 0:
+        return call.emit(operator, [x], shape)
+    negated = scale(call, x, np.array(-1.0), np.array(0.0), "/negated")
+    largest = call.emit(operator, [negated], shape, "/largest")
+    return scale(call, largest, np.array(-1.0), np.array(0.0))
+
+
 def combine(call: Call, tensors: list[Tensor], coefficients: tuple[float, ...]) -> Tensor:
     """A linear combination of tensors with broadcasting."""
     shape = affordable(np.broadcast_shapes(*(x.shape for x in tensors)))
@@ -162,5 +181,6 @@ OPERATORS = {
     "Div": divide,
     "Neg": negate,
     "Sum": total,
+    "Mean": mean,
     "BatchNormalization": batch_normalisation,
 }

@@ -6,7 +6,7 @@ from math import inf
 
 import numpy as np
 
-from repairsolver.network.lowering.arithmetic import scale
+from repairsolver.network.lowering.arithmetic import extreme_of, scale
 from repairsolver.network.lowering.builder import (
     Call,
     Constant,
@@ -25,7 +25,6 @@ from repairsolver.network.operators import (
     Elu,
     Gelu,
     LeakyRelu,
-    MaxPool,
     Relu,
     Sigmoid,
     Softmax,
@@ -71,6 +70,11 @@ def gelu(call: Call) -> list[Value]:
 
 def leaky_relu(call: Call) -> list[Value]:
     return entrywise(call, LeakyRelu(np.full(call.tensor(0).size, call.number("alpha", 0.01))))
+
+
+def absolute(call: Call) -> list[Value]:
+    """|x|: a leaky ReLU of slope -1."""
+    return entrywise(call, LeakyRelu(np.full(call.tensor(0).size, -1.0)))
 
 
 def prelu(call: Call) -> list[Value]:
@@ -168,18 +172,14 @@ def extreme(call: Call, sign: float) -> Tensor:
     whole = tensors[0]
     if len(tensors) > 1:
         whole = call.emit(Concat(), tensors, (sum(x.size for x in tensors),), "/joined")
-    operator = MaxPool(np.stack(windows, axis=-1).reshape(-1, len(windows)))
-    if sign > 0:
-        return call.emit(operator, [whole], shape)
-    negated = scale(call, whole, np.array(-1.0), np.array(0.0), "/negated")
-    largest = call.emit(operator, [negated], shape, "/largest")
-    return scale(call, largest, np.array(-1.0), np.array(0.0))
+    return extreme_of(call, whole, np.stack(windows, axis=-1).reshape(-1, len(windows)), shape, sign)
 
 
 OPERATORS = {
     "Max": greatest,
     "Min": smallest,
     "Relu": relu,
+    "Abs": absolute,
     "Elu": elu,
     "Gelu": gelu,
     "LeakyRelu": leaky_relu,

@@ -37,6 +37,8 @@ FOLDED = frozenset(
         "Flatten",
         "Floor",
         "Gather",
+        "GatherElements",
+        "GatherND",
         "Gemm",
         "Greater",
         "Identity",
