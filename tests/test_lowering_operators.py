@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -339,3 +340,33 @@ def test_constants_may_be_initialisers_or_constant_nodes(constant_nodes: bool) -
     layer = load_network(model.SerializeToString()).nodes[0]
     assert layer.operator.weight_source.tensor == "c1"
     np.testing.assert_array_equal(layer.operator.weight, W.T)
+
+
+@pytest.mark.parametrize("operator", ["MaxPool", "AveragePool", "Conv"])
+@pytest.mark.parametrize("auto_pad", ["SAME_UPPER", "SAME_LOWER", "VALID"])
+def test_windows_of_every_geometry_are_read_as_onnxruntime_runs_them_or_refused(
+    operator: str, auto_pad: str
+) -> None:
+    """One axis of 5 or 6 entries: kernels, strides, dilations and both roundings."""
+    read, refused = 0, list[tuple[int, ...]]()
+    for n, k, s, d, ceil in product((5, 6), (1, 2, 3), (1, 2, 3), (1, 2, 3), (0, 1)):
+        shared: dict[str, Any] = {"strides": [s], "dilations": [d], "auto_pad": auto_pad, "opset": 19}
+        if operator == "Conv" and ceil:
+            continue
+        if operator == "Conv":
+            model = one_node(
+                "Conv", (1, 1, n), X, np.arange(1, k + 1, dtype=np.float32)[None, None], **shared
+            )
+        else:
+            model = one_node(operator, (1, 1, n), X, kernel_shape=[k], ceil_mode=ceil, **shared)
+        try:
+            network = load_network(model.SerializeToString())
+        except UnsupportedOperatorError:
+            refused.append((n, k, s, d))
+            continue
+        read += 1
+        points = np.vstack([np.arange(1.0, n + 1), random_points(n, 3)])
+        np.testing.assert_allclose(network(points), run(network.model, points, (1, 1, n)), rtol=1e-5)
+    # What does not fit, what onnxruntime does not run, and strides that leave entries out.
+    assert all(d * (k - 1) >= n - 2 or (operator == "Conv" and d > 1) or s > k for n, k, s, d in refused)
+    assert read >= (18 if operator == "Conv" else 60)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from repairsolver.network.lowering.builder import Call, RefusedError, Value
-from repairsolver.network.lowering.window import window_of
+from repairsolver.network.lowering.window import padding_of, window_of
 from repairsolver.network.operators import Conv
 
 
@@ -23,6 +23,8 @@ def conv(call: Call) -> list[Value]:
             f"{groups * filters.shape[1]}"
         )
     window = window_of(call, filters.shape[2:], x.shape[2:])
+    if padding_of(call).startswith("SAME") and max(window.dilations) > 1:
+        raise RefusedError("it has dilations beside auto_pad, which onnxruntime does not run; use pads")
     bias = call.constant(2) if call.has(2) else None
     operator = Conv(
         weight=filters,

@@ -8,7 +8,7 @@ import numpy as np
 
 from repairsolver.network.lowering.arithmetic import scale
 from repairsolver.network.lowering.builder import Call, RefusedError, Tensor, Value, affordable, positions
-from repairsolver.network.lowering.window import Window, window_of
+from repairsolver.network.lowering.window import Window, padding_of, same, window_of
 from repairsolver.network.operators import Conv, MaxPool
 
 
@@ -16,7 +16,11 @@ def pooling_window(call: Call, x: Tensor) -> Window:
     kernel = call.integers("kernel_shape") or ()
     if not 3 <= len(x.shape) <= 5:
         raise RefusedError(f"its input {list(x.shape)} does not have one to three spatial axes")
-    return window_of(call, kernel, x.shape[2:])
+    window = window_of(call, kernel, x.shape[2:])
+    sizes = zip(x.shape[2:], window.kernel, window.strides, strict=True)
+    if padding_of(call).startswith("SAME") and min(same(n, k, s) for n, k, s in sizes) < 0:
+        raise RefusedError("its auto_pad would have to crop, as its strides leave entries out; use pads")
+    return window
 
 
 def max_pool(call: Call) -> list[Value]:

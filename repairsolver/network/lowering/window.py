@@ -51,7 +51,8 @@ def window_of(call: Call, kernel: tuple[int, ...], sizes: tuple[int, ...]) -> Wi
 
     With extent e = (k - 1) d + 1, padding p and stride s, an axis of n entries has
     floor((n + p - e) / s) + 1 windows (ceil with ceil_mode, but none that starts in the padding
-    behind the entries), and ceil(n / s) with auto_pad SAME.
+    behind the entries). auto_pad SAME pads so that there are ceil(n / s) windows of extent k: dilations are
+    not counted, as onnxruntime does not, so that dilated windows are fewer.
     """
     rank = len(sizes)
     strides = call.integers("strides") or (1,) * rank
@@ -61,7 +62,7 @@ def window_of(call: Call, kernel: tuple[int, ...], sizes: tuple[int, ...]) -> Wi
         raise RefusedError(f"its kernel, strides, dilations or pads do not fit {rank} spatial axes")
     if min(kernel) < 1 or min(strides) < 1 or min(dilations) < 1 or min(declared) < 0:
         raise RefusedError("its kernel, strides, dilations or pads are out of range")
-    auto = call.text("auto_pad", "NOTSET")
+    auto = padding_of(call)
     ceil = bool(call.integer("ceil_mode", 0))
     axes = [
         along(n, k, s, d, (declared[i], declared[i + rank]), auto, ceil)
@@ -77,6 +78,15 @@ def window_of(call: Call, kernel: tuple[int, ...], sizes: tuple[int, ...]) -> Wi
     return window
 
 
+def padding_of(call: Call) -> str:
+    return call.text("auto_pad", "NOTSET")
+
+
+def same(n: int, k: int, s: int) -> int:
+    """What auto_pad SAME adds to n entries for a kernel k and stride s; negative where it would crop."""
+    return (-(-n // s) - 1) * s + k - n
+
+
 def along(
     n: int, k: int, s: int, d: int, declared: tuple[int, int], auto: str, ceil: bool
 ) -> tuple[tuple[int, int], int]:
@@ -84,10 +94,9 @@ def along(
     extent = (k - 1) * d + 1
     match auto:
         case "SAME_UPPER" | "SAME_LOWER":
-            count = -(-n // s)
-            total = max(0, (count - 1) * s + extent - n)
+            total = max(0, same(n, k, s))
             small, large = total // 2, total - total // 2
-            return ((small, large) if auto == "SAME_UPPER" else (large, small)), count
+            pads = (small, large) if auto == "SAME_UPPER" else (large, small)
         case "VALID" | "NOTSET" | "":
             pads = (0, 0) if auto == "VALID" else declared
         case _:
