@@ -103,3 +103,52 @@ def test_only_searches_move_strict_rows() -> None:
 def test_a_strict_row_that_there_is_not() -> None:
     with pytest.raises(PropertyError, match=r"rows \[1\] are to be strict"):
         Conjunction(np.ones((1, 1)), np.zeros((1, 1)), np.zeros(1), frozenset({1}))
+
+
+def layered(first: list[list[float]], shift: list[float], second: list[float]) -> Network:
+    """y = second . relu(first x + shift)."""
+    nodes = [
+        helper.make_node("Gemm", ["x", "w", "b"], ["h"]),
+        helper.make_node("Relu", ["h"], ["r"]),
+        helper.make_node("Gemm", ["r", "v", "c"], ["y"]),
+    ]
+    out = np.float32([second]).T
+    weights = {"w": np.float32(first), "b": np.float32(shift), "v": out, "c": np.zeros(1, np.float32)}
+    return load_network(model(nodes, (1, len(first)), weights).SerializeToString())
+
+
+def on_a_cube(size: int, row: str) -> Property:
+    one = "(declare-const X_{0} Real)(assert (>= X_{0} -1))(assert (<= X_{0} 1))"
+    inputs = "".join(map(one.format, range(size)))
+    return parse_property(f"{inputs}(declare-const Y_0 Real)(assert {row})")
+
+
+TYING = [
+    layered([[1.0]], [0.0], [1.0]),
+    layered([[1.0], [1.0]], [0.0], [1.0]),
+    layered([[1.0, 1.0], [-1.0, 0.5], [0.3, 0.7]], [0.0, 0.0], [1.0, 1.0]),
+    layered([[1.0, -2.0], [-0.7, 0.1]], [0.1, -0.3], [0.3, 0.9]),
+]
+
+
+@pytest.mark.parametrize("net", TYING, ids=lambda net: f"{net.input_size} inputs")
+def test_a_tie_on_a_part_of_the_box_ends_the_search(net: Network) -> None:
+    """All are 0 on a set of positive measure, and never less: without the rule they are split for ever."""
+    size, patient = net.input_size, Limits(seconds=60)
+    strict = verify(net, on_a_cube(size, "(< Y_0 0)"), limits=patient)
+    assert strict.status.value == "unknown"
+    assert strict.notes[0].startswith("A tie: at the input (")
+    closed = verify(net, on_a_cube(size, "(<= Y_0 0)"), limits=patient)
+    assert closed.status.value == "violated"
+    assert closed.counterexample is not None
+    assert closed.counterexample.violation == 0
+    assert verify(net, on_a_cube(size, "(<= Y_0 -1e-9)"), limits=patient).status.value == "holds"
+
+
+def test_a_violation_far_from_the_ties_is_found() -> None:
+    """y is 0 up to x = 0, grows, and falls below 0 on the last two thousandths only."""
+    net = layered([[1.0, 200.0]], [0.0, -199.0], [1.0, -1.25])
+    found = verify(net, on_a_cube(1, "(< Y_0 0)"), limits=Limits(seconds=60))
+    assert found.status.value == "violated"
+    assert found.counterexample is not None
+    assert found.counterexample.output[0] < 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -22,16 +24,23 @@ Interval = tuple[Tensor, Tensor]
 WIDENING = 1e-13
 
 
-def interval_bounds(graph: TensorGraph, lower: Tensor, upper: Tensor) -> list[Interval]:
+def interval_bounds(
+    graph: TensorGraph, lower: Tensor, upper: Tensor, known: Mapping[int, Interval] | None = None
+) -> list[Interval]:
     """Bounds [b, size] of the input and every node, by position, over the boxes [lower, upper] [b, n].
+
+    They start anew from bounds that are `known`, by position.
 
     Linear nodes use centre and radius, y = M c + k and |M| r; activations are monotone except a leaky
     ReLU with negative slope, whose minimum over an interval may lie at 0, and GELU.
     """
     found: list[Interval] = [(lower, upper)]
-    for node in graph.nodes:
+    for position, node in enumerate(graph.nodes, start=1):
         arguments = [found[k] for k in node.inputs]
-        found.append(node_interval(node, arguments, graph.shape(node.inputs[0])))
+        low, high = node_interval(node, arguments, graph.shape(node.inputs[0]))
+        if known and position in known:
+            low, high = torch.maximum(low, known[position][0]), torch.minimum(high, known[position][1])
+        found.append((low, high))
     return found
 
 

@@ -10,8 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from repairsolver.bounds.backward import Boxes
-from repairsolver.bounds.interval import Interval, interval_bounds, node_interval
+from repairsolver.bounds.interval import Interval, interval_bounds
 from repairsolver.bounds.tensors import TensorGraph, absolute_terms
 from repairsolver.bounds.tighten import root_boxes, tighten
 from repairsolver.errors import NetworkError
@@ -34,7 +33,7 @@ def refuse_overflow(graph: TensorGraph, lower: Tensor, upper: Tensor) -> None:
     # Intervals grow with every layer; linear bounds may not.
     boxes = root_boxes(graph, lower, upper)
     tighten(graph, boxes)
-    largest = _largest(graph, _refined(graph, boxes))
+    largest = _largest(graph, interval_bounds(graph, boxes.lower, boxes.upper, boxes.known))
     if not largest <= most:
         raise NetworkError(
             f"on the property's boxes numbers up to {largest:.3g} may occur inside the network, expected at "
@@ -43,26 +42,16 @@ def refuse_overflow(graph: TensorGraph, lower: Tensor, upper: Tensor) -> None:
         )
 
 
-def _refined(graph: TensorGraph, boxes: Boxes) -> list[Interval]:
-    """Intervals of every tensor that start anew from the bounds that are known."""
-    found: list[Interval] = [(boxes.lower, boxes.upper)]
-    for position, node in enumerate(graph.nodes, start=1):
-        low, high = node_interval(node, [found[k] for k in node.inputs], graph.shape(node.inputs[0]))
-        if position in boxes.known:
-            known = boxes.known[position]
-            low, high = torch.maximum(low, known[0]), torch.minimum(high, known[1])
-        found.append((low, high))
-    return found
-
-
 def _largest(graph: TensorGraph, found: list[Interval]) -> float:
     """The largest absolute value of a tensor, or of all terms of a sum together; NaN if there is one."""
+    sizes, sums = sizes_and_sums(graph, found)
+    return float(torch.stack([size.max() for size in (*sizes, *sums)]).max())
+
+
+def sizes_and_sums(graph: TensorGraph, found: list[Interval]) -> tuple[list[Tensor], list[Tensor]]:
+    """The largest absolute values of every tensor, and of all terms of every sum together, [b, size] each."""
     sizes = [torch.maximum(low.abs(), high.abs()) for low, high in found]
-    return float(torch.stack([size.max() for size in [*sizes, *_sums(graph, sizes)]]).max())
-
-
-def _sums(graph: TensorGraph, sizes: list[Tensor]) -> list[Tensor]:
-    return [
+    return sizes, [
         absolute_terms(node, [sizes[k] for k in node.inputs], graph.shape(node.inputs[0]))
         for node in graph.nodes
         if isinstance(node.operator, ops.Dense | ops.Conv | ops.Scale | ops.Sum)

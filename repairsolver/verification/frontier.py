@@ -83,7 +83,7 @@ class State:
 
     Args:
         stack: boxes to examine, the next ones last.
-        narrow: boxes that are too narrow to be split, left to exact methods.
+        narrow: boxes that are too narrow to be split, or tied (see `ties`), left to exact methods.
         hottest: the largest violation (negative: distance to one) measured at a centre so far.
         record: of the proof, valid up to `mark`.
     """

@@ -21,6 +21,7 @@ from repairsolver.verification.query import Queries
 from repairsolver.verification.replay import replayed
 from repairsolver.verification.resuming import UNCHECKED
 from repairsolver.verification.run import Run
+from repairsolver.verification.ties import reason, samples, suspects
 
 Result = TypeVar("Result")
 
@@ -51,9 +52,13 @@ class Left:
 
 def solve_programs(run: Run, graph: TensorGraph, left: Open, volume: float) -> Verdict:
     """Exact programs, box by box, each with its share of the time."""
-    waiting = [left[slice(number, number + 1)] for number in range(len(left))]
-    undecided: list[Open] = []
-    if run.left > 0:
+    each = [left[slice(number, number + 1)] for number in range(len(left))]
+    tied = _given_up(run, graph, left)
+    if run.found:
+        return run.verdict(VerifyStatus.VIOLATED)
+    undecided = [box for box, tie in zip(each, tied, strict=True) if tie]
+    waiting = [box for box, tie in zip(each, tied, strict=True) if not tie]
+    if run.left > 0 and waiting:
         run.methods.append("milp")
     while waiting and run.left > 0:
         reached = Left((*undecided, *waiting), volume / len(left))
@@ -67,8 +72,19 @@ def solve_programs(run: Run, graph: TensorGraph, left: Open, volume: float) -> V
             undecided.append(replace(tried, bound=torch.full_like(tried.bound, bound)))
     run.reached = Left((*undecided, *waiting), volume / len(left))
     if undecided or waiting:
-        return run.verdict(VerifyStatus.TIMEOUT if run.left <= 0 else VerifyStatus.UNKNOWN)
+        return run.verdict(VerifyStatus.TIMEOUT if waiting else VerifyStatus.UNKNOWN)
     return _solved(run)
+
+
+def _given_up(run: Run, graph: TensorGraph, left: Open) -> list[bool]:
+    """Which boxes are tied, so that no program decides them; runs may still violate there, by rounding."""
+    points, _, tied = suspects(graph, run.queries, left)
+    chosen = tied.nonzero()[:, 0]
+    if len(chosen):
+        run.notes.append(reason(left[chosen], points[chosen]))
+        tries = samples(left[chosen], run.seed)
+        run.found += replayed(run.network, [(run.regions[query], block) for query, block in tries])
+    return [bool(flag) for flag in tied.tolist()]
 
 
 def _solved(run: Run) -> Verdict:

@@ -24,8 +24,9 @@ from repairsolver.interrupts import held
 from repairsolver.verification.conjunction import combine, contract
 from repairsolver.verification.frontier import Open, State, merge
 from repairsolver.verification.kept import Nodes, halved, leaves
-from repairsolver.verification.query import Queries, slack
+from repairsolver.verification.query import Queries
 from repairsolver.verification.record import Mark, Record, Splits, whole_weights
+from repairsolver.verification.ties import suspects
 
 # Boxes narrower than this share of their query's box in every input are left to exact methods.
 NARROWEST = 2.0**-40
@@ -201,9 +202,8 @@ class InputSplitting:
     def step(self, part: Open, boxes: Boxes) -> Step:
         """Close, contract and split boxes whose neurons are bounded."""
         left, least, weights, nodes = self._survivors(part, boxes)
-        points = (left.lower + left.upper) / 2
-        measured = slack(self.queries, left.query, points, self.graph.forward(points))
-        children, narrow, splits = self._split(left)
+        points, measured, tied = suspects(self.graph, self.queries, left)
+        children, narrow, splits = self._split(left, tied)
         return Step(
             children, splits, narrow, points, left.query, measured, weights, part.number, least, nodes
         )
@@ -291,14 +291,14 @@ class InputSplitting:
         bound = pull_back(self.graph, boxes, {len(self.graph.nodes): output, 0: inputs})
         return LinearBound(bound.slope, bound.shift - constant)
 
-    def _split(self, left: Open) -> tuple[Open, Open, Splits]:
-        """Halve every box along the input with the largest smear; narrow ones are set aside."""
+    def _split(self, left: Open, tied: Tensor) -> tuple[Open, Open, Splits]:
+        """Halve every box along the input with the largest smear; narrow and tied ones are set aside."""
         if not len(left):
             return left, left, Splits(left.number, left.query, left.bound)
         score = smear(self.graph, Boxes(left.lower, left.upper, left.known), self.queries.output[left.query])
         width = left.upper - left.lower
         axis = torch.where(score.amax(dim=1) > 0, score.argmax(dim=1), width.argmax(dim=1)).unsqueeze(1)
-        narrow = (width / self._span[left.query]).amax(dim=1) < NARROWEST
+        narrow = tied | ((width / self._span[left.query]).amax(dim=1) < NARROWEST)
         middle = ((left.lower + left.upper) / 2).gather(1, axis)
         wide = left[(~narrow).nonzero()[:, 0]]
         keep = (~narrow).nonzero()[:, 0]
