@@ -86,9 +86,9 @@ def verify_property(
         to try; `best_bound` says how far the proof came) or timeout.
 
     Raises:
-        PropertyError: the property does not fit the network.
+        PropertyError: the property does not fit the network, or products in a row may underflow.
         UnsupportedOperatorError: the network or property cannot be bounded, or not for float32.
-        NetworkError: its numbers may overflow on the regions, or are too large for a claim about float32.
+        NetworkError: its numbers may overflow or underflow on the regions, or are too large for float32.
         TreeError: the tree is damaged, or of another network, property or version.
         WorkerError: workers were lost, or failed, too often.
         Interrupted: Ctrl-C; its result is the verdict so far, and the tree is written.

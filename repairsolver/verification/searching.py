@@ -15,6 +15,7 @@ from torch import Tensor
 
 from repairsolver.bounds.overflow import refuse_overflow
 from repairsolver.bounds.tensors import TensorGraph, tensor_graph
+from repairsolver.bounds.underflow import refuse_underflow
 from repairsolver.errors import DeviceError
 from repairsolver.executors import Executor
 from repairsolver.results import Verdict, VerifyStatus, counted
@@ -106,9 +107,11 @@ def split_boxes(run: Run) -> Verdict:
 
 
 def _graph(run: Run) -> TensorGraph:
-    """What is bounded; refused where a run of the file might overflow."""
+    """What is bounded; refused where a run of the file might overflow, or products underflow."""
     graph = tensor_graph(run.core, torch.float64, run.device, run.arithmetic)
-    refuse_overflow(graph, run.queries.lower, run.queries.upper)
+    asked = run.queries
+    refuse_overflow(graph, asked.lower, asked.upper)
+    refuse_underflow(graph, asked.lower, asked.upper, (asked.output, asked.input, asked.bound))
     return graph
 
 
