@@ -15,6 +15,12 @@ Floats = NDArray[np.float32] | NDArray[np.float64]
 UNLIMITED = float(np.finfo(np.float32).max)
 """Ends of boxes and limits that restrict no float32 number."""
 
+SHOWN_TERMS = 12
+"""Terms of a half-space that are printed."""
+
+ROUNDING = 1e-9
+"""By how much one half-space moves another one at most, for a unit, where it is meant to leave it alone."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Override:
@@ -97,9 +103,9 @@ class Correction:
 
     @property
     def coupled(self) -> bool:
-        """Whether what is done for one half-space moves another one."""
+        """Whether what is done for one half-space moves another one, by more than rounding."""
         product = self.output @ self.direction.T
-        return bool((product - np.diag(np.diag(product))).any())
+        return bool((np.abs(product - np.diag(np.diag(product))) > ROUNDING).any())
 
     @property
     def count(self) -> int:
@@ -109,7 +115,7 @@ class Correction:
         """Each half-space that the tensor is moved into, and what moves."""
         return [
             f"{layer}: {_terms(direction, 'Y', ' and ')} moved until "
-            f"{linear_text(output, 'Y')}{linear_text(inputs, 'X', first=False)} >= {bound:.6g}"
+            f"{_sum(output)}{linear_text(inputs, 'X', first=False)} >= {bound:.6g}"
             for output, inputs, bound, direction in zip(
                 self.output, self.input, self.bound, self.direction, strict=True
             )
@@ -195,6 +201,11 @@ def _what(slope: float, shift: float, lower: float, upper: float) -> str:
 
 def _limits(lower: float, upper: float) -> list[str]:
     return [f"at least {lower:.6g}"] * (lower > -np.inf) + [f"at most {upper:.6g}"] * (upper < np.inf)
+
+
+def _sum(values: Array) -> str:
+    count = int(np.count_nonzero(values))
+    return linear_text(values, "Y") if count <= SHOWN_TERMS else f"a weighted sum of {count} entries"
 
 
 def _terms(values: Array, name: str, between: str) -> str:

@@ -12,12 +12,14 @@ from repairsolver.network.gated import NewGate, gateable
 from repairsolver.network.gates import gates_of
 from repairsolver.network.graph import Network, Node
 from repairsolver.network.operators import Clip, Elu, Gelu, LeakyRelu, Relu, Sigmoid, Tanh
+from repairsolver.repairing.gate.hidden import correct_layer
 from repairsolver.repairing.gate.placement import Layer, Placed, layer_of, place_gates
 from repairsolver.repairing.gate.regions import BOXES, SLACK, Place, extended
 from repairsolver.repairing.gate.session import Candidate, Session, consider, prove
 from repairsolver.repairing.gate.task import EFFORT, Task, begin, learn, within
 from repairsolver.results import Array, VerifyStatus
 from repairsolver.verification.attack import attack
+from repairsolver.verification.engine import MOST_SPLIT_INPUTS
 from repairsolver.verification.query import strip_softmax
 
 LAYERS = 2
@@ -65,6 +67,12 @@ def try_inner(session: Session, places: Sequence[Place]) -> None:
     if not layers:
         session.reasons.append("the network has no hidden layer whose neurons could be overridden")
     proved = 0
+    if _open(session, places) and (moved := correct_layer(session, core, layers, places)) is not None:
+        session.reasons.append(
+            "next to nothing of the regions can be proved: neurons are moved by what the scores lack"
+        )
+        consider(session, moved)
+        return
     for node in layers:
         if session.left <= 0.5:
             break
@@ -75,8 +83,18 @@ def try_inner(session: Session, places: Sequence[Place]) -> None:
         proved += 1
         if kept >= ENOUGH:
             break
+    if not proved and (moved := correct_layer(session, core, layers, places)) is not None:
+        session.reasons.append("no override was proved: neurons are moved by what the scores lack")
+        consider(session, moved)
+        return
     if layers and not proved:
         session.reasons.append(f"no override of the last {len(layers)} hidden layers was proved")
+
+
+def _open(session: Session, places: Sequence[Place]) -> bool:
+    """Whether a search by boxes left whole regions open: overrides are proved by the same bounds."""
+    searched = all(int((r.upper > r.lower).sum()) <= MOST_SPLIT_INPUTS for r in session.prop.regions)
+    return searched and any(place.whole(session.prop) for place in places)
 
 
 def hidden_layers(network: Network) -> list[Node]:

@@ -23,7 +23,7 @@ from repairsolver.repairing.gate.regions import (
     places_around,
     whole_regions,
 )
-from repairsolver.repairing.gate.scores import output_gates, violation
+from repairsolver.repairing.gate.scores import decided, output_gates, samples, violation
 from repairsolver.repairing.gate.session import Candidate, Session, consider, prove
 from repairsolver.repairing.gate.wishes import Gating
 from repairsolver.repairing.result import Repair
@@ -96,7 +96,8 @@ def _repaired(session: Session) -> Repair:
     searched = _searched(session) if rare else None
     places = searched or _places(session, verdict)
     _try_output(session, places, SEARCHED_PROOF if searched else FIRST_PROOF)
-    if session.gating.place != "output" and not _impossible(session):
+    wanted = session.gating.place != "output" and not _impossible(session)
+    if wanted and not (session.gating.place == "auto" and _nothing_lost(session)):
         try_inner(session, session.places or places)
     return _result(session, "")
 
@@ -185,6 +186,25 @@ def _more(session: Session, tried: list[Place], verdict: Verdict, stage: int) ->
         found = replace(verdict, counterexamples=(*verdict.counterexamples, *again))
         return extended(session.network, session.prop, tried, found, BOXES, SLACK * WIDENING ** (stage + 1))
     return _searched(session) or extended(session.network, session.prop, tried, verdict, BOXES, SLACK)
+
+
+def _nothing_lost(session: Session) -> bool:
+    """Whether the scores' correction is proved and changes no decision at safe samples of its boxes."""
+    if session.best is None:
+        return False
+    safe = 0
+    for place in session.places:
+        region = place.demands(session.prop)
+        points = samples(session.network, place, region, session.seed)
+        before, after = session.network(points), session.best.network(points)
+        kept = violation(region, points, before) < 0
+        if (decided(before, session.decision) != decided(after, session.decision))[kept].any():
+            return False
+        safe += int(kept.sum())
+    session.reasons.append(
+        f"hidden neurons were not tried: all {counted(safe, 'safe sample')} of the boxes keep their decision"
+    )
+    return True
 
 
 def _nothing_to_do(session: Session, verdict: Verdict) -> Repair:

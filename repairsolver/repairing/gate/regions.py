@@ -59,6 +59,17 @@ class Place:
     upper: Array
     others: tuple[int, ...] = ()
 
+    def demands(self, prop: Property) -> Region:
+        """The region, unsafe where it or one of the others is."""
+        joined = [prop.regions[k] for k in (self.region, *self.others)]
+        return replace(joined[0], unsafe=tuple(c for region in joined for c in region.unsafe))
+
+    def whole(self, prop: Property) -> bool:
+        """Whether one of the boxes is its region."""
+        region = prop.regions[self.region]
+        inside = (self.lower <= region.lower).all(axis=1) & (self.upper >= region.upper).all(axis=1)
+        return bool(inside.any())
+
 
 def whole_regions(prop: Property) -> list[Place]:
     """Every region as it is."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from repairsolver.errors import EditError
 from repairsolver.network.forward import forward
@@ -20,8 +21,9 @@ from repairsolver.repairing.gate.shield import shield
 from repairsolver.results import Array
 from repairsolver.verification.replay import into_box
 
-SAMPLES = 2048
-"""Uniform samples of every place, by which a correction is chosen."""
+SAMPLES, FEWEST_SAMPLES, MOST_ENTRIES = 2048, 128, 2**23
+"""Uniform samples of every place, by which a correction is chosen; fewer where the tensors at all of them
+would have more entries."""
 
 
 def output_node(network: Network) -> Node:
@@ -48,7 +50,9 @@ def scores(network: Network, points: Array) -> Array:
 def samples(network: Network, place: Place, region: Region, seed: int) -> Array:
     """Uniform points of a place, within its region, as numbers of the network's type."""
     rng = np.random.default_rng(seed)
-    chosen = rng.integers(len(place.lower), size=SAMPLES)
+    entries = network.input_size + sum(node.size for node in network.nodes)
+    count = int(np.clip(MOST_ENTRIES // entries, FEWEST_SAMPLES, SAMPLES))
+    chosen = rng.integers(len(place.lower), size=count)
     low, high = np.maximum(place.lower, region.lower)[chosen], np.minimum(place.upper, region.upper)[chosen]
     return into_box(low + rng.random(low.shape) * (high - low), region, network.element)
 
@@ -59,6 +63,11 @@ def violation(region: Region, points: Array, outputs: Array) -> Array:
     return np.asarray(np.max([c.violation(points, outputs) for c in region.unsafe], axis=0))
 
 
+def decided(outputs: Array, decision: str) -> NDArray[np.intp]:
+    """The chosen output of each row [b, m]."""
+    return np.asarray((outputs if decision == "max" else -outputs).argmax(axis=1))
+
+
 def output_gates(session: Session, places: Sequence[Place]) -> list[NewGate] | None:
     """A correction of the scores for every place; None if one has no correction, with the reason noted.
 
@@ -66,9 +75,7 @@ def output_gates(session: Session, places: Sequence[Place]) -> list[NewGate] | N
     """
     node, gates = output_node(session.network), []
     for place in [*places, *overlaps(session.prop, places)]:
-        own = session.prop.regions[place.region]
-        joined = [own, *(session.prop.regions[k] for k in place.others)]
-        region = replace(own, unsafe=tuple(c for r in joined for c in r.unsafe))
+        region = place.demands(session.prop)
         points = samples(session.network, place, region, session.seed)
         change = shield(region, points, scores(session.network, points))
         if change is None:

@@ -23,6 +23,7 @@ from layerwise.norm import l1
 from layerwise.program import Program
 from repairsolver.network.gated import Correction
 from repairsolver.property.specification import Conjunction, Region
+from repairsolver.repairing.gate.behind import Affine
 from repairsolver.results import Array
 from repairsolver.solvers import solve
 
@@ -34,6 +35,9 @@ ROUNDING = 1e-5
 
 GLOBAL_WEIGHT = 0.1
 """How much rows of other conjunctions count in the price of moving an output."""
+
+IDLE = 0.02
+"""The least price of moving an entry of a layer, as a share of the largest one: idle ones would move far."""
 
 MOST_CHOICES = 256
 """Choices of rows that are tried."""
@@ -60,18 +64,26 @@ class Picked:
         return tuple(Conjunction(c[None], d[None], np.array([bound])) for c, d, bound in rows)
 
 
-def shield(region: Region, points: Array, outputs: Array) -> Correction | None:
+def shield(
+    region: Region, points: Array, outputs: Array, through: Affine | None = None, widening: float = 1.0
+) -> Correction | None:
     """A correction that makes a region safe; None if no choice of rows can be met together.
 
     Args:
         points: samples of the region [b, n] with their outputs [b, m]: the cheapest choice of rows there is
             taken.
+        through: how the scores depend on the layer that is moved in their stead: $C J h + C c > d$ is what
+            it has to satisfy, and moving entry i costs what its column of J does to the scores.
+        widening: of the margin.
     """
     for picked in choices(region.unsafe, points, outputs):
+        rows = picked.output if through is None else picked.output @ through.matrix
+        known = 0.0 if through is None else picked.output @ through.constant
         for alone in (True, False):
-            if (directions := _directions(region.unsafe, picked, alone=alone)) is not None:
-                bound = picked.bound + margin(picked, points, outputs)
-                return Correction(picked.output, picked.input, bound, directions)
+            directions = _directions(_prices(region.unsafe, picked, through), rows, alone=alone)
+            if directions is not None:
+                bound = picked.bound + widening * margin(picked, points, outputs) - known
+                return Correction(rows, picked.input, bound, directions)
     return None
 
 
@@ -113,16 +125,28 @@ def choices(unsafe: Sequence[Conjunction], points: Array, outputs: Array) -> Ite
         yield pick(unsafe, [rows[place] for rows, place in zip(ranked, places, strict=True)])
 
 
-def _directions(unsafe: Sequence[Conjunction], picked: Picked, *, alone: bool) -> Array | None:
-    """A direction for every picked row, [q, m]; None if one of them would undo (or, alone, move) another."""
+def _prices(unsafe: Sequence[Conjunction], picked: Picked, through: Affine | None) -> list[Array]:
+    """What moving each score, or each entry of a layer, costs; for every picked row."""
     total = sum((c.output != 0).sum(axis=0) for c in unsafe)
     found = []
-    for k, owner in enumerate(picked.owner):
+    for owner in picked.owner:
         own = (unsafe[owner].output != 0).sum(axis=0)
+        price = 1.0 / (0.01 + own + GLOBAL_WEIGHT * total)
+        if through is not None:
+            price = price @ np.abs(through.matrix)
+            price = price + IDLE * max(float(price.max(initial=0.0)), 1e-300)
+        found.append(price)
+    return found
+
+
+def _directions(prices: Sequence[Array], rows: Array, *, alone: bool) -> Array | None:
+    """A direction for every row, [q, e]; None if one of them would undo (or, alone, move) another."""
+    found = []
+    for k, price in enumerate(prices):
         program = Program()
-        v = l1(program, len(own), weights=1.0 / (0.01 + own + GLOBAL_WEIGHT * total))
-        others = np.delete(picked.output, k, axis=0)
-        program.rows(picked.output[k : k + 1] @ v, lower=1.0, upper=1.0)
+        v = l1(program, rows.shape[1], weights=price)
+        others = np.delete(rows, k, axis=0)
+        program.rows(rows[k : k + 1] @ v, lower=1.0, upper=1.0)
         if len(others):
             program.rows(others @ v, lower=0.0, upper=0.0 if alone else np.inf)
         answer = solve(program)

@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from repairsolver.network.gated import Override
 from repairsolver.network.graph import Network
 from repairsolver.property.specification import Property, Region
 from repairsolver.repairing.gate.placement import Layer, Wanted, overridden
 from repairsolver.repairing.gate.regions import Place
-from repairsolver.repairing.gate.scores import samples, scores, violation
+from repairsolver.repairing.gate.scores import decided, samples, scores, violation
 from repairsolver.repairing.gate.session import Session
 from repairsolver.results import Array
 from repairsolver.verification.attack import Effort, attack
@@ -96,7 +95,7 @@ def learn(task: Task, core: Network, layer: Layer, change: Override, decision: s
     wrong = violation(task.region, task.samples, after) >= 0
     if wrong.any():
         task.counterexamples.append(_some(task.samples[wrong]))
-    moved = _decided(before, decision) != _decided(after, decision)
+    moved = decided(before, decision) != decided(after, decision)
     moved &= violation(task.region, task.samples, before) < 0
     room = (MOST_KEPT_LAST if layer.last else MOST_KEPT) - len(task.kept)
     taken = task.keeping and room > 0 and bool(moved.any())
@@ -108,7 +107,3 @@ def learn(task: Task, core: Network, layer: Layer, change: Override, decision: s
 def _some(points: Array) -> Array:
     """A few, spread over all."""
     return np.asarray(points[np.linspace(0, len(points) - 1, min(MORE, len(points))).astype(int)])
-
-
-def _decided(outputs: Array, decision: str) -> NDArray[np.intp]:
-    return np.asarray((outputs if decision == "max" else -outputs).argmax(axis=1))
