@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from repairsolver.display import result_html
+from repairsolver.signatures import refuse_misfit
 
 Array = NDArray[np.float64]
 # What a proof speaks of: the exact network, or every float32 execution of its ONNX file.
@@ -66,6 +67,8 @@ class Limits:
     memory_gb: float = 4.0
 
     def __post_init__(self) -> None:
+        for name, annotation in (("seconds", "float | None"), ("rounds", "int"), ("memory_gb", "float")):
+            refuse_misfit("Limits", name, annotation, getattr(self, name))
         if self.seconds is not None and not self.seconds > 0:
             raise ValueError(f"Limits.seconds must be positive or None, got {self.seconds}")
         if self.rounds < 1:
