@@ -60,6 +60,10 @@ class Limits:
         seconds: wall-clock seconds of the call, or None for no limit.
         rounds: candidates of a repair.
         memory_gb: gigabytes that batched bound propagation may hold at once.
+
+    Raises:
+        TypeError: an argument is no number.
+        ValueError: one is not positive.
     """
 
     seconds: float | None = None
@@ -79,7 +83,14 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One progress report: a stage (`attack`, `split`, `solve` ...), a sentence, and its numbers."""
+    """One progress report.
+
+    Args:
+        stage: what is done: `attack`, `split`, `solve` ...
+        message: a sentence.
+        seconds: since the call began.
+        numbers: what the sentence tells, by name.
+    """
 
     stage: str
     message: str

@@ -121,9 +121,10 @@ def output_range(
 ) -> Property:
     r"""Everywhere in the box an output lies strictly between limits.
 
-    $$ l \le x \le u \;\Rightarrow\; \text{at\_least} < y_\text{output} < \text{at\_most}, $$
+    $$ l \le x \le u \;\Rightarrow\; a < y_i < b, $$
 
-    violated at or beyond either limit: one half-space for each of them.
+    with a `at_least`, b `at_most` and i the output; violated at or beyond either limit: one
+    half-space for each.
 
     Args:
         lower, upper: corners of the box, [n] or any shape that flattens to it.
