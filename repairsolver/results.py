@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from repairsolver.display import result_html
+from repairsolver.signatures import refuse_misfit
 
 Array = NDArray[np.float64]
 # What a proof speaks of: the exact network, or every float32 execution of its ONNX file.
@@ -59,6 +60,10 @@ class Limits:
         seconds: wall-clock seconds of the call, or None for no limit.
         rounds: candidates of a repair.
         memory_gb: gigabytes that batched bound propagation may hold at once.
+
+    Raises:
+        TypeError: an argument is no number.
+        ValueError: one is not positive.
     """
 
     seconds: float | None = None
@@ -66,6 +71,8 @@ class Limits:
     memory_gb: float = 4.0
 
     def __post_init__(self) -> None:
+        for name, annotation in (("seconds", "float | None"), ("rounds", "int"), ("memory_gb", "float")):
+            refuse_misfit("Limits", name, annotation, getattr(self, name))
         if self.seconds is not None and not self.seconds > 0:
             raise ValueError(f"Limits.seconds must be positive or None, got {self.seconds}")
         if self.rounds < 1:
@@ -76,7 +83,14 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One progress report: a stage (`attack`, `split`, `solve` ...), a sentence, and its numbers."""
+    """One progress report.
+
+    Args:
+        stage: what is done: `attack`, `split`, `solve` ...
+        message: a sentence.
+        seconds: since the call began.
+        numbers: what the sentence tells, by name.
+    """
 
     stage: str
     message: str

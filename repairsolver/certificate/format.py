@@ -17,6 +17,7 @@ import numpy as np
 from repairsolver import __version__
 from repairsolver.errors import CertificateError
 from repairsolver.results import Certificate
+from repairsolver.signatures import typed
 from repairsolver.targets import file_target, replacing
 
 FORMAT, SCHEMA = "repairsolver certificate", 1
@@ -25,6 +26,7 @@ MAX_HEAD, MAX_BYTES = 2**16, 2**30
 MOST_PACKED = 1032
 
 
+@typed
 def write_certificate(certificate: Certificate, path: str | Path) -> None:
     """Write a certificate file; replaced as a whole or not at all."""
     target = file_target(path)
@@ -33,6 +35,7 @@ def write_certificate(certificate: Certificate, path: str | Path) -> None:
         stream.write(to_bytes(certificate))
 
 
+@typed
 def read_certificate(path: str | Path) -> Certificate:
     """Read a certificate file.
 

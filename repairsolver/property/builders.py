@@ -17,8 +17,10 @@ from repairsolver.errors import PropertyError
 from repairsolver.property.specification import Conjunction, Property, Region
 from repairsolver.property.vnnlib_out import write_property
 from repairsolver.results import Array
+from repairsolver.signatures import typed
 
 
+@typed
 def local_robustness(
     center: ArrayLike,
     radius: ArrayLike,
@@ -30,11 +32,13 @@ def local_robustness(
     decision: Literal["max", "min"] = "max",
     name: str = "local robustness",
 ) -> Property:
-    """Every input within the radius of the centre, in the maximum norm, gets the label.
+    r"""Every input within the radius of the centre, in the maximum norm, gets the label.
 
-    With `decision="max"`: y[label] > y[j] for all other j; a tie is a violation. With "min" the label
-    is the smallest output instead. The box [center - radius, center + radius] is computed in float64
-    and then clipped to the domain [lower, upper].
+    $$ \|x - c\|_\infty \le r \;\Rightarrow\; y_\text{label} > y_j \quad \forall j \ne \text{label}, $$
+
+    so that a tie is a violation; with `decision="min"`, $y_\text{label} < y_j$. The unsafe set is one
+    half-space $y_\text{label} - y_j \le 0$ for each j. The box [center - radius, center + radius]
+    is computed in float64 and then clipped to the domain [lower, upper].
 
     Args:
         center: the input, any shape; flattened in C order to [n].
@@ -42,9 +46,14 @@ def local_robustness(
         label: the class that must be chosen, 0 <= label < outputs.
         outputs: their number m.
         lower, upper: the domain of the inputs, one number or one for each input; None: unbounded.
+        decision: whether the largest or the smallest output is the chosen one.
+        name: what messages, reports and certificates call the property.
 
     Raises:
         PropertyError: a label out of range, a negative radius, or a box outside the domain.
+        TypeError: an argument of another kind.
+
+    Source: Katz et al. 2017, "Reluplex" (arXiv 1702.01135), local adversarial robustness.
     """
     if decision not in ("max", "min"):
         raise PropertyError(f"{name}: decision is {decision!r}, expected 'max' or 'min'")
@@ -65,6 +74,7 @@ def local_robustness(
     return _property(low, high, unsafe, outputs, name)
 
 
+@typed
 def output_order(
     lower: ArrayLike,
     upper: ArrayLike,
@@ -74,15 +84,21 @@ def output_order(
     *,
     name: str = "output order",
 ) -> Property:
-    """Everywhere in the box y[smaller] < y[larger]; violated where y[smaller] >= y[larger].
+    r"""Everywhere in the box one output is smaller than another.
+
+    $$ l \le x \le u \;\Rightarrow\; y_\text{smaller} < y_\text{larger}, $$
+
+    violated where $y_\text{larger} - y_\text{smaller} \le 0$, a tie included.
 
     Args:
         lower, upper: corners of the box, [n] or any shape that flattens to it.
         smaller, larger: two different outputs.
         outputs: number of outputs m.
+        name: what messages, reports and certificates call the property.
 
     Raises:
-        PropertyError: an output out of range, or an empty box.
+        PropertyError: an output out of range, twice the same one, or an empty box.
+        TypeError: an argument of another kind.
     """
     _check_output(smaller, outputs, name, "smaller")
     _check_output(larger, outputs, name, "larger")
@@ -92,6 +108,7 @@ def output_order(
     return _property(low, high, [_difference(larger, smaller, outputs, low.size)], outputs, name)
 
 
+@typed
 def output_range(
     lower: ArrayLike,
     upper: ArrayLike,
@@ -102,17 +119,26 @@ def output_range(
     at_most: float | None = None,
     name: str = "output range",
 ) -> Property:
-    """Everywhere in the box at_least < y[output] < at_most; violated at or beyond either limit.
+    r"""Everywhere in the box an output lies strictly between limits.
+
+    $$ l \le x \le u \;\Rightarrow\; a < y_i < b, $$
+
+    with a `at_least`, b `at_most` and i the output; violated at or beyond either limit: one
+    half-space for each.
 
     Args:
         lower, upper: corners of the box, [n] or any shape that flattens to it.
         output: which output; 0 <= output < outputs.
         outputs: number of outputs m.
-        at_least, at_most: the limits; one of them may be left out.
+        at_least, at_most: the limits, in the units of the output; one of them may be left out.
+        name: what messages, reports and certificates call the property.
 
     Raises:
         PropertyError: an output out of range, no limit, a limit that is not finite, limits that
             leave nothing between them, or an empty box.
+        TypeError: an argument of another kind.
+
+    Source: with `at_most`, property 1 of Katz et al. 2017, "Reluplex" (arXiv 1702.01135), appendix.
     """
     _check_output(output, outputs, name, "output")
     limits = [limit for limit in (at_least, at_most) if limit is not None]
@@ -130,24 +156,54 @@ def output_range(
     return _property(low, high, unsafe, outputs, name)
 
 
+@typed
 def not_maximal(
     lower: ArrayLike, upper: ArrayLike, label: int, outputs: int, *, name: str = "not maximal"
 ) -> Property:
-    """Nowhere in the box is y[label] the largest output; violated where y[label] >= y[j] for all j.
+    r"""Nowhere in the box is an output the largest one.
+
+    $$ l \le x \le u \;\Rightarrow\; \exists j: \; y_\text{label} < y_j, $$
+
+    violated where $y_\text{label} \ge y_j$ for all other j, ties included: one conjunction of m - 1
+    half-spaces.
+
+    Args:
+        lower, upper: corners of the box, [n] or any shape that flattens to it.
+        label: which output; 0 <= label < outputs.
+        outputs: number of outputs m, at least 2.
+        name: what messages, reports and certificates call the property.
 
     Raises:
         PropertyError: a label out of range, fewer than two outputs, or an empty box.
+        TypeError: an argument of another kind.
+
+    Source: property 2 of Katz et al. 2017, "Reluplex" (arXiv 1702.01135), appendix.
     """
     return _not_extreme(lower, upper, label, outputs, 1.0, name)
 
 
+@typed
 def not_minimal(
     lower: ArrayLike, upper: ArrayLike, label: int, outputs: int, *, name: str = "not minimal"
 ) -> Property:
-    """Nowhere in the box is y[label] the smallest output; violated where y[label] <= y[j] for all j.
+    r"""Nowhere in the box is an output the smallest one.
+
+    $$ l \le x \le u \;\Rightarrow\; \exists j: \; y_\text{label} > y_j, $$
+
+    violated where $y_\text{label} \le y_j$ for all other j, ties included: one conjunction of m - 1
+    half-spaces.
+
+    Args:
+        lower, upper: corners of the box, [n] or any shape that flattens to it.
+        label: which output; 0 <= label < outputs.
+        outputs: number of outputs m, at least 2.
+        name: what messages, reports and certificates call the property.
 
     Raises:
         PropertyError: a label out of range, fewer than two outputs, or an empty box.
+        TypeError: an argument of another kind.
+
+    Source: properties 3 and 4 of Katz et al. 2017, "Reluplex" (arXiv 1702.01135), appendix.
     """
     return _not_extreme(lower, upper, label, outputs, -1.0, name)
 

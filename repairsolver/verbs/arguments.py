@@ -76,7 +76,7 @@ def as_properties(
     source: Property | str | Path | Sequence[Property | str | Path], network: Network
 ) -> list[Property]:
     """One or several."""
-    several = [source] if isinstance(source, Property | str | Path) else list(source)
+    several = source if isinstance(source, Sequence) and not isinstance(source, str) else [source]
     return [as_property(item, network) for item in several]
 
 

@@ -13,12 +13,14 @@ from repairsolver.metrics import Decision, Fidelity
 from repairsolver.metrics import fidelity as measured
 from repairsolver.network import Network
 from repairsolver.property import PointSet, Property
+from repairsolver.signatures import typed
 from repairsolver.verbs.arguments import as_network, as_points, as_properties, check_options
 
 if TYPE_CHECKING:
     from repairsolver.results import Array
 
 
+@typed
 def fidelity(
     original: Network | str | Path,
     repaired: Network | str | Path,

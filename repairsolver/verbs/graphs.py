@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from repairsolver.signatures import typed
+
 if TYPE_CHECKING:
     from repairsolver.architecture.contradiction import Contradiction
     from repairsolver.architecture.costs import Costs
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from repairsolver.architecture.repair import ArchitectureRepair
 
 
+@typed
 def diagnose(
     model: object,
     *,
@@ -45,6 +48,7 @@ def diagnose(
     return diagnose_model(_architecture(model, input_shape, output_shape, labels_shape, loss, opaque))
 
 
+@typed
 def contradiction(
     model: object,
     *,
@@ -69,6 +73,7 @@ def contradiction(
     return core(_architecture(model, input_shape, output_shape, labels_shape, loss, opaque), seconds=seconds)
 
 
+@typed
 def repair_architecture(
     model: object,
     *,

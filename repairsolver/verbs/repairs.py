@@ -15,6 +15,7 @@ from repairsolver.errors import EditError, SoundnessError
 from repairsolver.network import Network
 from repairsolver.property import PointSet, Property
 from repairsolver.results import Interrupted, Limits, OnEvent, VerifyStatus
+from repairsolver.signatures import typed
 from repairsolver.verbs.arguments import (
     as_network,
     as_points,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from repairsolver.repairing.result import Repair
 
 
+@typed
 def repair(
     network: Network | str | Path,
     property: Property | str | Path | Sequence[Property | str | Path],  # noqa: A002 - as in verify
@@ -184,6 +186,7 @@ def repair(
     return _certified(fix, props, limits, on_event) if certificate else fix
 
 
+@typed
 def localise(
     network: Network | str | Path,
     property: Property | str | Path,  # noqa: A002 - as in verify

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from repairsolver.network import Network
 from repairsolver.property import PointSet, Property
 from repairsolver.results import Certificate, Limits, OnEvent
+from repairsolver.signatures import typed
 from repairsolver.verbs.arguments import (
     as_network,
     as_points,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from repairsolver.sampling.statement import Statement
 
 
+@typed
 def sample(
     network: Network | str | Path,
     property: Property | str | Path,  # noqa: A002 - as in verify
@@ -96,6 +98,7 @@ def sample(
     )
 
 
+@typed
 def estimate_rare_event(
     network: Network | str | Path,
     property: Property | str | Path,  # noqa: A002 - as in verify
@@ -119,6 +122,8 @@ def estimate_rare_event(
         distribution: `Uniform()` without it, or `TruncatedNormal(...)`.
         particles, repetitions, moves: of each run; runs; steps at each level.
         limits: seconds; at least two repetitions are made.
+        seed: the same seed gives the same particles.
+        on_event: called with progress reports.
 
     Raises:
         SamplingError: another distribution; too few particles or repetitions; outputs that are NaN.
@@ -134,6 +139,7 @@ def estimate_rare_event(
     )  # fmt: skip
 
 
+@typed
 def characterise(
     network: Network | str | Path,
     property: Property | str | Path,  # noqa: A002 - as in verify
@@ -154,6 +160,7 @@ def characterise(
         property: a property or a VNN-LIB file; it describes the violation.
         leaves: the most boxes.
         limits: seconds; the partition is then coarser.
+        seed: the same seed gives the same samples.
 
     Raises:
         SamplingError: epsilon or eta outside (0, 1); too many inputs; outputs that are NaN.
@@ -168,6 +175,7 @@ def characterise(
     )
 
 
+@typed
 def check(
     certificate: Certificate | str | Path,
     *,
@@ -186,6 +194,7 @@ def check(
         network, property: those that the certificate names by hash.
         points: the points that the samples of a statement come from, if they do.
         seconds: give up on a proof after this time: the answer is then that nothing is proved.
+        on_event: called with progress reports while samples are drawn anew.
 
     Raises:
         NetworkError, PropertyError: a file is malformed, or network and property do not fit.

@@ -11,6 +11,7 @@ from repairsolver.executors import make_executor
 from repairsolver.network import Network
 from repairsolver.property import Property
 from repairsolver.results import Arithmetic, Limits, OnEvent, Verdict
+from repairsolver.signatures import typed
 from repairsolver.verbs.arguments import (
     as_network,
     as_property,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from repairsolver.verification.kept import Kept
 
 
+@typed
 def verify(
     network: Network | str | Path,
     property: Property | str | Path,  # noqa: A002 - the word that callers expect
@@ -114,6 +116,7 @@ def verify(
             workers.close()
 
 
+@typed
 def falsify(
     network: Network | str | Path,
     property: Property | str | Path,  # noqa: A002 - the word that callers expect
