@@ -63,7 +63,9 @@ def run(pair: Pair, network: Network, prop: Property, seconds: float) -> dict[st
     spent, cpu = time.perf_counter() - started, time.process_time() - cpu
     assert fix.network is not None
     domain = np.random.default_rng(99).uniform(LOWER, UPPER, (GLOBAL, 5))
-    kept = rs.fidelity(network, fix.network, LOWER, UPPER, decision="min", prop=prop, samples=50_000, seed=1)
+    kept = rs.fidelity(
+        network, fix.network, LOWER, UPPER, decision="min", property=prop, samples=50_000, seed=1
+    )
     region = kept.region_agreement
     return {
         "status": fix.status.value,
