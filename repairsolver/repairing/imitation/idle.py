@@ -43,7 +43,7 @@ inputs of unit variance)."""
 SHARES = tuple(0.5**k for k in range(12))
 """Of a Newton step, longest first: the first that lowers the cost is gone."""
 
-PADS, WANTED = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.2, 1.6, 2.4), 0.8
+PADS, WANTED = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.2, 1.6, 2.4), 1.6
 """How far negatives are lifted beyond their needs, in multiples of v, so that unseen ones are, too; and the
 one that detours are compared at."""
 
