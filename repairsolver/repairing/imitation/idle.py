@@ -43,12 +43,11 @@ inputs of unit variance)."""
 SHARES = tuple(0.5**k for k in range(12))
 """Of a Newton step, longest first: the first that lowers the cost is gone."""
 
-PADS, WANTED = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.2, 1.6, 2.4), 1.6
-"""How far negatives are lifted beyond their needs, in multiples of v, so that unseen ones are, too; and the
-one that detours are compared at."""
+PADS = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8)
+"""How far negatives are lifted beyond their needs, in multiples of v, so that unseen ones are, too."""
 
 AFFORDED = 3e-4
-"""The share of decisions to keep that may be lost for it."""
+"""The share of decisions to keep that may be lost for it; a third of it where they are lost already."""
 
 WORSE = 10.0
 """How many points to keep may be lost for a negative."""
@@ -177,14 +176,14 @@ def _fitted(
     bias = float(found[-1] - weight @ middle)
     value, least = kept @ weight + bias, float((wrong[helped] @ weight + bias - need[helped]).min())
     lost = [float((np.maximum(value + pad - least, 0.0) > tolerance).mean()) for pad in PADS]
-    most = max(lost[0] + GOOD / 2, AFFORDED)
+    most = max(lost[0] + AFFORDED / 3, AFFORDED)
     afford = [pad for pad, share in zip(PADS, lost, strict=True) if share <= most]
     shift = afford[-1] - least
     stay = float((np.maximum(value, 0.0) > tolerance).mean())
     short = float((wrong @ weight + bias < need).mean())
     if lost[0] > stay + WORSE * short:  # outliers among the negatives, for which too much would be lost
         return weight, bias, short + stay
-    return weight, bias + shift, float(np.isinf(need).mean()) + lost[PADS.index(WANTED)]
+    return weight, bias + shift, float(np.isinf(need).mean()) + lost[PADS.index(afford[-1])]
 
 
 def _separated(above: Array, least: Array, below: Array, most: Array) -> Array:
