@@ -25,10 +25,11 @@ from repairsolver.repairing.delta.objective import Aim
 from repairsolver.repairing.imitation import method
 from repairsolver.repairing.imitation.behaviour import Behaviours, collect, values_at
 from repairsolver.repairing.imitation.exact import least_tuning
-from repairsolver.repairing.imitation.idle import hidden_tail, woken
+from repairsolver.repairing.imitation.idle import woken
 from repairsolver.repairing.imitation.options import Imitation, Retraining, Tuning
 from repairsolver.repairing.imitation.responsibility import neuron_layers, responsibility
 from repairsolver.repairing.imitation.scaling import chosen_neurons, scaled_forward, with_factors
+from repairsolver.repairing.imitation.spare import hidden_tail
 from repairsolver.repairing.imitation.swarm import Swarm, swarm_minimum
 from repairsolver.report.files import write_repair
 from repairsolver.report.sentences import explain_repair

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -346,6 +347,16 @@ def test_command_line_json_and_options(tmp_path):
     assert record["result"] in ("accepted", "rejected", "undecided")
     assert record["test"] == "fixed"
     assert record["distribution"]["name"] == "points"
+
+
+def test_levels_have_the_defaults_of_repairs_by_samples():
+    record = json.loads(invoke("sample", NET, PROP, "--quiet", "--json").stdout)
+    assert (record["epsilon"], record["eta"]) == (1e-3, 1e-3)
+    wishes = inspect.signature(rs.repair).parameters
+    assert [wishes[name].default for name in ("epsilon", "eta")] == [1e-3, 1e-3]
+    record = json.loads(invoke("sample", NET, PROP, "--eta", 0.5, "--quiet", "--json").stdout)
+    assert (record["epsilon"], record["eta"]) == (1e-3, 0.5)
+    assert "P(violation) > 0.001 with confidence 0.999" in invoke("sample", NET, PROP, "--quiet").stdout
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,8 @@ PAIRS = (
 METHOD = "imitation, --prove"
 SAMPLES, GLOBAL = 100_000, 200_000
 COLUMNS = (
-    "network", "property", "method", "status", "proved_by", "learnt", "delta_rounds", "certificate",
-    "domain_agree", "region_agree", "entries", "seconds", "cpu_seconds", "allowed",
+    "network", "property", "method", "status", "proved_by", "start", "learnt", "delta_rounds",
+    "certificate", "domain_agree", "region_agree", "entries", "seconds", "cpu_seconds", "allowed",
 )  # fmt: skip
 
 
@@ -32,6 +32,7 @@ def main() -> None:
     """Repair each pair from samples and counterexamples alone, one after the other."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.imitation.handover", description=__doc__)
     parser.add_argument("--seconds", type=float, default=60.0, help="for one repair")
+    parser.add_argument("--only", help="pairs such as 1_9/7,2_9/8")
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "handover.csv")
     arguments = parser.parse_args()
@@ -39,6 +40,8 @@ def main() -> None:
     recorder = Recorder(arguments.out, COLUMNS, resume=arguments.resume)
     for pair in PAIRS:
         network, prop = load_pair(folder, pair)
+        if arguments.only and f"{pair.network}/{pair.prop}" not in arguments.only.split(","):
+            continue
         if recorder.has(network=pair.network, property=pair.stated):
             continue
         row = run(pair, network, prop, arguments.seconds)
@@ -63,11 +66,14 @@ def run(pair: Pair, network: Network, prop: Property, seconds: float) -> dict[st
     spent, cpu = time.perf_counter() - started, time.process_time() - cpu
     assert fix.network is not None
     domain = np.random.default_rng(99).uniform(LOWER, UPPER, (GLOBAL, 5))
-    kept = rs.fidelity(network, fix.network, LOWER, UPPER, decision="min", prop=prop, samples=50_000, seed=1)
+    kept = rs.fidelity(
+        network, fix.network, LOWER, UPPER, decision="min", property=prop, samples=50_000, seed=1
+    )
     region = kept.region_agreement
     return {
         "status": fix.status.value,
         "proved_by": "" if not fix.proved else "examples" if fix.rounds == len(learnt) else "delta",
+        "start": fix.message.partition("method delta started from ")[2],
         "learnt": len(learnt),
         "delta_rounds": fix.rounds - len(learnt),
         "certificate": check_saved(fix, prop, pair, None)[0],

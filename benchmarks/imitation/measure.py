@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -79,11 +80,7 @@ def run(instance: Instance, method: str, seed: int) -> dict[str, object]:
 
 
 def _repaired(instance: Instance, method: str, seed: int) -> tuple[Network, int]:
-    how = rs.Imitation(domain=(LOWER, UPPER), samples=SAMPLES)
-    if method in OURS:
-        from dataclasses import replace
-
-        how = replace(OURS[method], domain=(LOWER, UPPER), samples=SAMPLES)
+    how = replace(OURS.get(method, rs.Imitation(more=False)), domain=(LOWER, UPPER), samples=SAMPLES)
     points: Behaviours = collect(
         instance.network,
         instance.prop,

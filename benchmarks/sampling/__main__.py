@@ -18,6 +18,7 @@ COLUMNS = {
     "power": calibration.POWER,
     "rare": speed.RARE,
     "wide": wide.WIDE,
+    "coverage": wide.COVERAGE,
     "speed": speed.SPEED,
     "batches": speed.BATCHES,
     "verdicts": acasxu.VERDICTS,
@@ -31,7 +32,7 @@ def main() -> None:
     parser.add_argument("what", nargs="*", default=[*COLUMNS, "plot"], help=f"{', '.join(COLUMNS)}, plot")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
-        "--resume", action="store_true", help="of rare, wide, verdicts and repairs: keep the rows"
+        "--resume", action="store_true", help="of rare, wide, coverage, verdicts and repairs: keep the rows"
     )
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
@@ -54,6 +55,7 @@ def _rows(name: str, seed: int, done: Callable[..., bool]) -> Iterator[dict[str,
         "power": calibration.power,
         "rare": partial(speed.rare, done=done),
         "wide": partial(wide.wide, done=done),
+        "coverage": partial(wide.coverage, done=done),
     }
     if name in plain:
         yield from plain[name](seed)

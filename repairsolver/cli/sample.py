@@ -32,9 +32,11 @@ def sample(
         Path, typer.Argument(metavar="PROP", help="Property: VNN-LIB 1.0 or 2.0 (also .gz).")
     ],
     epsilon: Annotated[
-        float | None, typer.Option(help="The probability of a violation that is allowed.")
+        float | None, typer.Option(help="The probability of a violation allowed; 0.001 without it.")
     ] = None,
-    eta: Annotated[float | None, typer.Option(help="The probability of a wrong answer.")] = None,
+    eta: Annotated[
+        float | None, typer.Option(help="The probability of a wrong answer; 0.001 without it.")
+    ] = None,
     distribution: Annotated[
         Kind, typer.Option(help="Of the inputs. In Python it may also be a function, numpy or torch.")
     ] = Kind.UNIFORM,
@@ -95,8 +97,6 @@ def sample(
     **undecided**. It is a statement about the distribution of the inputs, and no proof. With *--rare* it
     prints **estimated**, and an estimate with the spread of its repetitions.
     """
-    if not rare and (epsilon is None or eta is None):
-        raise typer.BadParameter("a statement needs --epsilon and --eta; an estimate needs --rare")
     if rare:
         _check_rare(
             {
@@ -132,14 +132,12 @@ def sample(
             record = records.estimate_record(estimate, net, prop)
             typer.echo(records.dump(record) if as_json else sentences.explain_estimate(estimate))
             return
-        assert epsilon is not None
-        assert eta is not None
+        levels = {name: value for name, value in (("epsilon", epsilon), ("eta", eta)) if value is not None}
         try:
             found = rs.sample(
                 net,
                 prop,
-                epsilon=epsilon,
-                eta=eta,
+                **levels,
                 distribution=chosen,
                 sequential=sequential,
                 samples=samples,

@@ -9,9 +9,9 @@ product of the shares that survive.
 
 The levels come from a pilot run, each the quantile of its particles that a share survives (adaptive). They
 are then kept for R independent repetitions, for which the estimate is unbiased however well the chain mixes;
-their mean, its standard error and an interval of Student's t are returned. **It is an estimate, no
-guarantee**: a violation in a place that no particle of any repetition reached is missed, and the interval
-does not know of it.
+their mean, its standard error and an interval that knows of their skewness (`skewed`) are returned. **It is
+an estimate, no guarantee**: a violation in a place that no particle of any repetition reached is missed, and
+the interval does not know of it.
 
 Source: Au and Beck, "Estimation of small failure probabilities in high dimensions by subset simulation",
 Probab. Eng. Mech. 16 (2001); Cerou, Del Moral, Furon and Guyader, "Sequential Monte Carlo for rare event
@@ -28,7 +28,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr, stdtrit
+from scipy.special import ndtr
 
 from repairsolver.display import result_html
 from repairsolver.errors import SamplingError
@@ -40,6 +40,7 @@ from repairsolver.sampling.distributions import Draw, Facts, TruncatedNormal, Un
 from repairsolver.sampling.domain import Domain, domain_of
 from repairsolver.sampling.evaluation import Evaluator
 from repairsolver.sampling.sampler import source_of
+from repairsolver.sampling.skewed import mean_interval
 from repairsolver.sampling.statement import SHOWN
 from repairsolver.sampling.streams import generator
 
@@ -58,7 +59,7 @@ class RareEvent:
     Args:
         probability: the mean of the repetitions.
         standard_error: of this mean, from their spread.
-        interval: 95 % by Student's t, cut off at 0; it trusts the spread of the repetitions.
+        interval: 95 %, see `skewed`; it trusts the spread of the repetitions.
         estimates: of each repetition, [r].
         levels: of the margin, ascending; the last is 0, or the highest that was reached.
         reached: whether any particle violates; else `probability` is 0 and says nothing but that.
@@ -234,13 +235,25 @@ def estimate_rare_event(
             on_event(Event("split", message, time.perf_counter() - started, {"estimate": estimates[-1]}))
     found = np.array(estimates)
     mean, error = float(found.mean()), float(found.std(ddof=1) / math.sqrt(len(found)))
-    reach = float(stdtrit(len(found) - 1, 0.975)) * error
-    late = len(found) < repetitions
+    low, high = mean_interval(found)
     return RareEvent(
-        mean, error, (max(0.0, mean - reach), min(1.0, mean + reach)), found, levels, bool(found.any()),
+        mean, error, (low, min(1.0, high)), found, levels, bool(found.any()),
         facts, int(seed), particles, space.evaluations, tuple(space.worst), space.evaluator.name,
-        time.perf_counter() - started, ("The time was up before all repetitions.",) if late else (),
+        time.perf_counter() - started, _notes(found, repetitions),
     )  # fmt: skip
+
+
+def _notes(found: Array, repetitions: int) -> tuple[str, ...]:
+    notes = []
+    if len(found) < repetitions:
+        notes.append("The time was up before all repetitions.")
+    died = int((found == 0).sum())
+    if 0 < died < len(found):
+        notes.append(
+            f"{died} of {len(found)} repetitions died out before they reached a violation: the interval may "
+            "be too narrow; give more particles."
+        )
+    return tuple(notes)
 
 
 def _check(distribution: object, particles: int, repetitions: int, moves: int) -> None:

@@ -35,8 +35,8 @@ def sample(
     network: Network | str | Path,
     property: Property | str | Path,  # noqa: A002 - as in verify
     *,
-    epsilon: float,
-    eta: float,
+    epsilon: float = 1e-3,
+    eta: float = 1e-3,
     distribution: Distribution | str | Callable[[int, int], ArrayLike] = "uniform",
     sequential: bool = True,
     samples: int | None = None,

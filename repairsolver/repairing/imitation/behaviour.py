@@ -114,6 +114,8 @@ def collect(
         negatives, labels = np.unique(np.concatenate([sampled[wrong], hits]), axis=0), None
     else:
         negatives, labels = _negatives(network, prop, points, decision)
+        if labels is None and how.more:
+            negatives = np.concatenate([negatives, _more(network, prop, how.samples, seed)])
     positives = sampled[~wrong] if keep is None else _positives(network, prop, keep, decision)
     if len(negatives) and not len(positives):
         why = f"all {len(sampled)} samples of the regions violate {prop.name}"
@@ -128,6 +130,19 @@ def collect(
     domain = _domain(network, prop, how, rng)
     _check_finite(network, domain)
     return Behaviours(prop, negatives, labels, positives, domain, decision)
+
+
+def _more(network: Network, prop: Property, count: int, seed: int) -> Array:
+    """Samples of the regions that violate the property, [k, n]: points given stand for more than themselves.
+
+    Those that violate in our forward pass are run one by one.
+    """
+    if not prop.regions:
+        return np.zeros((0, network.input_size))
+    drawn = np.concatenate(_samples(network, prop.regions, count, np.random.default_rng([seed, 13])))
+    parts = np.array_split(drawn, 1 + len(drawn) // CHUNK)
+    wrong = np.concatenate([part[prop.violation(part, network(part)) >= 0] for part in parts])
+    return wrong[prop.violation(wrong, outputs_of(network, wrong, "samples of the property")) >= 0]
 
 
 def unseen(network: Network, prop: Property, count: int, seed: int) -> PointSet | None:

@@ -1,7 +1,8 @@
 r"""Neurons that are never active are given something to do: they tell negatives from the points to keep.
 
 A rectifier that is inactive at all points can take new weights, and pass on nothing, without any change
-there. Gradients do not reach it, so that retraining never finds this room. Here one idle neuron in each of
+there; where a layer has none, the one that is missed least is taken, and what it costs is counted.
+Gradients do not reach such a neuron, so that retraining never finds this room. Here one neuron in each of
 the last hidden layers becomes a *detour*: the first takes \([w^\top h + c]_+\) of the values h before its
 layer, the others hand it on, and the last layer adds \(v [w^\top h + c]_+\) to the outputs. v is the mean
 difference between the behaviours to imitate and the behaviours of the negatives. With need \(t_i\) the
@@ -17,15 +18,16 @@ which is convex. Points that no multiple can harm take no part.
 
 from __future__ import annotations
 
-from collections.abc import Set
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
 
 import numpy as np
 
 from repairsolver.network.graph import Network, Node
-from repairsolver.network.operators import Dense, Relu
-from repairsolver.repairing.imitation.behaviour import Behaviours, Ids, Seen
-from repairsolver.repairing.imitation.writing import with_layers, writable
+from repairsolver.network.operators import Dense
+from repairsolver.repairing.imitation.behaviour import Behaviours, Seen
+from repairsolver.repairing.imitation.spare import Hidden, behind, hidden_tail, least_missed
+from repairsolver.repairing.imitation.writing import with_layers
 from repairsolver.results import Array
 
 MULTIPLES = np.array([0.0, 0.125, 0.25, 0.375, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0])
@@ -34,8 +36,9 @@ MULTIPLES = np.array([0.0, 0.125, 0.25, 0.375, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2
 MARGIN, ROOM = 0.3, 0.3
 """Mu, and sigma as a share."""
 
-POINTS, STEPS, PULL = 2000, 40, 1e-6
-"""Points of either kind, Newton steps, and the weight of the squares of w (for inputs of unit variance)."""
+POINTS, ENTRIES, STEPS, PULL = 20_000, 2**20, 40, 1e-6
+"""Points of either kind and their entries at most, Newton steps, and the weight of the squares of w (for
+inputs of unit variance)."""
 
 SHARES = tuple(0.5**k for k in range(12))
 """Of a Newton step, longest first: the first that lowers the cost is gone."""
@@ -43,25 +46,20 @@ SHARES = tuple(0.5**k for k in range(12))
 PADS = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8)
 """How far negatives are lifted beyond their needs, in multiples of v, so that unseen ones are, too."""
 
+AFFORDED = 3e-4
+"""The share of decisions to keep that may be lost for it; a third of it where they are lost already."""
+
 WORSE = 10.0
 """How many points to keep may be lost for a negative."""
 
 USELESS = 0.5
 """Points misjudged, as a share, from which on a detour is left out."""
 
-SPARE, SPARE_TRIED = 1e-4, 5
-"""Decisions that may be lost where a neuron that is hardly ever active counts as idle; how many are tried."""
+SPARE = 2e-3
+"""The share of decisions that may change for the neurons of a detour: none is made where it is larger."""
 
 GOOD = 2e-4
 """Points misjudged, as a share, at which no later layer is tried."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Hidden:
-    """A hidden layer of the tail: a dense layer whose rectifier feeds the next dense layer alone."""
-
-    dense: Node
-    relu: Node
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,7 +68,7 @@ class Detour:
 
     Args:
         start: the first of the tail's hidden layers that takes part.
-        neurons: the idle neuron of every layer from there on.
+        neurons: the idle neuron of every layer from there on, or the one that is missed least.
         weight, bias: w and c.
         output: v.
         misjudged: negatives that stay wrong and kept points that are lost, as shares, added.
@@ -107,90 +105,55 @@ def woken(
         return network
     before, kept = seen
     shift = (targets - before[core.output.name]).mean(axis=0)
-    need, tolerance = _needs(behaviours, before[core.output.name], kept[core.output.name], shift)
-    rng = np.random.default_rng([seed, 8])
+    spares = least_missed(behaviours, tail, before, kept)
     best: Detour | None = None
-    for spare in (False, True):
-        idle = [_idle(core, behaviours, before[h.relu.name], kept[h.relu.name], h, spare) for h in tail]
-        for start, hidden in enumerate(tail):
-            if not all(len(neurons) for neurons in idle[start:]):
-                continue
-            source = hidden.dense.inputs[0]
-            fit = _fitted(before[source], need, kept[source], tolerance, rng)
-            found = Detour(start, tuple(int(n[0]) for n in idle[start:]), *fit[:2], shift, fit[2])
-            if best is None or found.misjudged < best.misjudged:
-                best = found
-            if best.misjudged <= GOOD:
-                return _written(network, core, tail, best)
+    for start, hidden in enumerate(tail):
+        chain = [spare for spare in spares[start:] if spare is not None]
+        loss = sum(spare.lost for spare in chain)
+        if len(chain) < len(tail) - start or loss > (SPARE if best is None else best.misjudged):
+            continue
+        neurons = tuple(spare.neuron for spare in chain)
+        ends = [_outputs(tail[start:], values, neurons) for values in seen]
+        need, tolerance, lost = _needs(behaviours, *ends, kept[core.output.name], shift)
+        source = hidden.dense.inputs[0]
+        fit = _fitted(before[source], need, kept[source], tolerance, np.random.default_rng([seed, 8, start]))
+        if best is None or fit[2] + lost < best.misjudged:
+            best = Detour(start, neurons, *fit[:2], shift, fit[2] + lost)
+        if best.misjudged <= GOOD:
+            break
     return network if best is None or best.misjudged >= USELESS else _written(network, core, tail, best)
 
 
-def hidden_tail(network: Network, core: Network) -> list[Hidden]:
-    """The hidden layers before the last dense layer, first to last, as far as they form a chain."""
-    users: dict[str, list[Node]] = {}
-    for node in core.nodes:
-        for name in node.inputs:
-            users.setdefault(name, []).append(node)
-    found: list[Hidden] = []
-    last = core.output
-    if not _plain(network, core, last):
-        return []
-    while True:
-        relu = core.by_name.get(last.inputs[0])
-        if relu is None or not isinstance(relu.operator, Relu) or len(users[relu.name]) != 1:
-            return found[::-1]
-        dense = core.by_name.get(relu.inputs[0])
-        if dense is None or not _plain(network, core, dense) or len(users[dense.name]) != 1:
-            return found[::-1]
-        found.append(Hidden(dense, relu))
-        last = dense
+def _outputs(tail: Sequence[Hidden], values: Mapping[str, Array], neurons: Sequence[int]) -> Array:
+    """Outputs without the neurons of a detour: computed anew at the points where one of them is active."""
+    first, last = values[tail[0].relu.name], values[tail[-1].user.name]
+    active = [values[h.relu.name][:, neuron] > 0 for h, neuron in zip(tail, neurons, strict=True)]
+    at = np.flatnonzero(np.any(active, axis=0))
+    if not at.size:
+        return last
+    outputs = last.copy()
+    outputs[at] = behind(tail, first[at], neurons)
+    return outputs
 
 
 def _free(tail: list[Hidden], free: Set[str]) -> bool:
     return all(hidden.dense.name in free for hidden in tail)
 
 
-def _plain(network: Network, core: Network, node: Node) -> bool:
-    """Whether a layer is one matrix on its whole input, with weights and biases that can be written."""
-    if not isinstance(node.operator, Dense):
-        return False
-    source = core.by_name.get(node.inputs[0])
-    size = core.input_size if source is None else source.size
-    return node.operator.weight.shape == (node.size, size) and writable(network, node)
+def _needs(
+    behaviours: Behaviours, wrong: Array, kept: Array, original: Array, shift: Array
+) -> tuple[Array, Array, float]:
+    """Which multiple of v every negative needs (infinite: none helps), and every kept point tolerates.
 
-
-def _idle(
-    core: Network, behaviours: Behaviours, wrong: Array, kept: Array, hidden: Hidden, spare: bool
-) -> Ids:
-    """The rectifiers active at no point; with `spare`, else the one missed least, if it hardly is."""
-    never = np.flatnonzero(~((wrong > 0).any(axis=0) | (kept > 0).any(axis=0)))
-    if len(never) or not spare:
-        return never
-    (user,) = (node for node in core.nodes if hidden.relu.name in node.inputs)
-    assert isinstance(user.operator, Dense)
-    weight = np.abs(user.operator.weight).sum(axis=0) * kept.mean(axis=0)
-    inputs = behaviours.kept[:: max(1, len(kept) // POINTS)]
-    decided = behaviours.decided(core(inputs))
-    for neuron in weight.argsort(kind="stable")[:SPARE_TRIED]:
-        silent = user.operator.weight.copy()
-        silent[:, neuron] = 0.0
-        nodes = tuple(
-            replace(n, operator=replace(user.operator, weight=silent)) if n is user else n for n in core.nodes
-        )
-        lost = (behaviours.decided(replace(core, nodes=nodes)(inputs)) != decided).mean()
-        if lost <= SPARE:
-            return np.array([neuron])
-    return never
-
-
-def _needs(behaviours: Behaviours, wrong: Array, kept: Array, shift: Array) -> tuple[Array, Array]:
-    """Which multiple of v every negative needs (infinite: none helps), and every kept point tolerates."""
+    Points whose decision is lost before, for the neurons given up, tolerate anything; their share comes last.
+    """
     right = np.stack([behaviours.lack(wrong + m * shift) < 0 for m in MULTIPLES])
     need = np.where(right.any(axis=0), MULTIPLES[right.argmax(axis=0)], np.inf)
-    decided = behaviours.decided(kept)
+    decided = behaviours.decided(original)
     same = np.stack([behaviours.decided(kept + m * shift) == decided for m in MULTIPLES])
     held = np.cumprod(same, axis=0).sum(axis=0) - 1
-    return need, np.where(held == len(MULTIPLES) - 1, np.inf, MULTIPLES[held])
+    free = (held == len(MULTIPLES) - 1) | ~same[0]
+    return need, np.where(free, np.inf, MULTIPLES[held]), float((~same[0]).mean())
 
 
 def _fitted(
@@ -200,7 +163,8 @@ def _fitted(
     helped, risky = np.flatnonzero(np.isfinite(need)), np.flatnonzero(np.isfinite(tolerance))
     if not len(helped):
         return np.zeros(wrong.shape[1]), 0.0, np.inf
-    first, second = rng.permutation(helped)[:POINTS], rng.permutation(risky)[:POINTS]
+    most = min(POINTS, max(1000, ENTRIES // wrong.shape[1]))
+    first, second = rng.permutation(helped)[:most], rng.permutation(risky)[:most]
     a, b, needs, tolerances = wrong[first], kept[second], need[first], tolerance[second]
     both = np.concatenate([a, b])
     middle, size = both.mean(axis=0), both.std(axis=0)
@@ -212,7 +176,8 @@ def _fitted(
     bias = float(found[-1] - weight @ middle)
     value, least = kept @ weight + bias, float((wrong[helped] @ weight + bias - need[helped]).min())
     lost = [float((np.maximum(value + pad - least, 0.0) > tolerance).mean()) for pad in PADS]
-    afford = [pad for pad, share in zip(PADS, lost, strict=True) if share <= lost[0] + GOOD / 2]
+    most = max(lost[0] + AFFORDED / 3, AFFORDED)
+    afford = [pad for pad, share in zip(PADS, lost, strict=True) if share <= most]
     shift = afford[-1] - least
     stay = float((np.maximum(value, 0.0) > tolerance).mean())
     short = float((wrong @ weight + bias < need).mean())

@@ -15,7 +15,7 @@ from repairsolver.property.specification import Property
 from repairsolver.repairing.delta.addressing import Choice, find_blocks
 from repairsolver.repairing.delta.method import repair_delta
 from repairsolver.repairing.delta.objective import Aim
-from repairsolver.repairing.imitation.behaviour import Behaviours, collect, unseen
+from repairsolver.repairing.imitation.behaviour import ATTACK, Behaviours, collect, unseen
 from repairsolver.repairing.imitation.exact import least_tuning, tunable
 from repairsolver.repairing.imitation.options import Imitation
 from repairsolver.repairing.imitation.responsibility import Localisation, responsibility
@@ -24,6 +24,7 @@ from repairsolver.repairing.imitation.tuning import tuned_factors
 from repairsolver.repairing.imitation.writing import change_between
 from repairsolver.repairing.result import Repair
 from repairsolver.results import Event, Interrupted, Limits, OnEvent, RepairStatus, Verdict, VerifyStatus
+from repairsolver.verification.attack import attack
 from repairsolver.verification.engine import verify_property
 from repairsolver.verification.query import strip_softmax
 
@@ -39,8 +40,11 @@ HANDOVER_SHARE = 0.4
 ROUNDS, PROVING_ROUNDS = 3, 10
 """Repairs from examples at most: the counterexamples of each verification are negatives of the next."""
 
-DELTA_POINTS = 1000
+DELTA_POINTS = 2000
 """Points to keep that are handed on to method `delta`."""
+
+ORIGIN_SECONDS, ORIGIN_SHARE = 2.0, 0.1
+"""The longest attack on a network learnt before method `delta` begins, and its share of what is left."""
 
 FRESH = 20_000
 """Samples of the regions among which unseen counterexamples are looked for."""
@@ -48,7 +52,7 @@ FRESH = 20_000
 
 @dataclass(slots=True, eq=False)
 class Course:
-    """One repair in progress; `solved` says whether the solver has had a program to solve."""
+    """One repair in progress; `solved`: the solver had a program to solve; `origin`: what `delta` changed."""
 
     network: Network
     prop: Property
@@ -63,6 +67,7 @@ class Course:
     started: float = field(default_factory=time.perf_counter)
     rounds: int = 0
     solved: bool = False
+    origin: str = ""
 
     @property
     def seconds(self) -> float:
@@ -220,7 +225,16 @@ def _closed(
     gap: float,
     decision: str,
 ) -> tuple[Network, Verdict | None]:
-    """Method `delta` from the candidate on."""
+    """Method `delta` from the candidate on, or from the original where the candidate has nothing to teach.
+
+    Rounds of `delta` begin with counterexamples. A network learnt that is neither proved nor violated at any
+    input that an attack finds has none to offer, and its margins are too thin for a proof.
+    """
+    start = candidate
+    if candidate is not course.network and not _attackable(course, candidate, verdict):
+        start = course.network
+    course.origin = "the network learnt" if start is candidate else "the original network"
+    course.say(f"method delta starts from {course.origin}")
     rng = np.random.default_rng([course.seed, 12])
     kept = behaviours.kept[rng.permutation(len(behaviours.kept))[:DELTA_POINTS]]
     left = replace(course.limits, seconds=None if np.isinf(course.left) else max(course.left, 0.1))
@@ -228,7 +242,7 @@ def _closed(
     if behaviours.labels is not None:
         wanted = PointSet(behaviours.negatives, behaviours.labels, name="negatives")
     fix = repair_delta(
-        candidate,
+        start,
         course.prop,
         choice=Choice("last"),
         aim=course.aim,
@@ -243,7 +257,16 @@ def _closed(
     )
     course.rounds += fix.rounds
     course.solved |= fix.rounds > 0
-    return (candidate, verdict) if fix.network is None else (fix.network, fix.verdict)
+    unproved = start is not candidate and not _holds(fix.verdict)
+    return (candidate, verdict) if fix.network is None or unproved else (fix.network, fix.verdict)
+
+
+def _attackable(course: Course, candidate: Network, verdict: Verdict | None) -> bool:
+    """Whether a counterexample of the candidate is known or quickly found."""
+    if verdict is not None and verdict.status is VerifyStatus.VIOLATED:
+        return True
+    seconds = min(ORIGIN_SECONDS, max(ORIGIN_SHARE * course.left, 0.1))
+    return bool(attack(candidate, course.prop, seed=course.seed, seconds=seconds, effort=ATTACK))
 
 
 def _check_options(choice: Choice, aim: Aim) -> None:
@@ -304,6 +327,8 @@ def _result(
     prefix: str = "",
 ) -> Repair:
     status, message = _status(course, best, verdict, behaviours)
+    if course.origin:
+        message = f"{message}; method delta started from {course.origin}"
     edit = change_between(course.network, best)
     norm = course.aim.norm if course.aim.norm in ("l0", "l1", "l2", "linf") else "l1"
     return Repair(

@@ -73,7 +73,9 @@ class Imitation:
         domain: where behaviour is to stay as it is although no property speaks of it: points, or the corners
             (lower, upper) of a box that is sampled; None: boxes around the property's regions, up to 32
             times as wide.
-        samples: how many points are drawn where none are given: of the regions, and of the domain.
+        samples: how many points are drawn of the regions, and of the domain where no points of it are given.
+        more: whether samples of the regions that violate the property are repaired beside points that are
+            given without labels, so that the repair holds beyond them.
         seconds: most seconds for one repair from examples (of the processor, where nothing else limits it).
         fidelity: the share of decisions, on positives and domain, at which training may end.
         prove: go on, with counterexamples and then with method "delta", until the property is proved.
@@ -82,6 +84,7 @@ class Imitation:
     variant: str = "retrain"
     domain: PointSet | tuple[Array, Array] | None = None
     samples: int = 10_000
+    more: bool = True
     seconds: float = 10.0
     fidelity: float = 0.9992
     prove: bool = False
