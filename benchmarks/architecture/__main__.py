@@ -107,9 +107,13 @@ def _held_out(rows: list[dict[str, str]]) -> str:
     for name in dict.fromkeys(row["prices"] for row in rows):
         for suffix, how in (("", "by the whole repair"), ("_pool", "in the pools")):
             ours = [row for row in rows if row["prices"] == name and row[f"first{suffix}"] != ""]
-            won, top, count = (sum(int(r[k]) for r in ours) for k in (f"first{suffix}", f"top3{suffix}", "cases"))
+            won, top, count = (
+                sum(int(r[k]) for r in ours) for k in (f"first{suffix}", f"top3{suffix}", "cases")
+            )
             if count:
-                lines.append(f"{name}: accepted first {won / count:.1%}, among three {top / count:.1%}, {how}")
+                lines.append(
+                    f"{name}: accepted first {won / count:.1%}, among three {top / count:.1%}, {how}"
+                )
     return "\n".join(lines)
 
 
@@ -231,7 +235,9 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--largest", type=int, default=300, help="most layers (scaling)")
-    parser.add_argument("--write", action="store_true", help="prices: fit them to all cases, into the package")
+    parser.add_argument(
+        "--write", action="store_true", help="prices: fit them to all cases, into the package"
+    )
     parser.add_argument("--resume", action="store_true")
     return parser.parse_args()
 

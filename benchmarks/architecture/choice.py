@@ -1,8 +1,9 @@
 """Prices as a model of choice, fitted to accepted repairs and held close to the tiers.
 
 Users take repair i of a pool with probability exp(-u_i) / sum_j exp(-u_j), where u_i = sum over prices of
-(count x price) x beta + gamma x size. A price is its tier times exp(class offset + own offset). Offsets have
-normal priors around 0 with standard deviations `Prior.classes` and `Prior.own`: few cases move a price little.
+(count x price) x beta + gamma x size. A price is its tier times exp(class offset + own offset). Offsets
+have normal priors around 0 with standard deviations `Prior.classes` and `Prior.own`: few cases move a price
+little.
 
 Source: McFadden, "Conditional logit analysis of qualitative choice behavior", 1974, section II.
 """
@@ -45,7 +46,7 @@ _TIERS = np.array([TIER_OF[name] for name in PRICES], dtype=np.float64)
 
 
 def _offsets() -> tuple[Floats, Floats]:
-    """(prices, classes) and (prices, own offsets): which offset moves which price; flattening is a reshape."""
+    """(prices, classes) and (prices, own offsets): what moves which price; flattening is a reshape."""
     own = [name.replace("Flatten", "Reshape") for name in PRICES]
     single = sorted(set(own))
     classes = np.array([[CLASS_OF[name] == c for c in CLASSES] for name in PRICES], dtype=np.float64)

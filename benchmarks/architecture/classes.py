@@ -40,7 +40,8 @@ TIERS: Mapping[str, int] = {
     "global pools": 12,
 }
 """What the literature says of intent, before any case is looked at: what follows is cheap, widths, kernels
-and strides are dear, removing is dearer than changing an argument, and so is making most positions out of copies."""
+and strides are dear, removing is dearer than changing an argument, and so is making most positions out of
+copies."""
 
 TIER_OF: Mapping[str, int] = {name: TIERS[c] for c, names in CLASSES.items() for name in names}
 CLASS_OF: Mapping[str, str] = {name: c for c, names in CLASSES.items() for name in names}

@@ -1,4 +1,4 @@
-"""Pools of repairs for real bugs, found under many prices: how often each pays which price, which is accepted."""
+"""Pools of repairs for real bugs, found under many prices: what each pays, and which is accepted."""
 
 from __future__ import annotations
 
@@ -121,7 +121,9 @@ def pool(case: Mapping[str, Any], seed: int) -> Pool:
 def rank(candidates: Pool, prices: Mapping[str, int]) -> int:
     """The place of the accepted repair, from 0; a large number where it is not there."""
     priced = {
-        candidate.way.words: replace(candidate.way, cost=sum(prices[n] * c for n, c in candidate.paid.items()))
+        candidate.way.words: replace(
+            candidate.way, cost=sum(prices[n] * c for n, c in candidate.paid.items())
+        )
         for candidate in candidates
     }
     accepted = {candidate.way.words for candidate in candidates if candidate.accepted}

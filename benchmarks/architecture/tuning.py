@@ -1,8 +1,8 @@
 """Prices in use: written by a fit to the accepted repairs of real bugs, and judged on bugs held out.
 
-Every case has a pool of repairs. Prices are fitted on four fifths of the cases (`choice`); how far they may leave
-the tiers is chosen on folds of these four fifths alone, so that the last fifth is held out from every choice. On it
-the whole repair is run with the fitted prices, not only the pool ranked.
+Every case has a pool of repairs. Prices are fitted on four fifths of the cases (`choice`); how far they may
+leave the tiers is chosen on folds of these four fifths alone, so that the last fifth is held out from every
+choice. On it the whole repair is run with the fitted prices, not only the pool ranked.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Edits that leave one position of a spatial axis where the layer reads several: only if nothing else works.
 
 Such a repair is valid and worthless: a stride of 9 on 9 positions, a crop to one pixel. The rule concerns
-what an edit makes of the layer that it changes or inserts, and what edits before a layer make of it that keeps
-several positions in the model as given: two pools may do together what neither does alone. Layers that the
-user wrote so may collapse an axis. A global
+what an edit makes of the layer that it changes or inserts, and what edits before a layer make of one that
+keeps several positions in the model as given: two pools may do together what neither does alone. Layers that
+the user wrote so may collapse an axis. A global
 pool, which drops the axes, is what many users mean before a layer that takes vectors: it may be inserted, as
 the last layer on its edge and not before a layer that passes every shape on, so that no axes of size 1 come
 after it.
@@ -71,7 +71,7 @@ def resizes(rule: Rule, edits: Iterable[Edit]) -> bool:
 
 
 def guarded(model: Model) -> frozenset[str]:
-    """Layers that keep several positions in the model as given, where its shapes are known: they are to do so still."""
+    """Layers that keep several positions in the model as given, so far as known: they have to do so."""
     shapes = diagnose_model(model).shapes
     return frozenset(
         layer.name

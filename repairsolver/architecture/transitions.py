@@ -187,7 +187,7 @@ class Transitions:
             yield outcome.shape, step((*edits, *refits))
 
     def _kept(self, layer: Layer, shape: Shape, out: Shape, edits: tuple[Edit, ...]) -> bool:
-        """Whether edits of the layer, and those before one that is guarded, leave several positions of several."""
+        """Whether edits of the layer, or those before a guarded one, leave several positions of several."""
         if self.costs.collapse:
             return True
         own = [edit for edit in edits if edit.operation in ("set", "swap")]

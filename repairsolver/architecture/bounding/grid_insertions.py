@@ -221,9 +221,7 @@ _TESTS = {
     "LargeCrop": lambda n, m, gap: m <= n,
     "Upsample": lambda n, m, gap: 2 * n >= gap if m == gap else n < gap and m % n == 0 and m <= 2 * n,
     "LargeUpsample": lambda n, m, gap: (
-        max(GROWTH * n, SMALL) >= gap
-        if m == gap
-        else n < gap and m % n == 0 and m <= max(GROWTH * n, SMALL)
+        max(GROWTH * n, SMALL) >= gap if m == gap else n < gap and m % n == 0 and m <= max(GROWTH * n, SMALL)
     ),
     "Pool": lambda n, m, gap: n == gap or (m < gap and n % m == 0),
     "Stride": _stride,
