@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import random
 
 import pytest
 
+from benchmarks.architecture.choice import LEAST, Prior, fitted
+from benchmarks.architecture.classes import PRICES, TIER_OF
+from benchmarks.architecture.pools import Candidate, by_default, drawn, made, paid, score
 from benchmarks.architecture.scaling import broken, network
-from benchmarks.architecture.tuning import Candidate, by_hand, drawn, fitted, made, names, paid, score
+from benchmarks.architecture.tuning import TABLE
 from repairsolver.architecture.costs import Costs
 from repairsolver.architecture.diagnosis import diagnose_model
+from repairsolver.architecture.edits import Edit
 from repairsolver.architecture.reading import read_model
 from repairsolver.architecture.repair import repair_model
 from repairsolver.architecture.search import search
+from repairsolver.architecture.transitions import Step
 from repairsolver.errors import ArchitectureError
 
 
@@ -40,7 +46,7 @@ def test_prices_are_read_back_from_edits():
     model, seen = read_model(case), set()
     for seed in range(6):
         prices = drawn(random.Random(seed), 0.5)
-        assert sorted(prices.values()) == list(range(1, len(names()) + 1))
+        assert sorted(prices.values()) == list(range(1, len(PRICES) + 1))
         for way in search(model, made(prices)):
             total = 0
             for edit in way.edits:
@@ -49,22 +55,40 @@ def test_prices_are_read_back_from_edits():
                     total += count * prices[name]
             assert total == way.cost
     assert {"adapters.Reshape", "roles.padding"} <= seen
-    assert made(by_hand()) == Costs()
+    assert made(by_default()) == Costs()
+
+
+def candidate(name, size, words, accepted):
+    edit = Edit("set", "layer", words, cost=1, size=size)
+    return Candidate({name: 1}, Step(1, size, words, (edit,)), accepted)
+
+
+POOL = [
+    candidate("remove", 0.0, "a", False),
+    candidate("adapters.Crop", 1.0, "b", True),
+    candidate("adapters.Pad", 0.5, "c", False),
+]
+"""Cropping is accepted where padding and removal are possible too."""
 
 
 def test_fitted_prices_prefer_what_is_accepted():
-    """Cropping is accepted wherever padding and removal are possible too."""
-    pools = [
-        [
-            Candidate({"remove": 1}, 0.0, "a", False),
-            Candidate({"adapters.Crop": 1}, 1.0, "b", True),
-            Candidate({"adapters.Pad": 1}, 0.5, "c", False),
-        ]
-    ] * 4
-    prices = fitted(pools, random.Random(0))
-    assert score(pools, dict.fromkeys(names(), 5)) == (0, 4)
-    assert score(pools, prices) == (4, 4)
-    assert prices["adapters.Crop"] < min(prices["adapters.Pad"], prices["remove"])
+    """The more cases, the further; with no room, or no cases, the tiers stay as they are."""
+    crop, pad = PRICES.index("adapters.Crop"), PRICES.index("adapters.Pad")
+    few, many = (fitted([POOL] * n, Prior(0.4, 0.4)) for n in (2, 30))
+    assert score([POOL], TIER_OF) == (0, 1)
+    assert all(choice.prices[crop] < choice.prices[pad] for choice in (few, many))
+    assert few.log_likelihood([POOL]) < many.log_likelihood([POOL])
+    assert fitted([POOL] * 30, Prior(0, 0)).rounded() == TIER_OF
+    assert fitted([], Prior(0.4, 0.4)).rounded() == TIER_OF
+
+
+def test_the_prices_in_use_are_whole_and_in_order():
+    table = json.loads(TABLE.read_text())
+    assert table["prices"].keys() == set(PRICES)
+    assert all(isinstance(price, int) and price >= 1 for price in table["prices"].values())
+    assert all(table["prices"][large] >= table["prices"][small] for large, small in LEAST)
+    assert by_default() == table["prices"]
+    assert table["fitted"]["seed"] == 0
 
 
 def sequence(shape, *layers):

@@ -226,10 +226,10 @@ def test_a_file_keeps_its_constants_apart():
     assert "12 of 15 values kept" in str(refits[0])
 
 
-def convolution(kernel, shape, **attributes):
+def convolution(kernel, shape, op="Conv", **attributes):
     """One Conv whose kernel has another number of axes than its input."""
     weight = numpy_helper.from_array(kernel.astype(np.float32), "w")
-    node = helper.make_node("Conv", ["x", "w"], ["y"], name="c", **attributes)
+    node = helper.make_node(op, ["x", "w"], ["y"], name="c", **attributes)
     given = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["b", *shape])
     out = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
     graph = helper.make_graph([node], "g", [given], [out], [weight])
@@ -291,3 +291,90 @@ def test_pools_have_siblings_too(tmp_path):
     fix.save(tmp_path / "fixed.onnx")
     feed = {"x": np.zeros((2, 2, 9, 9), np.float32)}
     assert ort.InferenceSession(str(tmp_path / "fixed.onnx")).run(None, feed)[0].shape == (2, 2, 4, 4)
+
+
+TRANSPOSED = [
+    ((3, 4, 5, 1), (3, 9), {"strides": [2, 1], "pads": [2, 0, 1, 0], "output_padding": [1, 0]},
+     {"strides": [2], "pads": [2, 1], "output_padding": [1]}),
+    ((3, 4, 1, 4), (3, 9), {"strides": [1, 3], "dilations": [1, 2]}, {"strides": [3], "dilations": [2]}),
+    ((3, 4, 3, 1, 2), (3, 6, 7), {"strides": [2, 1, 1]}, {"strides": [2, 1]}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kernel", "shape", "given", "wanted"), TRANSPOSED)
+def test_a_transposed_convolution_gets_another_number_of_axes(kernel, shape, given, wanted, tmp_path):
+    """Axes with a window of 1 go, and the repaired file computes what the layer without them computes."""
+    rng = np.random.default_rng(2)
+    values, data = rng.normal(size=kernel), rng.normal(size=(2, *shape)).astype(np.float32)
+    proto = convolution(values, shape, "ConvTranspose", kernel_shape=kernel[2:], **given)
+    fix = rs.repair_architecture(proto, costs=CHEAP_SIBLING)
+    fewer = f"ConvTranspose{len(shape) - 1}d"
+    assert [(e.operation, e.name) for e in fix.edits if e.cost] == [("swap", fewer), ("weights", "W")]
+    (note,) = fix.save(tmp_path / "fixed.onnx")
+    assert f"{values.size} of {values.size} values kept" in note
+    bare = values.reshape([*kernel[:2], *(size for size in kernel[2:] if size > 1)])
+    right = convolution(bare, shape, "ConvTranspose", **wanted)
+    ours = ort.InferenceSession(str(tmp_path / "fixed.onnx")).run(None, {"x": data})[0]
+    theirs = ort.InferenceSession(right.SerializeToString()).run(None, {"x": data})[0]
+    np.testing.assert_array_equal(ours, theirs)
+    assert ours.shape[1:] == rs.diagnose(tmp_path / "fixed.onnx").shapes["c"]
+
+
+def test_a_transposed_kernel_stands_in_the_middle_of_a_new_axis(tmp_path):
+    """Row by row of the new axis it does what it did along the old one, shifted by the middle of its window."""
+    kernel = np.arange(24.0).reshape(4, 2, 3) + 1
+    data = np.random.default_rng(3).normal(size=(1, 4, 5, 6)).astype(np.float32)
+    fix = rs.repair_architecture(convolution(kernel, (4, 5, 6), "ConvTranspose"), costs=CHEAP_SIBLING)
+    assert [edit.operation for edit in fix.edits] == ["swap", "weights"]
+    fix.save(tmp_path / "fixed.onnx")
+    ours = ort.InferenceSession(str(tmp_path / "fixed.onnx")).run(None, {"x": data})[0]
+    assert ours.shape[1:] == rs.diagnose(tmp_path / "fixed.onnx").shapes["c"] == (2, 7, 8)
+    line = convolution(kernel, (4, 5), "ConvTranspose")
+    theirs = ort.InferenceSession(line.SerializeToString()).run(None, {"x": data[..., 2]})[0]
+    np.testing.assert_allclose(ours[..., 3], theirs, rtol=1e-5)
+
+
+@pytest.mark.parametrize("op", ["AveragePool", "MaxPool"])
+@pytest.mark.parametrize(
+    ("shape", "kernel", "attributes", "same"),
+    [
+        ((2, 9), [3, 1], {"strides": [2, 1], "pads": [1, 0, 1, 0]}, {"strides": [2], "pads": [1, 1]}),
+        ((2, 9), [1, 1, 4], {"strides": [1, 1, 3], "ceil_mode": 1}, {"strides": [3], "ceil_mode": 1}),
+        ((2, 9, 8), [1, 3, 2], {"strides": [1, 2, 1]}, {"strides": [2, 1]}),
+    ],
+)
+def test_pools_lose_axes_with_a_window_of_one(op, shape, kernel, attributes, same, tmp_path):
+    def pool(window, **given):
+        node = helper.make_node(op, ["x"], ["y"], name="p", kernel_shape=window, **given)
+        return network([node], {}, shape=("N", *shape))
+
+    fix = rs.repair_architecture(pool(kernel, **attributes), costs=CHEAP_SIBLING)
+    assert [(edit.operation, edit.name) for edit in fix.edits] == [("swap", f"{op}{len(shape) - 1}d")]
+    fix.save(tmp_path / "fixed.onnx")
+    data = np.random.default_rng(4).normal(size=(2, *shape)).astype(np.float32)
+    right = pool([size for size in kernel if size > 1], **same)
+    ours = ort.InferenceSession(str(tmp_path / "fixed.onnx")).run(None, {"x": data})[0]
+    theirs = ort.InferenceSession(right.SerializeToString()).run(None, {"x": data})[0]
+    np.testing.assert_array_equal(ours, theirs)
+    assert ours.shape[1:] == rs.diagnose(tmp_path / "fixed.onnx").shapes["p"]
+
+
+@pytest.mark.parametrize(
+    ("op", "inputs", "said"),
+    [
+        ("Tile", ["x", "n"], "no rule"),
+        ("Expand", ["x", "n"], "no rule"),
+        ("Gather", ["x", "n"], "the table is computed, not stored"),
+        ("ReduceMax", ["x", "z"], "axis 0 is the batch"),
+    ],
+)
+def test_operators_without_a_rule_say_so_and_may_be_opaque(op, inputs, said):
+    stored = {"n": np.array([1, 2, 1, 1], np.int64), "z": np.array([0], np.int64), "v": values(8, 5)}
+    nodes = [
+        helper.make_node(op, inputs, ["a"], name="odd"),
+        helper.make_node("MatMul", ["a", "v"], ["y"], name="fc"),
+    ]
+    with pytest.raises(ArchitectureError, match=f"odd: {op} .*{said}.*declare them opaque"):
+        rs.diagnose(network(nodes, stored))
+    found = rs.diagnose(network(nodes, stored), opaque={"odd": (3, 8, 7)})
+    assert [(fault.layer, fault.rule) for fault in found.faults] == [("fc", "in_features")]

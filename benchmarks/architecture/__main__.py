@@ -22,6 +22,7 @@ from benchmarks.architecture.scaling import COLUMNS as SCALING_COLUMNS
 from benchmarks.architecture.scaling import rows as scaled
 from benchmarks.architecture.tuning import COLUMNS as PRICE_COLUMNS
 from benchmarks.architecture.tuning import rows as priced
+from benchmarks.architecture.tuning import write_prices
 from benchmarks.record import Recorder, data_folder
 from repairsolver.architecture.costs import Costs
 from repairsolver.architecture.reading import read_model
@@ -80,6 +81,9 @@ def main() -> None:
             recorder.add(row)
             print(" ".join(map(str, row.values())), flush=True)
         return
+    if arguments.set == "prices" and arguments.write:
+        print("\n".join(f"{name} {price}" for name, price in write_prices(arguments.seed).items()))
+        return
     if arguments.set == "prices":
         recorder = Recorder(RESULTS / "prices.csv", PRICE_COLUMNS, seed=arguments.seed)
         for row in priced(arguments.seed):
@@ -101,9 +105,15 @@ def _held_out(rows: list[dict[str, str]]) -> str:
     """Shares over all held-out folds."""
     lines = []
     for name in dict.fromkeys(row["prices"] for row in rows):
-        ours = [row for row in rows if row["prices"] == name]
-        first, top, count = (sum(int(row[key]) for row in ours) for key in ("first", "top3", "cases"))
-        lines.append(f"{name}: accepted first {first / count:.1%}, among three {top / count:.1%}, held out")
+        for suffix, how in (("", "by the whole repair"), ("_pool", "in the pools")):
+            ours = [row for row in rows if row["prices"] == name and row[f"first{suffix}"] != ""]
+            won, top, count = (
+                sum(int(r[k]) for r in ours) for k in (f"first{suffix}", f"top3{suffix}", "cases")
+            )
+            if count:
+                lines.append(
+                    f"{name}: accepted first {won / count:.1%}, among three {top / count:.1%}, {how}"
+                )
     return "\n".join(lines)
 
 
@@ -225,6 +235,9 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--largest", type=int, default=300, help="most layers (scaling)")
+    parser.add_argument(
+        "--write", action="store_true", help="prices: fit them to all cases, into the package"
+    )
     parser.add_argument("--resume", action="store_true")
     return parser.parse_args()
 

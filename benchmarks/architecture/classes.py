@@ -1,9 +1,8 @@
-"""Few parameters instead of many prices: one level for each class of edits, held close to a start."""
+"""What users are likely to mean, before any bug is looked at: ten classes of edits, a level for each."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from math import log2
+from collections.abc import Mapping
 
 CLASSES: Mapping[str, tuple[str, ...]] = {
     "follows": ("roles.derived", "declared", "width_of_weights"),
@@ -20,11 +19,10 @@ CLASSES: Mapping[str, tuple[str, ...]] = {
     ),
     "distorts": (
         *("adapters.Scramble", "adapters.LargePad", "adapters.LargeCrop", "adapters.Stride"),
-        "adapters.LargeUpsample",
         *("weights", "unpad", "wide_padding"),
     ),
     "intent": ("roles.dilation", "roles.stride", "roles.kernel", "roles.pool", "roles.width"),
-    "structure": ("remove", "sibling", "rewire"),
+    "structure": ("remove", "sibling", "rewire", "adapters.LargeUpsample"),
     "global pools": ("remove_global_pool",),
 }
 """Edits that mean much the same to a user, by the names of their prices."""
@@ -42,44 +40,10 @@ TIERS: Mapping[str, int] = {
     "global pools": 12,
 }
 """What the literature says of intent, before any case is looked at: what follows is cheap, widths, kernels
-and strides are dear, removing is dearer than changing an argument."""
+and strides are dear, removing is dearer than changing an argument, and so is making most positions out of
+copies."""
 
-Levels = Mapping[str, float]
-Prices = dict[str, int]
-FACTORS = (0.25, 0.5, 0.7, 0.85, 1.0, 1.2, 1.4, 2.0)
-
-
-def tiers(levels: Levels) -> Prices:
-    """The same price for all edits of a class."""
-    return {name: round(10 * TIERS[c] * level) for c, level in levels.items() for name in CLASSES[c]}
-
-
-def scaled(base: Mapping[str, int], levels: Levels) -> Prices:
-    """The prices of `base`, a factor for each class."""
-    return {name: round(10 * base[name] * level) for c, level in levels.items() for name in CLASSES[c]}
-
-
-def held_close(
-    prices: Callable[[Levels], Prices], value: Callable[[Prices], float], strength: float
-) -> Prices:
-    """Factors from 1 on, the best change first, as long as it gains more than it is away from the start.
-
-    Maximises value(p) - strength sum over classes |log2(factor)|.
-
-    Args:
-        prices: factors to prices.
-        value: cases won; larger is better.
-        strength: cases that a factor of 2 must win.
-    """
-    levels = dict.fromkeys(CLASSES, 1.0)
-
-    def worth(trial: Levels) -> float:
-        return value(prices(trial)) - strength * sum(abs(log2(level)) for level in trial.values())
-
-    best = worth(levels)
-    while True:
-        trials: Sequence[dict[str, float]] = [{**levels, c: f} for c in CLASSES for f in FACTORS]
-        found = max(trials, key=worth)
-        if worth(found) <= best + 1e-9:
-            return prices(levels)
-        levels, best = found, worth(found)
+TIER_OF: Mapping[str, int] = {name: TIERS[c] for c, names in CLASSES.items() for name in names}
+CLASS_OF: Mapping[str, str] = {name: c for c, names in CLASSES.items() for name in names}
+PRICES = tuple(sorted(TIER_OF))
+"""The names of all prices."""

@@ -11,6 +11,9 @@ from repairsolver.architecture.edits import Edit
 from repairsolver.architecture.model import Framework, Shape
 
 Way = tuple[Shape, tuple[Edit, ...]]
+GROWTH, SMALL = 4, 8
+"""Padding and upsampling lead to at most four times the size of an axis, or to eight positions: beyond that
+nearly all that a layer reads would be zeros or copies."""
 
 
 class Adapters:
@@ -87,14 +90,15 @@ class Adapters:
         dims = len(have)
         if not 1 <= dims <= 3:
             return
-        if all(n <= m for n, m in pairs):
+        grown = all(n <= m <= max(GROWTH * n, SMALL) for n, m in pairs)
+        if grown:
             price = "LargePad" if any(4 * (m - n) > m for n, m in pairs) and max(want) > 4 else "Pad"
             yield self._padding(price, "ZeroPadding{}D", "padding", [m - n for n, m in pairs])
         kept = self.costs.collapse or all(m > 1 or n == 1 for n, m in pairs)
         if kept and all(n >= m for n, m in pairs):
             price = "LargeCrop" if any(4 * (n - m) > n for n, m in pairs) and max(have) > 4 else "Crop"
             yield self._padding(price, "Cropping{}D", "cropping", [n - m for n, m in pairs])
-        if self.keras and all(m % n == 0 for n, m in pairs):
+        if self.keras and grown and all(m % n == 0 for n, m in pairs):
             price = "Upsample" if all(m <= 2 * n for n, m in pairs) else "LargeUpsample"
             yield self._edit(price, f"UpSampling{dims}D", {"size": tuple(m // n for n, m in pairs)})
         if self.keras and kept and all(n % m == 0 for n, m in pairs) and any(m > 1 for m in want):

@@ -82,10 +82,14 @@ def kept_positions(
     shape: Sequence[Any],
     out: Sequence[Any],
     edits: Sequence[Edit],
+    guarded: bool,
 ) -> Truth:
-    """That the layer collapses no axis, unless its edits leave alone what decides about positions."""
+    """That the layer collapses no axis, unless its edits leave alone what decides about positions.
+
+    A guarded layer has to keep them in any case.
+    """
     kept = keeps(layer.kind, args, shape, out)
-    if resizes(rule, edits):
+    if guarded or resizes(rule, edits):
         return kept
     names = [argument.name for argument in rule.arguments if argument.role in SPATIAL]
     same = [every(new == old for new, old in _pairs(args[name], layer.args[name])) for name in names]

@@ -1,7 +1,9 @@
 """Edits that leave one position of a spatial axis where the layer reads several: only if nothing else works.
 
 Such a repair is valid and worthless: a stride of 9 on 9 positions, a crop to one pixel. The rule concerns
-what an edit makes of the layer that it changes or inserts; layers that the user wrote so may do it. A global
+what an edit makes of the layer that it changes or inserts, and what edits before a layer make of one that
+keeps several positions in the model as given: two pools may do together what neither does alone. Layers that
+the user wrote so may collapse an axis. A global
 pool, which drops the axes, is what many users mean before a layer that takes vectors: it may be inserted, as
 the last layer on its edge and not before a layer that passes every shape on, so that no axes of size 1 come
 after it.
@@ -68,6 +70,18 @@ def resizes(rule: Rule, edits: Iterable[Edit]) -> bool:
     )
 
 
+def guarded(model: Model) -> frozenset[str]:
+    """Layers that keep several positions in the model as given, so far as known: they have to do so."""
+    shapes = diagnose_model(model).shapes
+    return frozenset(
+        layer.name
+        for layer in model.layers
+        if len(layer.inputs) == 1 and layer.name in shapes
+        if any(size > 1 for size in positions(layer.kind, layer.args, shapes[layer.inputs[0]]))
+        if _keeps(layer, shapes)
+    )
+
+
 def indifferent(rule: Rule, layer: Layer, ranks: Sequence[int] = RANKS) -> bool:
     """Whether the layer passes every shape on unchanged."""
     if rule.arguments or rule.inputs != 1 or layer.weights:
@@ -88,19 +102,23 @@ def collapsing(model: Model, edits: Sequence[Edit]) -> tuple[str, ...]:
     """Layers of the edited model that edits make collapse an axis.
 
     Args:
-        model: before the edits.
+        model: before the edits; where one of them switches the layout, the layers that keep several positions
+            are those of the switched model.
         edits: after which the model is valid.
     """
     repaired = apply_edits(model, edits)
     shapes = diagnose_model(repaired).shapes
     known = {layer.name for layer in model.layers}
+    layout = [edit for edit in edits if edit.operation == "layout"]
+    guards = (apply_edits(model, layout) if layout else model).guarded
     found = []
     for layer in repaired.layers:
         own = [edit for edit in edits if edit.layer == layer.name and edit.operation in ("set", "swap")]
         if layer.name not in known:
             bad = _inserted(repaired, layer, known, shapes)
         else:
-            bad = resizes(repaired.rule(layer), own) and not _keeps(layer, shapes)
+            decided = layer.name in guards or resizes(repaired.rule(layer), own)
+            bad = decided and not _keeps(layer, shapes)
         if bad:
             found.append(layer.name)
     return tuple(found)

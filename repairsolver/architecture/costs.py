@@ -2,44 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
 
 
-def _roles() -> dict[str, int]:
-    return {
-        "derived": 2,
-        "flag": 4,
-        "padding": 4,
-        "amount": 3,
-        "border": 6,
-        "target": 4,
-        "groups": 4,
-        "dilation": 6,
-        "stride": 8,
-        "kernel": 8,
-        "pool": 8,
-        "width": 10,
-    }
+def _fitted() -> Mapping[str, int]:
+    """The prices in use, by name; `python -m benchmarks.architecture prices --write` fits and writes them."""
+    text = Path(__file__).with_name("prices.json").read_text(encoding="utf-8")
+    prices: Mapping[str, int] = json.loads(text)["prices"]
+    return prices
 
 
-def _adapters() -> dict[str, int]:
-    return {
-        "Flatten": 5,
-        "Reshape": 5,
-        "Scramble": 9,
-        "Permute": 6,
-        "Pad": 6,
-        "Crop": 7,
-        "LargePad": 9,
-        "LargeCrop": 10,
-        "Upsample": 7,
-        "LargeUpsample": 11,
-        "Pool": 7,
-        "Project": 7,
-        "Stride": 9,
-        "GlobalPool": 7,
-    }
+PRICES: Mapping[str, int] = MappingProxyType(_fitted())
+
+
+def _table(name: str) -> dict[str, int]:
+    """The prices of one table."""
+    return {key.removeprefix(f"{name}."): p for key, p in PRICES.items() if key.startswith(f"{name}.")}
 
 
 @dataclass(frozen=True)
@@ -69,24 +52,24 @@ class Costs:
             still do where no other repair is found.
     """
 
-    roles: Mapping[str, int] = field(default_factory=_roles)
-    target_total: int = 8
-    wide_padding: int = 9
-    unpad: int = 7
-    adapters: Mapping[str, int] = field(default_factory=_adapters)
-    remove: int = 9
-    remove_global_pool: int = 4
-    weights: int = 7
-    transpose: int = 4
-    width_of_weights: int = 3
-    layout: int = 3
-    layout_layer: int = 2
-    layout_one: int = 6
-    layout_mixed: int = 3
-    sibling: int = 8
-    rewire: int = 11
-    input_layout: int = 4
-    declared: int = 2
+    roles: Mapping[str, int] = field(default_factory=partial(_table, "roles"))
+    target_total: int = PRICES["target_total"]
+    wide_padding: int = PRICES["wide_padding"]
+    unpad: int = PRICES["unpad"]
+    adapters: Mapping[str, int] = field(default_factory=partial(_table, "adapters"))
+    remove: int = PRICES["remove"]
+    remove_global_pool: int = PRICES["remove_global_pool"]
+    weights: int = PRICES["weights"]
+    transpose: int = PRICES["transpose"]
+    width_of_weights: int = PRICES["width_of_weights"]
+    layout: int = PRICES["layout"]
+    layout_layer: int = PRICES["layout_layer"]
+    layout_one: int = PRICES["layout_one"]
+    layout_mixed: int = PRICES["layout_mixed"]
+    sibling: int = PRICES["sibling"]
+    rewire: int = PRICES["rewire"]
+    input_layout: int = PRICES["input_layout"]
+    declared: int = PRICES["declared"]
     collapse: bool = False
 
 

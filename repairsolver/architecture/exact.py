@@ -257,7 +257,8 @@ class Budget:
             return None
         holds = [needs, out.equals(outcome.shape)]
         if not self.costs.collapse:
-            holds.append(kept_positions(self.model.rule(layer), layer, args, shapes[0], outcome.shape, edits))
+            rule, guarded = self.model.rule(layer), layer.name in self.model.guarded
+            holds.append(kept_positions(rule, layer, args, shapes[0], outcome.shape, edits, guarded))
         if layer.weights:
             holds.append(self._refit(layer, outcome.weights, refit))
         return z3.And(*holds)

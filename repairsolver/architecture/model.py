@@ -70,6 +70,13 @@ class Model:
     loss: str = ""
     source: Any = field(default=None, compare=False, repr=False)
 
+    @cached_property
+    def guarded(self) -> frozenset[str]:
+        """Layers that keep several positions of a spatial axis, see `collapse.guarded`."""
+        from repairsolver.architecture.collapse import guarded
+
+        return guarded(self)
+
     def rule(self, layer: Layer) -> Rule:
         """The rule of a layer."""
         return RULES[self.framework][layer.kind]

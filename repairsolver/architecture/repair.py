@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -14,6 +15,7 @@ from repairsolver.architecture.diagnosis import Diagnosis, diagnose_model
 from repairsolver.architecture.edits import Edit, apply_edits
 from repairsolver.architecture.model import Model
 from repairsolver.architecture.proving import Proof, prove_cheapest
+from repairsolver.architecture.ranking import different_first, irredundant, without
 from repairsolver.architecture.search import search
 from repairsolver.architecture.transitions import Step
 from repairsolver.errors import SoundnessError
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 REACH = 3
 """A repair that collapses no axis is looked for up to so many times the price of one that does."""
+SHOWN = 12
+"""No more repairs than these are kept of what the search finds."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ class ArchitectureRepair:
         lower_bound: no edits of a smaller price repair the model.
         engine: what proved that the price is the least: grids, boxes, z3; "" where nothing did.
         reasons: for every edit the fault that remains without it.
-        alternatives: other repairs, cheapest first.
+        alternatives: other repairs, cheapest first; those that do what a cheaper one does and more come last.
         listed: what `every` came to: all repairs of this price, all but for their numbers, some, or "".
         diagnosis: what is wrong with the given model.
         seconds: what the search and the proof took.
@@ -135,7 +139,7 @@ def repair_model(
     diagnosis = diagnose_model(model)
     if diagnosis.valid:
         return ArchitectureRepair("valid", model, diagnosis, given=model)
-    steps = _irredundant(model, search(model, prices))
+    steps = _searched(model, prices)
     if not steps and not prices.collapse:
         prices, steps = _collapsing(model, prices, seconds if prove else 0.0)
     searched = time.perf_counter()
@@ -145,7 +149,7 @@ def repair_model(
     best = proof.best
     done = time.perf_counter()
     repaired = _checked(model, best.edits)
-    others = [way for way in steps if way.words != best.words]
+    others = different_first([best, *(way for way in steps if way.words != best.words)])[1:]
     listed: Literal["", "all", "all kinds", "some"] = ""
     if every:
         others, listed = _every(model, prices, proof, others, every, seconds)
@@ -166,13 +170,17 @@ def repair_model(
     )
 
 
+def _searched(model: Model, costs: Costs) -> list[Step]:
+    return list(islice(irredundant(model, search(model, costs)), SHOWN))
+
+
 def _collapsing(model: Model, prices: Costs, seconds: float) -> tuple[Costs, list[Step]]:
     """Repairs for a model of which the search finds none that keeps all spatial axes.
 
     The engines are asked for one that does, up to `REACH` times the price.
     """
     free = replace(prices, collapse=True)
-    steps = _irredundant(model, search(model, free))
+    steps = _searched(model, free)
     if steps and seconds:
         other = prove_cheapest(model, prices, Step(REACH * steps[0].cost), seconds).best
         if other.edits:
@@ -193,33 +201,8 @@ def _every(
     known = {proof.best.words, *(way.words for way in met)}
     new = [way for way in found.repairs if way.words not in known]
     room = limit - 1 - sum(way.cost == price for way in met)
-    others = sorted([*met, *_irredundant(model, new)[: max(room, 0)]])
+    others = sorted([*met, *islice(irredundant(model, new), max(room, 0))])
     return others, "all" if found.complete else "all kinds" if found.kinds else "some"
-
-
-def _irredundant(model: Model, steps: Iterable[Step]) -> list[Step]:
-    """Repairs of which every edit is needed."""
-    kept = []
-    for way in steps:
-        groups = [edit for edit in way.edits if edit.cost]
-        spare = (_without(way.edits, edit) for edit in groups)
-        if len(groups) < 2 or not any(_valid(model, edits) for edits in spare):
-            kept.append(way)
-    return kept
-
-
-def _without(edits: tuple[Edit, ...], edit: Edit) -> tuple[Edit, ...]:
-    """The other edits; without a swap also without those of the sibling's arguments."""
-    swap = edit.operation == "swap"
-    return tuple(
-        e
-        for e in edits
-        if e is not edit and not (swap and e.layer == edit.layer and e.operation in ("set", "weights"))
-    )
-
-
-def _valid(model: Model, edits: tuple[Edit, ...]) -> bool:
-    return diagnose_model(apply_edits(model, edits)).valid
 
 
 def _checked(model: Model, edits: tuple[Edit, ...]) -> Model:
@@ -232,5 +215,5 @@ def _checked(model: Model, edits: tuple[Edit, ...]) -> Model:
 
 def _reasons(model: Model, edits: tuple[Edit, ...]) -> Iterable[Reason]:
     for edit in edits:
-        faults = diagnose_model(apply_edits(model, _without(edits, edit))).faults
+        faults = diagnose_model(apply_edits(model, without(edits, edit))).faults
         yield Reason(edit, str(faults[0]) if faults else "none: its price is paid by another edit")

@@ -16,6 +16,9 @@ from repairsolver.architecture.transitions import Step, Transitions, step
 State: TypeAlias = tuple[Shape, ...]
 NARROW, WIDE, KEEP = 4, 40, 4
 """States kept for each part of the graph: first for a bound, then for the answer; steps kept for each."""
+SLACK, LOOKED_AT, MOST = 2, 16, 40
+"""Alternatives may be so much dearer than the cheapest repair, or have a price of up to `LOOKED_AT`, one or
+two changes of what the user meant; no more than `MOST` are kept."""
 
 
 @dataclass
@@ -30,25 +33,30 @@ class _Part:
         return min((steps[0].cost for steps in self.table.values()), default=0)
 
 
-def search(model: Model, costs: Costs, bound: int | None = None) -> list[Step]:
+def search(model: Model, costs: Costs, *, slack: int = SLACK, most: int = MOST) -> list[Step]:
     """The cheapest repairs found, best first.
 
     A narrow search gives an upper bound, a wide one looks at everything that may be as good. What it misses
     is found, or ruled out, by the exact engine.
+
+    Args:
+        model: the layer graph.
+        costs: prices of the edits.
+        slack: how much dearer than the cheapest others may be; more where the cheapest is below `LOOKED_AT`.
+        most: how many are kept.
     """
     variants = [*layouts(model, costs), *rewired(model, costs)]
     best: list[Step] = []
     for width in (NARROW, WIDE):
         found = [*best]
         for variant, first in variants:
-            limits = [limit for limit in (bound, found[0].cost + 2 if found else None) if limit is not None]
-            limit = min(limits, default=10**6) - first.cost
-            if limit >= 0:
-                found += [first + way for way in _Sweep(variant, costs, width, limit).run()]
+            limit = max(found[0].cost + slack, LOOKED_AT) if found else 10**6
+            if limit >= first.cost:
+                found += [first + way for way in _Sweep(variant, costs, width, limit - first.cost).run(most)]
                 found.sort()
         unique = {way.words: way for way in found}
         best = sorted(unique.values())
-    return best[:12]
+    return best[:most]
 
 
 def layouts(model: Model, costs: Costs) -> Iterator[tuple[Model, Step]]:
@@ -75,13 +83,13 @@ class _Sweep:
             _Part((name,), self._input_states(name, shape)) for name, shape in model.inputs.items()
         ]
 
-    def run(self) -> list[Step]:
-        """All repairs that are left at the end."""
+    def run(self, most: int) -> list[Step]:
+        """The repairs that are left at the end, no more than so many."""
         for layer in self.model.layers:
             self._advance(layer)
         part = self._joined(tuple(self.model.outputs))
         ways = [way for state, steps in part.table.items() for way in self._ended(part, state, steps)]
-        return sorted(way for way in ways if way.cost <= self.limit)[:12]
+        return sorted(way for way in ways if way.cost <= self.limit)[:most]
 
     def _input_states(self, name: str, shape: Shape) -> dict[State, list[Step]]:
         table: dict[State, list[Step]] = {}

@@ -9,7 +9,7 @@ from typing import Any
 import z3
 
 from layerwise.shapes.terms import product as elements
-from repairsolver.architecture.adapters import Adapters
+from repairsolver.architecture.adapters import GROWTH, SMALL, Adapters
 from repairsolver.architecture.edits import Edit
 from repairsolver.architecture.model import Shape
 
@@ -132,7 +132,8 @@ class Slot:
 
     def _sizes(self, pairs: list[tuple[Any, Any]]) -> Iterator[tuple[int, Any]]:
         price = self.adapters.costs.adapters
-        grown, shrunk = z3.And(*(m >= n for n, m in pairs)), z3.And(*(m <= n for n, m in pairs))
+        bounded = (z3.And(m >= n, z3.Or(m <= GROWTH * n, m <= SMALL)) for n, m in pairs)
+        grown, shrunk = z3.And(*bounded), z3.And(*(m <= n for n, m in pairs))
         some = z3.Or(*(m > 4 for _, m in pairs)), z3.Or(*(n > 4 for n, _ in pairs))
         far = z3.Or(*(4 * (m - n) > m for n, m in pairs)), z3.Or(*(4 * (n - m) > n for n, m in pairs))
         yield price["Pad"], z3.And(grown, z3.Not(z3.And(some[0], far[0])))
@@ -141,7 +142,7 @@ class Slot:
         yield price["Crop"], z3.And(shrunk, z3.Not(z3.And(some[1], far[1])))
         yield price["LargeCrop"], shrunk
         if self.adapters.keras:
-            multiples = z3.And(*(m % n == 0 for n, m in pairs))
+            multiples = z3.And(grown, *(m % n == 0 for n, m in pairs))
             yield price["Upsample"], z3.And(multiples, *(m <= 2 * n for n, m in pairs))
             yield price["LargeUpsample"], multiples
             whole = z3.And(shrunk, *(n % m == 0 for n, m in pairs))

@@ -17,8 +17,8 @@ from repairsolver.architecture.diagnosis import diagnose_model
 from repairsolver.architecture.edits import Edit
 from repairsolver.architecture.model import Layer, Model, Shape
 
-CHEAP = 4
-"""Arguments change in pairs only where both changes are at most this dear."""
+SWITCHES = ("derived", "amount", "flag", "padding", "groups", "target")
+"""Arguments change in pairs only where both changes are at most as dear as the dearest of these."""
 ELSEWHERE = 0.75
 """Size that is added to edits which are not where a fault shows."""
 
@@ -60,6 +60,7 @@ class Transitions:
     def __init__(self, model: Model, costs: Costs, keep: int) -> None:
         self.model, self.costs, self.keep = model, costs, keep
         self.faulty = {fault.layer for fault in diagnose_model(model).faults}
+        self.cheap = max(costs.roles[role] for role in SWITCHES)
         self.demanded = any(shape is not None for shape in model.outputs.values())
         self._known: dict[tuple[str, tuple[Shape, ...]], Table] = {}
 
@@ -102,7 +103,7 @@ class Transitions:
             yield from self._fitting(_changed(layer, edit), inputs, (*before, edit))
         if (found and not any(way.edits for _, way in found)) or not pairs:
             return
-        cheap = [edit for edit in singles if edit.cost <= CHEAP]
+        cheap = [edit for edit in singles if edit.cost <= self.cheap]
         for one, other in combinations(cheap, 2):
             if one.name != other.name:
                 yield from self._fitting(_changed(layer, one, other), inputs, (*before, one, other))
@@ -186,11 +187,12 @@ class Transitions:
             yield outcome.shape, step((*edits, *refits))
 
     def _kept(self, layer: Layer, shape: Shape, out: Shape, edits: tuple[Edit, ...]) -> bool:
-        """Whether the edits of the layer leave several positions where there are several."""
-        if self.costs.collapse or not edits:
+        """Whether edits of the layer, or those before a guarded one, leave several positions of several."""
+        if self.costs.collapse:
             return True
         own = [edit for edit in edits if edit.operation in ("set", "swap")]
-        return not resizes(self.model.rule(layer), own) or bool(keeps(layer.kind, layer.args, shape, out))
+        decided = layer.name in self.model.guarded or (own and resizes(self.model.rule(layer), own))
+        return not decided or bool(keeps(layer.kind, layer.args, shape, out))
 
 
 def weight_edits(layer: Layer, outcome: Outcome, costs: Costs) -> Iterator[Edit]:

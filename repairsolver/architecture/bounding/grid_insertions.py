@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from layerwise.shapes.ranges import Flags
+from repairsolver.architecture.adapters import GROWTH, SMALL
 from repairsolver.architecture.bounding.grid import (
     Array,
     Grid,
@@ -215,11 +216,13 @@ def _stride(n: int, m: int, gap: int) -> bool:
 
 _TESTS = {
     "Pad": lambda n, m, gap: n <= m and 3 * m <= 4 * n,
-    "LargePad": lambda n, m, gap: n <= m,
+    "LargePad": lambda n, m, gap: n <= m <= max(GROWTH * n, SMALL),
     "Crop": lambda n, m, gap: m <= n and 4 * m >= 3 * n,
     "LargeCrop": lambda n, m, gap: m <= n,
     "Upsample": lambda n, m, gap: 2 * n >= gap if m == gap else n < gap and m % n == 0 and m <= 2 * n,
-    "LargeUpsample": lambda n, m, gap: m == gap or (n < gap and m % n == 0),
+    "LargeUpsample": lambda n, m, gap: (
+        max(GROWTH * n, SMALL) >= gap if m == gap else n < gap and m % n == 0 and m <= max(GROWTH * n, SMALL)
+    ),
     "Pool": lambda n, m, gap: n == gap or (m < gap and n % m == 0),
     "Stride": _stride,
 }

@@ -9,6 +9,7 @@ from itertools import permutations
 import numpy as np
 
 from layerwise.shapes.ranges import Numbers
+from repairsolver.architecture.adapters import GROWTH, SMALL
 from repairsolver.architecture.bounding.deadline import FOREVER, Deadline
 from repairsolver.architecture.bounding.states import States, Table, collected
 from repairsolver.architecture.costs import Costs
@@ -119,13 +120,13 @@ class Insertions:
         boxes = [
             ("Pad", low, np.floor(4 * high / 3)),
             ("Pad", low, np.full_like(low, 4)),
-            ("LargePad", low, np.full_like(low, np.inf)),
+            ("LargePad", low, np.maximum(GROWTH * high, SMALL)),
             ("Crop", np.ceil(3 * low / 4), high),
             ("Crop", np.where((low <= 4).all(axis=1, keepdims=True), one, np.inf), np.minimum(high, 4)),
             ("LargeCrop", one, high),
         ]
         if self.keras:
-            boxes += [("Upsample", low, 2 * high), ("LargeUpsample", low, np.full_like(low, np.inf))]
+            boxes += [("Upsample", low, 2 * high), ("LargeUpsample", low, np.maximum(GROWTH * high, SMALL))]
             boxes.append(("Pool", one, high))
         for name, below, above in boxes:
             yield rank, _replaced(states, at, below, above).dearer(price[name])

@@ -214,9 +214,11 @@ class Options:
         return out, may, self._refit(outcome.weights, len(states))
 
     def _resizes(self, args: Arguments) -> bool:
-        """Whether the layer decides anew about its positions."""
+        """Whether the layer decides anew about its positions, or has to keep several."""
         changed = [a.role for a in self.rule.arguments if args[a.name] is not self.layer.args[a.name]]
-        return self.swapped or any(role in SPATIAL for role in changed)
+        return (
+            self.swapped or self.layer.name in self.model.guarded or any(role in SPATIAL for role in changed)
+        )
 
     def _refit(self, weights: Mapping[str, Any], count: int) -> Prices:
         """The least price of given weights that do not fit: one for all of the layer."""
