@@ -52,6 +52,20 @@ def test_a_high_price_makes_more_of_them_right(index: int) -> None:
     assert abs(right(cheap, wanted, labels) - right(without, wanted, labels)) <= 0.25
 
 
+def test_a_last_layer_without_time_for_its_program_is_still_repaired(monkeypatch: pytest.MonkeyPatch) -> None:
+    from repairsolver.repairing.delta import least_behaviour
+
+    monkeypatch.setattr(least_behaviour, "EXACT", -1.0)  # its time is over before it begins
+    wanted = some(2, 12)
+    prefer = rs.PointSet(wanted, second(wanted))
+    fix = repaired(NETWORK.affine_layers[-1].layer, prefer=prefer, prefer_soft=0.1)
+    monkeypatch.undo()
+    best = repaired(NETWORK.affine_layers[-1].layer, prefer=prefer, prefer_soft=0.1)
+    assert fix.cost is not None
+    assert best.cost is not None
+    assert fix.cost == pytest.approx(best.cost, rel=0.25)  # without what is paid for points
+
+
 def test_what_contradicts_them_is_not_lost() -> None:
     """The same inputs, preferred to stay as they are: points to repair come first."""
     points = some(0, 4)
