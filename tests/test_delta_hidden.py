@@ -35,7 +35,7 @@ def flipped(network: Network, seed: int, layers: str, count: int = 2) -> tuple[R
     """Random points that must get the other one of two decisions, with no floor for rounding."""
     points = np.random.default_rng(seed).normal(size=(count, 2)).astype(np.float32).astype(np.float64)
     requirements = Requirements(network, find_layers(network, Choice(layers)))
-    requirements.decide(points, 1 - network(points).argmax(axis=1), "max", keep=False)
+    requirements.decide(points, 1 - network(points).argmax(axis=1), "max", role="repair")
     for name, group in requirements.groups.items():
         requirements.groups[name] = replace(group, floor=np.zeros(len(group.floor)))
     return requirements, points

@@ -86,7 +86,7 @@ def asked(network: Network, layers: str, seed: int, count: int = 2) -> tuple[Req
     points = np.random.default_rng(seed).normal(size=(count, network.input_size))
     points = points.astype(np.float32).astype(np.float64)
     requirements = Requirements(network, find_layers(network, Choice(layers)))
-    requirements.decide(points, network(points).argsort(axis=1)[:, -2], "max", keep=False)
+    requirements.decide(points, network(points).argsort(axis=1)[:, -2], "max", role="repair")
     for name, group in requirements.groups.items():
         requirements.groups[name] = replace(group, floor=np.zeros(len(group.floor)))
     return requirements, points

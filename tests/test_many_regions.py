@@ -66,7 +66,7 @@ def wrong(network: rs.Network) -> rs.Property:
 def required(network: rs.Network, kept: Array, choice: str = "all", penalty: float = 1.0) -> Requirements:
     layer = find_layers(network, Choice(choice, "both", None, None))
     requirements = Requirements(network, layer)
-    requirements.decide(kept, decided(network, kept), "max", keep=True, penalty=penalty)
+    requirements.decide(kept, decided(network, kept), "max", role="keep", penalty=penalty)
     return requirements
 
 

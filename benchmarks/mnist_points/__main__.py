@@ -23,12 +23,14 @@ POOL = 9000
 COLUMNS = (
     "network",
     "corruption",
+    "radius",
     "layer",
     "minimise",
     "norm",
     "keep_soft",
     "points",
     "kept_points",
+    "preferred",
     "status",
     "efficacy",
     "drawdown",
@@ -62,6 +64,13 @@ def main() -> None:
     parser.add_argument(
         "--keep-soft", type=float, default=0.1, help="price of losing one; 0: none may be lost"
     )
+    parser.add_argument("--radius", type=float, default=0.05, help="of the attack, in the maximum norm")
+    parser.add_argument(
+        "--prefer",
+        type=int,
+        default=0,
+        help="kept images that should stay right when they are corrupted, too",
+    )
     parser.add_argument("--timeout", type=float, default=120.0, help="seconds for one repair")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--resume", action="store_true", help="keep the rows of an earlier run")
@@ -81,15 +90,11 @@ def measure(arguments: argparse.Namespace) -> None:
     for name in arguments.networks.split(","):
         network = rs.load_network(folder / "onnx" / f"{name}.onnx")
         for corruption in arguments.corruptions.split(","):
-            if corruption == "fog":
-                corrupted = fog(images, arguments.seed)
-            else:
-                corrupted = attacked(network, images, labels)
-            task = Task(network, name, corruption, images, labels, corrupted)
+            task = Task(network, name, corruption, images, labels, arguments)
             for layer in chosen_layers(network, arguments.layers):
-                key = {"network": name, "corruption": corruption, "layer": layer}
-                if not recorder.has(**key, norm=arguments.norm, minimise=arguments.minimise):
-                    row = task.run(layer, arguments)
+                row = task.asked(layer)
+                if not recorder.has(**row):
+                    row |= task.run(layer)
                     recorder.add(row)
                     print({key: row[key] for key in COLUMNS if row[key] is not None}, flush=True)
 
@@ -110,14 +115,44 @@ class Task:
         corruption: str,
         images: Array,
         labels: np.ndarray,
-        corrupted: Array,
+        arguments: argparse.Namespace,
     ) -> None:
-        self.network, self.name, self.corruption = network, name, corruption
-        self.images, self.labels, self.corrupted = images, labels, corrupted
-        self.wrong = np.flatnonzero(decided(network, corrupted[:POOL]) != labels[:POOL])
+        self.network, self.name, self.corruption, self.arguments = network, name, corruption, arguments
+        self.images, self.labels = images, labels
+        self.corrupted = self.corrupt(images, labels, arguments.seed)
+        self.wrong = np.flatnonzero(decided(network, self.corrupted[:POOL]) != labels[:POOL])
+        kept = images[POOL : POOL + arguments.prefer]
+        self.preferred: rs.PointSet | None = None
+        if len(kept):
+            decisions = decided(network, kept)
+            inputs = self.corrupt(kept, decisions, arguments.seed + 1)
+            self.preferred = rs.PointSet(inputs, decisions, name="kept images, corrupted")
 
-    def run(self, layer: str, arguments: argparse.Namespace) -> dict[str, object]:
+    def corrupt(self, images: Array, labels: np.ndarray, seed: int) -> Array:
+        """Images in fog, or attacked against these labels."""
+        if self.corruption == "fog":
+            return fog(images, seed)
+        return attacked(self.network, images, labels, self.arguments.radius)
+
+    def asked(self, layer: str) -> dict[str, object]:
+        """What a row is about."""
+        arguments = self.arguments
+        return {
+            "network": self.name,
+            "corruption": self.corruption,
+            "radius": None if self.corruption == "fog" else arguments.radius,
+            "layer": layer,
+            "minimise": arguments.minimise,
+            "norm": arguments.norm,
+            "keep_soft": arguments.keep_soft,
+            "points": arguments.points,
+            "kept_points": arguments.keep,
+            "preferred": arguments.prefer,
+        }
+
+    def run(self, layer: str) -> dict[str, object]:
         """Repair one layer and measure it on images that it has not seen."""
+        arguments = self.arguments
         chosen = self.wrong[: arguments.points]
         kept = self.images[POOL : POOL + arguments.keep]
         nowhere = rs.Property((), self.network.input_size, self.network.output_size, name="no region")
@@ -131,18 +166,11 @@ class Task:
             points=rs.PointSet(self.corrupted[chosen], self.labels[chosen], name=self.corruption),
             keep=rs.PointSet(kept, name="clean images") if arguments.keep else None,
             keep_soft=arguments.keep_soft or None,
+            prefer=self.preferred,
             limits=rs.Limits(seconds=arguments.timeout),
             seed=arguments.seed,
         )
         return {
-            "network": self.name,
-            "corruption": self.corruption,
-            "layer": layer,
-            "minimise": arguments.minimise,
-            "norm": arguments.norm,
-            "keep_soft": arguments.keep_soft,
-            "points": len(chosen),
-            "kept_points": arguments.keep,
             "status": fix.status,
             **self.measured(fix.network, chosen),
             "cost": fix.cost,

@@ -18,8 +18,8 @@ THICKNESS = 1.5
 DECAY = 1.7
 """By how much each octave of the fog is weaker than the next coarser one."""
 
-RADIUS, STEPS = 0.1, 10
-"""Of the attack, in the maximum norm."""
+STEPS = 10
+"""Of the attack."""
 
 
 def load_images(folder: Path) -> tuple[Array, np.ndarray]:
@@ -45,12 +45,15 @@ def fog(images: Array, seed: int) -> Array:
     return _stored((images + THICKNESS * (flat - low) / (high - low)) / (1 + THICKNESS))
 
 
-def attacked(network: Network, images: Array, labels: np.ndarray) -> Array:
+def attacked(network: Network, images: Array, labels: np.ndarray, radius: float) -> Array:
     """Images moved against the margin of their label by projected gradient steps.
+
+    Args:
+        radius: in the maximum norm.
 
     Source: Madry et al., Towards deep learning models resistant to adversarial attacks, ICLR 2018.
     """
-    lower, upper = np.clip(images - RADIUS, 0, 1), np.clip(images + RADIUS, 0, 1)
+    lower, upper = np.clip(images - radius, 0, 1), np.clip(images + radius, 0, 1)
     x = images.copy()
     for _ in range(STEPS):
         for start in range(0, len(x), 500):
@@ -64,7 +67,7 @@ def attacked(network: Network, images: Array, labels: np.ndarray) -> Array:
             back = pull(network, values, np.eye(network.output_size), name, {network.input_name})
             gradient = back[network.input_name]
             uphill = gradient[rows, rival] - gradient[rows, labels[part]]
-            x[part] = np.clip(x[part] + RADIUS / 4 * np.sign(uphill), lower[part], upper[part])
+            x[part] = np.clip(x[part] + radius / 4 * np.sign(uphill), lower[part], upper[part])
     return _stored(x)
 
 

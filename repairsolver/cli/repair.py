@@ -186,6 +186,19 @@ def repair(
             help="Points of --keep may be lost, at this price for each unit of output.",
         ),
     ] = None,
+    prefer: Annotated[
+        Path | None,
+        typer.Option(
+            rich_help_panel=POINTS,
+            help="Further labelled points that should be right, too, at a price: .npz or .csv.",
+        ),
+    ] = None,
+    prefer_soft: Annotated[
+        float,
+        typer.Option(
+            metavar="W", rich_help_panel=POINTS, help="What each unit of output costs that --prefer lacks."
+        ),
+    ] = 0.1,
     drop_contradictory: Annotated[
         bool,
         typer.Option(
@@ -257,7 +270,7 @@ def repair(
         from repairsolver.targets import keep_apart
 
         check_report(report)
-        inputs = (network, *property_, *filter(None, (points, keep, domain)))
+        inputs = (network, *property_, *filter(None, (points, keep, prefer, domain)))
         files.check_output(out, *inputs, edit=edit)
         proofs = [] if certificate is None else proof_paths(certificate, len(property_))
         keep_apart((out, edit or files.change_of(out), report, *proofs), inputs)
@@ -282,6 +295,8 @@ def repair(
                 points=points,
                 keep=keep,
                 keep_soft=keep_soft,
+                prefer=prefer,
+                prefer_soft=prefer_soft,
                 contradictory="drop" if drop_contradictory else "refuse",
                 give_up=give_up,
                 decision=decision.value,
@@ -304,6 +319,7 @@ def repair(
         "entries": entries, "max_change": max_change, "minimise": minimise.value, "requested_gap": gap,
         "decision": decision.value, "points": None if points is None else str(points),
         "keep": None if keep is None else str(keep), "keep_soft": keep_soft, "give_up": give_up,
+        "prefer": None if prefer is None else str(prefer), "prefer_soft": prefer_soft,
         "contradictory": "drop" if drop_contradictory else "refuse", "seconds_allowed": timeout,
     }  # fmt: skip
     record = subject.with_account(

@@ -70,7 +70,7 @@ def apply(node: Node, arguments: list[Array], shape: tuple[int, ...]) -> Array:
     x, batch = arguments[0], len(arguments[0])
     match node.operator:
         case Dense(weight, bias):
-            rows = x.reshape(batch, -1, weight.shape[1])
+            rows = x.reshape(-1, weight.shape[1])  # one product: numpy takes a stack matrix by matrix
             return (rows @ weight.T + bias).reshape(batch, -1)
         case Conv() as conv:
             return convolve(conv, x.reshape(batch, *shape[1:])).reshape(batch, -1)

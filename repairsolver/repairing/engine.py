@@ -86,6 +86,8 @@ def repair_property(
     imitation: Imitation | None = None,
     contradictory: str = "refuse",
     give_up: int = 0,
+    prefer: PointSet | None = None,
+    prefer_soft: float = 0.1,
     limits: Limits = Limits(),  # noqa: B008 - frozen
     seed: int = 0,
     on_event: OnEvent | None = None,
@@ -112,6 +114,8 @@ def repair_property(
         points: inputs that the repaired network must decide by their labels; without labels, at which
             the property must not be violated.
         keep: inputs whose decision must stay as it is (or as labelled); without margin.
+        prefer: inputs that should get their labels with the margin, at the price `prefer_soft` for each unit
+            of output that they lack: others of the kind of `points`, so that unseen ones gain, too.
         decision: whether the largest or the smallest output is the decision.
         gating: the options of method "gate", and of it alone.
         imitation: the options of method "imitation", and of it alone.
@@ -130,7 +134,7 @@ def repair_property(
     """
     check_fits(prop, network)
     penalty = np.inf if keep_soft is None else keep_soft
-    aim = Aim(norm, weights, max_change, penalty, minimise, margin, give_up)
+    aim = Aim(norm, weights, max_change, penalty, minimise, margin, give_up, prefer, prefer_soft)
     choices = (
         ("method", method, METHODS),
         ("decision", decision, DECISIONS),
@@ -196,6 +200,7 @@ def _check_wishes(
             ("minimise", aim.minimise, "weights"),
             ("margin", aim.margin, None),
             ("give_up", aim.give_up, 0),
+            ("prefer", aim.prefer, None),
         ),
         "gate": (
             ("place", gating.place, "auto"),

@@ -53,6 +53,8 @@ def repair(
     points: PointSet | str | Path | None = None,
     keep: PointSet | str | Path | None = None,
     keep_soft: float | None = None,
+    prefer: PointSet | str | Path | None = None,
+    prefer_soft: float = 0.1,
     decision: Literal["max", "min"] = "max",
     place: Literal["auto", "inner", "output"] = "auto",
     max_gates: int | None = None,
@@ -104,6 +106,9 @@ def repair(
         points: points that must get their label (or satisfy the property) after the repair.
         keep: points whose decision must stay.
         keep_soft: they may be lost at this price, in units of the norm for each unit of output; None: never.
+        prefer: further points that should get their labels, with the margin: others of the kind of `points`,
+            so that unseen ones gain, too. What they lack costs `prefer_soft` for each unit of output.
+        prefer_soft: that price, in units of the norm.
         decision: whether the largest or smallest output is chosen; for points, fidelity, and among ties.
         place: what gates change: the scores ("output"), hidden neurons ("inner"), or whichever keeps more.
         max_gates: neurons that one gate may override.
@@ -149,6 +154,8 @@ def repair(
             raise EditError("contradictory='drop' takes the exact guarantee: leave out guarantee")
         if give_up:
             raise EditError("give_up takes the exact guarantee: leave out guarantee")
+        if prefer is not None:
+            raise EditError("prefer takes the exact guarantee: leave out guarantee")
         make = partial(
             repair_with_guarantee,
             guarantee=guarantee,
@@ -157,7 +164,13 @@ def repair(
             min_agreement=min_agreement,
         )
     else:
-        make = partial(make, contradictory=contradictory, give_up=give_up)
+        make = partial(
+            make,
+            contradictory=contradictory,
+            give_up=give_up,
+            prefer=as_points(prefer, net),
+            prefer_soft=prefer_soft,
+        )
     fix = make(
         net,
         united(props),

@@ -140,7 +140,7 @@ def _backward(node: Node, back: Array, values: Values, shape: tuple[int, ...]) -
     batch, rows = back.shape[:2]
     match node.operator:
         case ops.Dense(weight, _):
-            pulled = back.reshape(batch, rows, -1, weight.shape[0]) @ weight
+            pulled = back.reshape(-1, weight.shape[0]) @ weight
             return [pulled.reshape(batch, rows, -1)]
         case ops.Conv() as conv:
             matrix = convolution_matrix(

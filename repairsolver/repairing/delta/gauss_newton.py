@@ -8,12 +8,12 @@ $$ \min \tfrac12 d^\top M d + g^\top d + \tfrac\rho2 \sum_k (short_k - g_k^\top 
 
 where the multipliers solve
 \(\min_{\lambda \ge 0} \tfrac12 \lambda^\top (K + \tfrac1\rho I) \lambda - b^\top \lambda\) with
-\(K_{ij} = g_i^\top M^{-1} g_j\): a small non-negative least-squares problem, whatever the number of
-unknowns. A step is taken if it really lowers the sum; else M is damped more. The penalty grows until every
-row has its sign. Where that is not reached, the steps of `momentum` go first.
+\(K_{ij} = g_i^\top M^{-1} g_j\): a small non-negative least-squares problem (`hinges`),
+whatever the number of unknowns. A step is taken if it really lowers the sum; else M is damped more. The
+penalty grows until every row has its sign. Where that is not reached, the steps of `momentum` go first.
 
-Sources: Nocedal and Wright, Numerical Optimization, 2006, sections 10.3 (Levenberg-Marquardt) and 17.1
-(quadratic penalty); Lawson and Hanson, Solving Least Squares Problems, 1974, chapter 23.
+Source: Nocedal and Wright, Numerical Optimization, 2006, sections 10.3 (Levenberg-Marquardt) and 17.1
+(quadratic penalty).
 """
 
 from __future__ import annotations
@@ -23,12 +23,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.linalg import solve_triangular
-from scipy.optimize import nnls
 
 from repairsolver.repairing.delta.branching import Optimum
 from repairsolver.repairing.delta.curvature import Curvature, Pulled, Rows, curvature, derivatives
 from repairsolver.repairing.delta.hidden import HiddenLayers
+from repairsolver.repairing.delta.hinges import multipliers
 from repairsolver.repairing.delta.merit import KEPT, Merit, State
 from repairsolver.repairing.delta.momentum import descended
 from repairsolver.repairing.delta.program import LeastChange, Row
@@ -193,14 +192,13 @@ class _Descent:
         wanted = model.short.copy()
         for rows, part in zip(model.rows, step, strict=True):
             wanted -= rows.along(part)
-        factor = np.linalg.cholesky(kernel)
-        multipliers = nnls(factor.T, solve_triangular(factor, wanted, lower=True))[0]
+        pressed = multipliers(kernel, wanted)
         whole = np.concatenate(
-            [part + rows.combined(multipliers, damping) for rows, part in zip(model.rows, step, strict=True)]
+            [part + rows.combined(pressed, damping) for rows, part in zip(model.rows, step, strict=True)]
         )
         before = 0.5 * float(weights @ np.maximum(model.short, 0.0) ** 2)
         # By duality the model's least sum is b' lambda - lambda' (K + I / weight) lambda / 2 - g' M^-1 g / 2.
-        dual = float(wanted @ multipliers - 0.5 * multipliers @ kernel @ multipliers)
+        dual = float(wanted @ pressed - 0.5 * pressed @ kernel @ pressed)
         return whole, before - dual - 0.5 * float(model.gradient @ np.concatenate(step))
 
     def _add_rows(self, model: _Model, state: State) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -19,6 +20,9 @@ from repairsolver.repairing.delta.whitened import Coordinates, Turned
 from repairsolver.results import Array
 from repairsolver.solvers import SolutionStatus
 
+EXACT = 0.5
+"""The share of the time for exact programs, which thousands of soft points make slow."""
+
 
 def least_behaviour(
     problem: LeastChange, *, shared: bool, known: float, start: Callable[[], Array | None]
@@ -30,16 +34,26 @@ def least_behaviour(
         start: finds some change that meets all requirements, where steps from no change do not.
 
     Returns:
-        The optimum and its bound for a layer with a linear tail without limits of single entries; for others
-        the best change found, with bound 0.
+        The optimum and its bound for a layer with a linear tail without limits of single entries, if the time
+        suffices; else the best change found, with bound 0.
     """
     coordinates = _coordinates(problem)
-    if coordinates is None:
-        layer = problem.requirements.layer
-        bare = HiddenLayers(problem.requirements.network, layer.blocks, layer.scores)
-        return least_moved(problem, bare, shared=shared, start=start)
-    found = optimise(_turned(problem, coordinates), shared=shared, known=known)
-    return found if found.delta is None else replace(found, delta=coordinates.back(found.delta))
+    if coordinates is not None:
+        early = replace(problem, deadline=_before(problem.deadline))
+        found = optimise(_turned(early, coordinates), shared=shared, known=known)
+        if found.delta is not None:
+            return replace(found, delta=coordinates.back(found.delta))
+        if found.status is not SolutionStatus.TIMEOUT:
+            return found
+    layer = problem.requirements.layer
+    bare = HiddenLayers(problem.requirements.network, layer.blocks, layer.scores)
+    return least_moved(problem, bare, shared=shared, start=start)
+
+
+def _before(deadline: float | None) -> float | None:
+    """When exact programs must end, so that time is left for a change that meets all requirements."""
+    now = time.perf_counter()
+    return None if deadline is None else now + EXACT * max(deadline - now, 0.0)
 
 
 def least_moved_bound(problem: LeastChange, *, gap: float, known: float) -> Optimum:

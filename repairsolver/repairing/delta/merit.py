@@ -2,9 +2,10 @@ r"""What a search for the least change of behaviour lowers: behaviour, and squar
 
 $$ \tfrac12 B(\delta)^2 + \tfrac\rho2 \sum_k s_k^2, \qquad s_k = (wish_k - row_k(\delta))_+, $$
 
-where soft points have their squared price in place of \(\rho\). Points to repair wish their margin, points to
-keep a share of it, but no more than they have: a penalty alone would leave them just below their border.
-Wishes that cannot be met are given up; what counts in the end is that every row has its sign.
+where soft points have their squared price in place of \(\rho\). Points to repair, and those
+that are preferred to be right, wish their margin, points to keep a share of it, but no more than they have: a
+penalty alone would leave them just below their border. Wishes that cannot be met are given up; what counts in
+the end is that every row has its sign.
 
 Source: Nocedal and Wright, Numerical Optimization, 2006, section 17.1 (quadratic penalty).
 """
@@ -119,8 +120,9 @@ class Merit:
 
     @property
     def repaired(self) -> Ids:
-        """The inputs with strict requirements."""
-        strict = [self.places[n] for n, g in self.problem.requirements.groups.items() if g.strict]
+        """The inputs that must reach a margin."""
+        groups = self.problem.requirements.groups.items()
+        strict = [self.places[n] for n, g in groups if g.strict and np.isinf(g.penalty)]
         return np.unique(np.concatenate([np.zeros(0, dtype=np.int64), *strict]))
 
     def state(self, delta: Array) -> State:

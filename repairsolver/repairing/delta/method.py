@@ -138,7 +138,7 @@ def begin_session(
     session.margin, session.give_up = aim.margin, aim.give_up
     giving_up.check(session, keep)
     session.resumed = Resumed(used, seed, session.watch) if layer.affine else None
-    add_points(requirements, prop, points, keep, decision, aim.keep_penalty)
+    add_points(requirements, prop, points, keep, decision, aim.keep_penalty, aim.prefer, aim.prefer_penalty)
     return session
 
 

@@ -19,6 +19,7 @@ from scipy import sparse
 
 from layerwise.norm import NORMS
 from repairsolver.errors import EditError, SolverCapabilityError
+from repairsolver.property import PointSet
 from repairsolver.repairing.delta.layer import Layer
 from repairsolver.repairing.delta.unknowns import Parameter
 from repairsolver.results import Array
@@ -56,6 +57,8 @@ class Aim:
         margin: what points to repair, and counterexamples, must exceed the border by, in units of the
             outputs; None: a small one for points, for regions the smallest that is proved.
         give_up: how many regions may be given up for the points to keep; see `giving_up`.
+        prefer: points that should get their label, with the margin, where that is worth its price.
+        prefer_penalty: of them, like `keep_penalty`.
     """
 
     norm: str = "l1"
@@ -65,6 +68,8 @@ class Aim:
     minimise: str = "weights"
     margin: float | None = None
     give_up: int = 0
+    prefer: PointSet | None = None
+    prefer_penalty: float = 0.1
 
     def __post_init__(self) -> None:
         if self.minimise not in MINIMISE:
@@ -78,6 +83,8 @@ class Aim:
             raise EditError(f"the margin must be positive and finite, got {self.margin}")
         if not self.keep_penalty > 0:
             raise EditError(f"the penalty of soft points must be positive, got {self.keep_penalty}")
+        if not 0 < self.prefer_penalty < np.inf:
+            raise EditError(f"prefer_soft must be positive and finite, got {self.prefer_penalty}")
         if self.norm not in AIM_NORMS:
             raise EditError(f"unknown norm {self.norm!r}: choose one of {', '.join(AIM_NORMS)}")
 

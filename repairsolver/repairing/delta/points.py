@@ -21,16 +21,19 @@ def add_points(
     keep: PointSet | None,
     decision: str,
     penalty: float = np.inf,
+    prefer: PointSet | None = None,
+    prefer_penalty: float = np.inf,
 ) -> None:
     """Ask for labels (or safety) at the points to repair, and for labels (or the old decision) at `keep`.
 
-    With a finite penalty the points to keep may be lost.
+    With a finite penalty the points to keep may be lost. Points of `prefer` should get their
+    labels, too, at their price.
 
     All inputs are rounded to the network's element type first, as the network sees them.
 
     Raises:
         PointSetError: points do not fit the network, have labels out of range, lie outside every region
-            although they have no labels, or contradict each other.
+            although they have no labels (of `prefer` all need some), or contradict each other.
     """
     network = requirements.network
     wanted: list[tuple[PointSet, Array, Ids]] = []
@@ -48,7 +51,13 @@ def add_points(
     _require_consistent(wanted)
     for given, inputs, labels in wanted:
         price = penalty if given is keep else np.inf
-        requirements.decide(inputs, labels, decision, keep=given is keep, penalty=price)
+        role = "keep" if given is keep else "repair"
+        requirements.decide(inputs, labels, decision, role=role, penalty=price)
+    if prefer is not None:
+        if prefer.labels is None:
+            raise PointSetError(f"{prefer.name}: points to prefer need the labels that they should get")
+        inputs = _fitting(network, prefer, "prefer")
+        requirements.decide(inputs, prefer.labels, decision, role="prefer", penalty=prefer_penalty)
 
 
 def strays_of(prop: Property, points: PointSet | None) -> tuple[str, ...]:

@@ -151,12 +151,15 @@ class Requirements:
         return len(self) - before
 
     def decide(
-        self, inputs: Array, labels: Ids, decision: str, *, keep: bool, penalty: float = np.inf
+        self, inputs: Array, labels: Ids, decision: str, *, role: str, penalty: float = np.inf
     ) -> None:
         """Ask that the decision at these inputs [b, n] is the label [b].
 
         Points to keep get no margin, and no floor above what the original network has. With a finite
-        penalty they may be lost, at that price for each unit by which the worst row falls short.
+        penalty points may be lost, at that price for each unit by which the worst row falls short.
+
+        Args:
+            role: "repair", "prefer" or "keep".
         """
         identity = np.eye(self.network.output_size, dtype=np.int8)  # there may be a thousand labels
         sign = np.int8(1 if decision == "max" else -1)
@@ -164,8 +167,8 @@ class Requirements:
             readout = sign * (identity[label] - np.delete(identity, label, axis=0))
             at = inputs[labels == label]
             shift = np.zeros((len(at), len(readout)))
-            name = f"{'keep' if keep else 'repair'} {label}"
-            self._add(name, readout, at, shift, every=True, strict=not keep, penalty=penalty)
+            strict = role != "keep"
+            self._add(f"{role} {label}", readout, at, shift, every=True, strict=strict, penalty=penalty)
 
     def _add(
         self,

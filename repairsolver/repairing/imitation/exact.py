@@ -161,9 +161,9 @@ def _demand(
     """Ask for these negatives and these points to keep."""
     negatives: Array = behaviours.negatives[wrong]
     if behaviours.labels is not None:
-        requirements.decide(negatives, behaviours.labels[wrong], behaviours.decision, keep=False)
+        requirements.decide(negatives, behaviours.labels[wrong], behaviours.decision, role="repair")
     elif len(negatives):
         requirements.forbid(prop, negatives)
     if before is not None and len(kept):
         inputs = behaviours.kept[kept]
-        requirements.decide(inputs, before[kept], behaviours.decision, keep=True, penalty=penalty)
+        requirements.decide(inputs, before[kept], behaviours.decision, role="keep", penalty=penalty)

@@ -277,6 +277,7 @@ def _check_options(choice: Choice, aim: Aim) -> None:
         "max_change": aim.max_change is not None,
         "keep_soft": bool(np.isfinite(aim.keep_penalty)),
         "minimise": aim.minimise != "weights",
+        "prefer": aim.prefer is not None,
     }
     wrong = [name for name, given in unknown.items() if given]
     if wrong:
