@@ -70,8 +70,7 @@ def apply(node: Node, arguments: list[Array], shape: tuple[int, ...]) -> Array:
     x, batch = arguments[0], len(arguments[0])
     match node.operator:
         case Dense(weight, bias):
-            rows = x.reshape(batch, -1, weight.shape[1])
-            return (rows @ weight.T + bias).reshape(batch, -1)
+            return (x.reshape(-1, weight.shape[1]) @ weight.T + bias).reshape(batch, -1)
         case Conv() as conv:
             return convolve(conv, x.reshape(batch, *shape[1:])).reshape(batch, -1)
         case Scale(scale, shift):
