@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import tempfile
 import time
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 
+import repairsolver as rs
 from benchmarks.collision_repair.boxes import Box, accuracy, load_boxes, load_labelled
 from benchmarks.record import Recorder, data_folder
 from repairsolver.network import Network, load_network
@@ -17,6 +19,9 @@ from repairsolver.repairing import Repair, repair_property
 from repairsolver.repairing.several import united
 from repairsolver.results import Limits, RepairStatus, VerifyStatus
 from repairsolver.verification.engine import verify_property
+
+CERTIFYING = 300.0
+"""Seconds for the certificate of all proved boxes."""
 
 COLUMNS = (
     "mode",
@@ -29,6 +34,7 @@ COLUMNS = (
     "entries",
     "core",
     "certified",
+    "checked",
     "accuracy",
     "kept_points",
     "unseen_accuracy",
@@ -51,6 +57,7 @@ def main() -> None:
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--resume", action="store_true", help="keep the rows of an earlier run")
+    parser.add_argument("--save", type=Path, help="folder for the repaired network and its certificate")
     parser.add_argument("--out", type=Path, help="default: results/MODE.csv")
     arguments = parser.parse_args()
     name = arguments.mode if arguments.layers == "last" else f"{arguments.mode}_{arguments.layers}"
@@ -87,7 +94,7 @@ class Run:
             if not self.recorder.has(mode="each", box=self.boxes[index].prop.name):
                 started, worked = time.perf_counter(), time.process_time()
                 fix = self.repair([index])
-                self.write("each", [index], 0, fix, "", spent(started, worked))
+                self.write("each", [index], 0, fix, None, spent(started, worked))
 
     def together(self) -> None:
         """All boxes at once: the violated ones are to be repaired, the others are to stay right.
@@ -101,8 +108,8 @@ class Run:
             fix = self.repair(chosen)
             seconds = spent(started, worked)
             done = fix.status is not RepairStatus.INFEASIBLE
-            certified = str(self.certified(fix, chosen)) if done and fix.network is not None else ""
-            self.write("together", chosen, dropped, fix, certified, seconds)
+            proved = self.certified(fix, chosen) if done and fix.network is not None else None
+            self.write("together", chosen, dropped, fix, proved, seconds)
             worst = None if done else self.most_demanding(fix, chosen)
             if worst is None:
                 return
@@ -135,15 +142,34 @@ class Run:
             seed=self.arguments.seed,
         )
 
-    def certified(self, fix: Repair, chosen: list[int]) -> int:
-        """How many of all boxes are proved: by the repair, if all took part, else each by itself."""
+    def certified(self, fix: Repair, chosen: list[int]) -> list[int]:
+        """Which of all boxes are proved: by the repair, if all took part, else each by itself."""
         network, verdict = fix.network, fix.verdict
         if len(chosen) == len(self.boxes) and verdict is not None and verdict.proved_regions is not None:
-            return len(verdict.proved_regions)
+            return [chosen[number] for number in verdict.proved_regions]
         assert network is not None
         limits = Limits(seconds=10.0)
         verdicts = (verify_property(network, box.prop, limits=limits) for box in self.boxes)
-        return sum(verdict.status is VerifyStatus.HOLDS for verdict in verdicts)
+        return [k for k, verdict in enumerate(verdicts) if verdict.status is VerifyStatus.HOLDS]
+
+    def checked(self, fix: Repair, proved: list[int]) -> int:
+        """How many of these boxes a certificate shows, checked from the files of network and certificate."""
+        if not proved:
+            return 0
+        prop = united([self.boxes[index].prop for index in proved])
+        with tempfile.TemporaryDirectory() as temporary:
+            folder: Path = self.arguments.save or Path(temporary)
+            folder.mkdir(parents=True, exist_ok=True)
+            given, left = self.arguments.keep, self.arguments.give_up
+            network = folder / f"collision_keep_{given}_give_up_{left}.onnx"
+            fix.save(network)
+            found = rs.verify(network, prop, limits=Limits(seconds=CERTIFYING), certificate=True)
+            if found.certificate is None:
+                return 0
+            rs.write_certificate(found.certificate, network.with_suffix(".cert"))
+            answer = rs.check(network.with_suffix(".cert"), network=network, property=prop)
+        print(answer.reason, flush=True)
+        return len(proved) if answer.valid else 0
 
     def unseen(self, fix: Repair) -> float | None:
         """The accuracy on the points that were not to be kept."""
@@ -157,7 +183,7 @@ class Run:
         chosen: list[int],
         dropped: int,
         fix: Repair,
-        certified: str,
+        proved: list[int] | None,
         seconds: tuple[float, float],
     ) -> None:
         row = {
@@ -170,7 +196,8 @@ class Run:
             "lower_bound": fix.lower_bound,
             "entries": None if fix.edit is None else fix.edit.count,
             "core": None if fix.core is None else len(fix.core.demands),
-            "certified": certified,
+            "certified": None if proved is None else len(proved),
+            "checked": None if proved is None else self.checked(fix, proved),
             "accuracy": None if fix.network is None else accuracy(fix.network, self.points, self.labels),
             "kept_points": int(self.kept.sum()),
             "unseen_accuracy": self.unseen(fix),

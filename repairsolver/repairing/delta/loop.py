@@ -80,6 +80,7 @@ class Session:
         found: counterexamples of the original network, worst first.
         margin: the only one to try; None: the search's choice.
         failure: of the solver at the last program for a lower bound; empty if there was none.
+        unbroken: the cost of the least change that no attack breaks, where one was looked for; no proof.
         excessive: the least margin that would take a change far larger than what the layer holds.
         give_up, given_up: how many regions may be given up, and the numbers of those that are.
         resumed: programs that the next ones go on from, for layers with a linear tail.
@@ -109,6 +110,7 @@ class Session:
     found: tuple[Counterexample, ...] = ()
     margin: float | None = None
     failure: str = ""
+    unbroken: float = np.inf
     excessive: float = np.inf
     give_up: int = 0
     given_up: tuple[int, ...] = ()

@@ -6,8 +6,9 @@ all rows, and violates some until the end. From there
 $$ \min_\delta \tfrac12 \sum_k (need_k + \epsilon - row_k(\delta))_+^2 $$
 
 is a smooth convex function, whose minimum is 0 where the rows can be met; its gradient is one product with
-the points' features, whatever the number of rows. On the line between the two the share of the way is taken
-after which all rows just hold, as the norm is convex.
+the points' features, whatever the number of rows. The sum runs over the points that fall short at some change
+met on the way, which are few among many; the others are looked at whenever these hold. On the line between
+the two the share of the way is taken after which all rows just hold, as the norm is convex.
 
 Source: Nocedal and Wright, Numerical Optimization, 2006, section 7.2 (limited-memory BFGS).
 """
@@ -28,6 +29,8 @@ from repairsolver.repairing.delta.layer import EditableLayer
 from repairsolver.repairing.delta.requirements import Requirements
 from repairsolver.results import Array
 
+Ids = NDArray[np.int64]
+
 STEPS, MEMORY = 1000, 20
 """Of the source's method."""
 
@@ -36,6 +39,10 @@ SPARE = 0.1
 
 HELD = 4_000_000
 """Entries of dense gradients held at once, of layers that are not dense ones."""
+
+
+class _TimeUpError(Exception):
+    """The time was up in the middle of a search."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,6 +68,17 @@ class Wanted:
             for name in values
         }
 
+    def at(self, points: Mapping[str, Ids]) -> Wanted:
+        """The same at some of the points, by group."""
+        groups = self.requirements.groups
+        some = {name: group.part(points[name]) for name, group in groups.items() if len(points[name])}
+        return Wanted(
+            Requirements(self.requirements.network, self.requirements.layer, some),
+            {name: self.needs[name][points[name]] for name in some},
+            {name: self.forced[name][points[name]] for name in some},
+            self.reach,
+        )
+
 
 def mended(wanted: Wanted, start: Array, deadline: float) -> Array | None:
     """A change [unknowns] with which all forced rows hold; None if none is found in time."""
@@ -68,22 +86,44 @@ def mended(wanted: Wanted, start: Array, deadline: float) -> Array | None:
     if type(layer) is not EditableLayer:
         return None
     low = wanted.short(start)
-    worst = max((float(short.max(initial=0.0)) for short in low.values()), default=0.0)
+    worst = _worst(low)
     if worst <= 0:
         return start
     largest = max(float(np.abs(needs).max(initial=0.0)) for needs in wanted.needs.values())
     spare = SPARE * max(worst, largest)
+    delta, high, points = start, low, {name: np.zeros(0, dtype=np.int64) for name in low}
+    while _worst(high) > 0:
+        more = {name: np.union1d(points[name], np.flatnonzero(_lacks(high[name], spare))) for name in high}
+        if all(len(more[name]) == len(points[name]) for name in more):
+            return None  # the least of the function is not 0
+        points = more
+        try:
+            delta = _lowered(_Search(wanted.at(points), layer, spare, deadline), delta)
+        except _TimeUpError:
+            return None
+        high = wanted.short(delta)
+    return np.asarray(start + _share(low, high) * (delta - start))
 
-    search = _Search(wanted, layer, spare, deadline)
+
+def _lowered(search: _Search, start: Array) -> Array:
+    """A change at which the function is as low as possible, or at which no row falls short."""
     lowest: Any = minimize  # its stubs know no function that returns its gradient, too
+    reach = search.wanted.reach
     answer = lowest(
-        search.value, start, jac=True, method="L-BFGS-B", bounds=Bounds(-wanted.reach, wanted.reach),
+        search.value, start, jac=True, method="L-BFGS-B", bounds=Bounds(-reach, reach),
         callback=search.stop, options={"maxiter": STEPS, "maxcor": MEMORY, "ftol": 1e-15, "gtol": 1e-14},
     )  # fmt: skip
-    high = wanted.short(np.asarray(answer.x))
-    if max(float(short.max(initial=-np.inf)) for short in high.values()) > 0:
-        return None
-    return np.asarray(start + _share(low, high) * (answer.x - start))
+    return np.asarray(answer.x)
+
+
+def _worst(short: Mapping[str, Array]) -> float:
+    """What the worst row falls short by."""
+    return max((float(part.max(initial=-np.inf)) for part in short.values()), default=-np.inf)
+
+
+def _lacks(short: Array, spare: float) -> NDArray[np.bool_]:
+    """At which points a row falls short of its need and the spare, [b]."""
+    return np.asarray((short + spare > 0).any(axis=1))
 
 
 def _share(low: Mapping[str, Array], high: Mapping[str, Array]) -> float:
@@ -112,21 +152,23 @@ class _Search:
 
     def value(self, delta: Array) -> tuple[float, Array]:
         """The function and its gradient [unknowns]."""
+        if time.perf_counter() > self.deadline:
+            raise _TimeUpError
         total, gradient = 0.0, np.zeros(self.layer.size)
         short = self.wanted.short(delta)
-        self.worst = max(float(part.max(initial=-np.inf)) for part in short.values())
+        self.worst = _worst(short)
         for name, group in self.wanted.requirements.groups.items():
             hinge = np.maximum(short[name] + self.spare, 0.0)
             lacking = hinge.any(axis=1)
             total += 0.5 * float((hinge**2).sum())
             if lacking.any():
-                pressed = np.asarray((self.layer.tail.T @ (hinge[lacking] @ group.readout).T).T)
+                pressed = np.asarray((self.layer.tail.T @ group.pressed(hinge[lacking]).T).T)
                 gradient -= _pulled(self.layer, group.hidden[lacking], pressed)
         return total, gradient
 
     def stop(self, _: Array) -> None:
-        """End where no row falls short, or when the time is up."""
-        if self.worst <= 0 or time.perf_counter() > self.deadline:
+        """End where no row falls short."""
+        if self.worst <= 0:
             raise StopIteration
 
 

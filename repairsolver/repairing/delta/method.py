@@ -32,6 +32,7 @@ from repairsolver.repairing.delta.margin_search import first_margin, search_marg
 from repairsolver.repairing.delta.objective import Aim, check_solver, objective_for
 from repairsolver.repairing.delta.one_margin import one_margin
 from repairsolver.repairing.delta.points import add_points, strays_of
+from repairsolver.repairing.delta.pressing import press_bound
 from repairsolver.repairing.delta.requirements import Requirements, only_compares
 from repairsolver.repairing.delta.resumed import Resumed
 from repairsolver.repairing.delta.sequential import least_bound
@@ -173,6 +174,7 @@ def _repaired(session: Session, points: PointSet | None, keep: PointSet | None, 
             search_margins(session, start, shared=False)
     if session.best is None and (end := _contradiction(session, points, keep)) is not None:
         return end
+    press_bound(session)
     update_bound(session)
     return _result(session, decision, points, keep)
 
@@ -329,10 +331,17 @@ def _least(session: Session) -> str:
         return f"its change is minimal up to {session.gap:.2%}"
     why = f" ({session.failure})" if session.failure else ""
     if session.lower > 0:
-        return f"its change is not proved minimal: at least {session.lower:.6g}{why}"
+        return f"its change is not proved minimal: at least {session.lower:.6g}{_unbroken(session)}{why}"
     if not why and Feature.DUAL_BOUND not in get_solver(session.solver).features:
         why = f" (solver {session.solver!r} gives none)"
     return f"its change is not proved minimal, and no lower bound is known{why}"
+
+
+def _unbroken(session: Session) -> str:
+    """What no attack breaks although it is cheaper: nobody has proved it, so it is not the answer."""
+    if session.best is None or session.unbroken >= session.best.cost:
+        return ""
+    return f"; at {session.unbroken:.6g} no counterexample is known, only the proof is missing"
 
 
 def result_of(

@@ -39,6 +39,9 @@ Ids = NDArray[np.int64]
 MANY = 200
 """Rows, from where on pricing pays."""
 
+WIDE = 100_000
+"""Their entries, from where on it pays for fewer rows, too."""
+
 FIRST = 4
 """Columns of every new row that the program begins with: those that move it most at their weight."""
 
@@ -81,10 +84,10 @@ class PricedRows:
         """The least change under the rows; those of the last call come first.
 
         Returns:
-            None if this is better left to the plain program: few rows, or rows that seem infeasible.
+            None if this is better left to the plain program: few entries, or rows that seem infeasible.
         """
         count, size = rows.matrix.shape
-        if count < MANY:
+        if count < MANY and rows.matrix.nnz < WIDE:
             return None
         if self.program is None:
             self.unit = scale / float(abs(rows.matrix).max(axis=1).toarray().min() or 1.0)
@@ -207,9 +210,10 @@ class PricedProgram:
         return sparse.csr_array(up + down)
 
     def _best_columns(self, rows: sparse.csr_array) -> Ids:
-        dense = np.abs(rows.toarray()) / self.weights
-        best = np.argpartition(-dense, min(FIRST, dense.shape[1] - 1), axis=1)[:, :FIRST]
-        return np.setdiff1d(best, self.columns)
+        effect = np.abs(rows.data) / self.weights[rows.indices]
+        ends = zip(rows.indptr[:-1], rows.indptr[1:], strict=True)
+        best = [rows.indices[a:b][np.argsort(-effect[a:b], kind="stable")[:FIRST]] for a, b in ends]
+        return np.setdiff1d(np.concatenate(best).astype(np.int64), self.columns)
 
     def _add_columns(self, ratio: Array) -> int:
         """Price in the most helpful columns; how many."""

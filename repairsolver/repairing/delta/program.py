@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from repairsolver.errors import SolverError
+from repairsolver.repairing.delta.layer import EditableLayer
 from repairsolver.repairing.delta.mending import Wanted, mended
 from repairsolver.repairing.delta.objective import Objective
 from repairsolver.repairing.delta.priced import PricedRows
@@ -269,6 +270,12 @@ class LeastChange:
     def _collect(self, rows: list[Row]) -> None:
         """Compute gradients, the points of one row of a group together."""
         layer, groups = self.requirements.layer, self.requirements.groups
+        if type(layer) is EditableLayer and layer.block.whole:
+            for name, point, index in rows:
+                at_layer = layer.tail.T @ groups[name].readout[index]
+                columns, values = layer.block.entries(groups[name].hidden[point], at_layer)
+                self._rows[name, point, index] = columns.astype(np.int32), values
+            return
         most = max(1, HELD // layer.size)
         alike: dict[tuple[str, int], list[int]] = {}
         for name, point, index in rows:

@@ -13,7 +13,7 @@ group of kind `every` all rows are needed (a decision: the label beats every oth
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,9 @@ from repairsolver.results import Array
 from repairsolver.verification.replay import into_box
 
 Ids = NDArray[np.int64]
+
+TOGETHER = 1000
+"""Inputs that a network is evaluated at at once."""
 
 FLOOR_RISE = 8.0
 """By how much floors rise where rounding undid what the program gave: a large change rounds more coarsely."""
@@ -48,6 +51,8 @@ class Group:
         rounding: how much the file's element type may move a row, [b].
         floor: [b].
         penalty: for each unit by which a point falls short; infinite where it must not.
+        beats: label and sign, where the rows compare the label with every other output in turn: then
+            products with C, of which there may be a thousand of a thousand rows, are differences.
     """
 
     name: str
@@ -61,6 +66,7 @@ class Group:
     rounding: Array
     floor: Array
     penalty: float = np.inf
+    beats: tuple[int, int] | None = None
 
     @property
     def plain(self) -> bool:
@@ -74,6 +80,22 @@ class Group:
     def reached(self, rows: Array) -> Array:
         """What decides at each point: the worst row if every one is needed, else the best; [b]."""
         return np.asarray(rows.min(axis=1) if self.every else rows.max(axis=1))
+
+    def rows(self, scores: Array) -> Array:
+        """C y for scores y [b, m], [b, r]."""
+        return _rows(scores, self.readout, self.beats)
+
+    def pressed(self, multipliers: Array) -> Array:
+        """Multipliers [b, r] times C, [b, m]."""
+        if self.beats is None:
+            return np.asarray(multipliers @ self.readout)
+        label, sign = self.beats
+        return sign * np.insert(-multipliers, label, multipliers.sum(axis=1), axis=1)
+
+    def part(self, points: Ids) -> Group:
+        """The same requirements at some of the points."""
+        names = ("inputs", "hidden", "shift", "slack", "rounding", "floor")
+        return replace(self, **{name: getattr(self, name)[points] for name in names})
 
     def joined(self, other: Group) -> Group:
         return replace(
@@ -106,7 +128,7 @@ class Requirements:
 
     def values(self, group: Group, delta: Array) -> Array:
         """What the rows reach under a change, [b, r]."""
-        return np.asarray(group.slack + self.layer.effect(group.hidden, delta) @ group.readout.T)
+        return group.slack + group.rows(self.layer.effect(group.hidden, delta))
 
     def all_values(self, delta: Array) -> dict[str, Array]:
         """`values` of every group by name, with the layer's effect computed once."""
@@ -117,7 +139,7 @@ class Requirements:
         ends = np.cumsum([len(g.slack) for g in groups.values()])
         parts = np.split(moved, ends[:-1])
         return {
-            name: np.asarray(group.slack + part @ group.readout.T)
+            name: group.slack + group.rows(part)
             for (name, group), part in zip(groups.items(), parts, strict=True)
         }
 
@@ -163,12 +185,16 @@ class Requirements:
         """
         identity = np.eye(self.network.output_size, dtype=np.int8)  # there may be a thousand labels
         sign = np.int8(1 if decision == "max" else -1)
+        measured = self._measured(inputs)
         for label in np.unique(labels):
             readout = sign * (identity[label] - np.delete(identity, label, axis=0))
-            at = inputs[labels == label]
-            shift = np.zeros((len(at), len(readout)))
-            strict = role != "keep"
-            self._add(f"{role} {label}", readout, at, shift, every=True, strict=strict, penalty=penalty)
+            chosen = np.flatnonzero(labels == label)
+            shift = np.zeros((len(chosen), len(readout)))
+            self._add(
+                f"{role} {label}", readout, inputs[chosen], shift,
+                every=True, strict=role != "keep", penalty=penalty, beats=(int(label), int(sign)),
+                measured=_Measured(*(part[chosen] for part in measured)),
+            )  # fmt: skip
 
     def _add(
         self,
@@ -180,29 +206,38 @@ class Requirements:
         every: bool,
         strict: bool,
         penalty: float = np.inf,
+        beats: tuple[int, int] | None = None,
+        measured: _Measured | None = None,
     ) -> None:
         group = self.groups.get(name)
         if group is not None and len(inputs):
             known = {row.tobytes() for row in group.inputs}
             fresh = np.array([row.tobytes() not in known for row in inputs])
             inputs, shift = inputs[fresh], shift[fresh]
+            measured = measured and _Measured(*(part[fresh] for part in measured))
         if not len(inputs):
             return
-        hidden, scores = self.layer.points(self.network, inputs)
-        slack = scores @ readout.T + shift
-        rounding = self._rounding(hidden, readout)
+        hidden, scores, sizes = measured or self._measured(inputs)
+        slack = _rows(scores, readout, beats) + shift
+        rounding = _rounding(sizes, self._precision, readout, beats)
         floor = rounding if strict else np.minimum(rounding, np.maximum(slack.min(axis=1), 0.0))
-        new = Group(name, readout, every, strict, inputs, hidden, shift, slack, rounding, floor, penalty)
+        new = Group(
+            name, readout, every, strict, inputs, hidden, shift, slack, rounding, floor, penalty, beats
+        )
         self.groups[name] = new if group is None else group.joined(new)
 
-    def _rounding(self, hidden: Array, readout: NDArray[Any]) -> Array:
-        """Twice what half a unit in the last place of every stored parameter can move a row, [b].
+    def _measured(self, inputs: Array) -> _Measured:
+        """What the rows at these inputs [b, n] need to know of them."""
+        parts = []
+        for start in range(0, max(len(inputs), 1), TOGETHER):
+            hidden, scores = self.layer.points(self.network, inputs[start : start + TOGETHER])
+            parts.append(_Measured(hidden, scores, self.layer.magnitude(hidden)))
+        return _Measured(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
-        |dz| <= eps/2 (|W| |h| + |b|), pushed through |T| and |C|; evaluation in that type errs as much
-        again.
-        """
-        eps = float(np.finfo(self.layer.parameters[0].stored.dtype).eps)
-        return np.asarray(eps * (self.layer.magnitude(hidden) @ np.abs(readout).T).max(axis=1))
+    @property
+    def _precision(self) -> float:
+        """The spacing of stored numbers at 1."""
+        return float(np.finfo(self.layer.parameters[0].stored.dtype).eps)
 
     def missed(self, candidate: Network) -> dict[str, Ids]:
         """At which points of which groups the candidate's replayed outputs fail; soft points may."""
@@ -223,6 +258,34 @@ class Requirements:
             floor = group.floor.copy()
             floor[points] = FLOOR_RISE * np.maximum(floor[points], group.rounding[points])
             self.groups[name] = replace(group, floor=floor)
+
+
+class _Measured(NamedTuple):
+    """Of inputs [b, n]: h [b, k], the scores y [b, m], and the sizes of the terms in them [b, m]."""
+
+    hidden: Array
+    scores: Array
+    sizes: Array
+
+
+def _rows(scores: Array, readout: NDArray[Any], beats: tuple[int, int] | None) -> Array:
+    """See `Group.rows`."""
+    if beats is None:
+        return np.asarray(scores @ readout.T)
+    label, sign = beats
+    return sign * (scores[:, [label]] - np.delete(scores, label, axis=1))
+
+
+def _rounding(sizes: Array, eps: float, readout: NDArray[Any], beats: tuple[int, int] | None) -> Array:
+    """Twice what half a unit in the last place of every stored parameter can move a row, [b].
+
+    |dz| <= eps/2 (|W| |h| + |b|), pushed through |T| and |C|; evaluation in that type errs as much
+    again.
+    """
+    if beats is None:
+        return np.asarray(eps * (sizes @ np.abs(readout).T).max(axis=1))
+    label = beats[0]
+    return np.asarray(eps * (sizes[:, label] + np.delete(sizes, label, axis=1).max(axis=1)))
 
 
 def only_compares(prop: Property) -> bool:

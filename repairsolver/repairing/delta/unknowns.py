@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from layerwise.affine import patch_indices
 from repairsolver.network.forward import apply
@@ -19,6 +21,9 @@ from repairsolver.network.operators import Conv, Dense, Source
 from repairsolver.results import Array
 
 Ids = NDArray[np.int64]
+
+SPARSE = 0.01
+"""The share of a dense layer's entries below which a change is a sparse matrix."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,7 +111,12 @@ class Block:
 
     def moved(self, hidden: Array, delta: Array) -> Array:
         """By how much the layer's outputs [b, s] move at its inputs h [b, k] under a change [unknowns]."""
-        return apply(replace(self.node, operator=self.change(delta)), [hidden], self.input_shape)
+        changed = self.change(delta)
+        if self.whole and np.count_nonzero(delta) < SPARSE * self.size:
+            columns = np.flatnonzero(changed.weight.any(axis=0))
+            few = sparse.csr_array(changed.weight[:, columns])
+            return np.asarray((few @ hidden[:, columns].T).T) + changed.bias
+        return apply(replace(self.node, operator=changed), [hidden], self.input_shape)
 
     def magnitude(self, hidden: Array) -> Array:
         """|W| |h| + |b|, [b, s]: how large the terms are that make up the layer's outputs."""
@@ -123,6 +133,34 @@ class Block:
         parts = [self._part(parameter, hidden, at_layer) for parameter in self.parameters]
         whole = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
         return whole if len(self.chosen) == whole.shape[2] else whole[:, :, self.chosen]
+
+    def entries(self, hidden: Array, at_layer: Array) -> tuple[Ids, Array]:
+        """The columns and values of `gradient` that are not 0, for one input h [k] and functional [s]."""
+        if not self.whole:
+            dense = self.gradient(hidden[None], at_layer[None, None])[0, 0]
+            columns = np.flatnonzero(dense)
+            return columns, dense[columns]
+        rows, awake = np.flatnonzero(at_layer), np.flatnonzero(hidden)
+        outputs, inputs = self.operator.weight.shape
+        columns, values = [], []
+        for p in self.parameters:
+            if p.role == "bias":
+                place, value = rows, at_layer[rows]
+            elif p.source.transposed:
+                place = (awake[:, None] * outputs + rows).ravel()
+                value = np.outer(hidden[awake], at_layer[rows]).ravel()
+            else:
+                place = (rows[:, None] * inputs + awake).ravel()
+                value = np.outer(at_layer[rows], hidden[awake]).ravel()
+            columns.append(p.start + place)
+            values.append(p.source.factor * value)
+        return np.concatenate(columns), np.concatenate(values)
+
+    @property
+    def whole(self) -> bool:
+        """Whether the unknowns are all entries of a dense layer that reads its input once."""
+        plain = isinstance(self.operator, Dense) and prod(self.input_shape) == self.operator.weight.shape[1]
+        return plain and self.size == sum(p.stored.size for p in self.parameters)
 
     def _part(self, parameter: Parameter, hidden: Array, at_layer: Array) -> Array:
         operator, b, r = self.operator, len(hidden), at_layer.shape[1]
