@@ -138,11 +138,11 @@ class Block:
         """The columns and values of `gradient` that are not 0, for one input h [k] and functional [s]."""
         if not self.whole:
             dense = self.gradient(hidden[None], at_layer[None, None])[0, 0]
-            columns = np.flatnonzero(dense)
-            return columns, dense[columns]
+            there = np.flatnonzero(dense)
+            return there, dense[there]
         rows, awake = np.flatnonzero(at_layer), np.flatnonzero(hidden)
         outputs, inputs = self.operator.weight.shape
-        columns, values = [], []
+        columns, values = list[Ids](), list[Array]()
         for p in self.parameters:
             if p.role == "bias":
                 place, value = rows, at_layer[rows]
