@@ -77,7 +77,7 @@ def test_fitted_prices_prefer_what_is_accepted():
     few, many = (fitted([POOL] * n, Prior(0.4, 0.4)) for n in (2, 30))
     assert score([POOL], TIER_OF) == (0, 1)
     assert all(choice.prices[crop] < choice.prices[pad] for choice in (few, many))
-    assert few.log_likelihood([POOL]) < many.log_likelihood([POOL])
+    assert all(choice.log_likelihood([POOL]) > -0.01 for choice in (few, many))
     assert fitted([POOL] * 30, Prior(0, 0)).rounded() == TIER_OF
     assert fitted([], Prior(0.4, 0.4)).rounded() == TIER_OF
 

@@ -7,6 +7,7 @@ import random
 
 import pytest
 
+import repairsolver as rs
 from repairsolver.architecture.diagnosis import diagnose_model
 from repairsolver.architecture.reading import read_model
 from repairsolver.errors import ArchitectureError
@@ -96,3 +97,18 @@ def test_types_inside_wrappers_are_listed_too():
     layers = [{"type": "Magic"}, {"name": "w", "type": "TimeDistributed", "args": inner}]
     with pytest.raises(ArchitectureError, match=r"magic_1: Magic, w: TimeDistributed\(Zap\)"):
         read_model({"input_shape": [4], "layers": layers})
+
+
+@pytest.mark.parametrize(("width", "features"), [(0, 8), (-2, 8), (0, -8)])
+def test_an_output_without_elements_is_a_fault(width, features):
+    """A width of 0 or below is changed; no such layer is called valid."""
+    args = {"in_features": features, "out_features": width}
+    model = {
+        "framework": "torch",
+        "input_shape": [8],
+        "layers": [{"name": "a", "type": "Linear", "args": args}],
+    }
+    assert {fault.layer for fault in rs.diagnose(model).faults} == {"a"}
+    fix = rs.repair_architecture(model)
+    assert fix.status == "repaired"
+    assert all(size >= 1 for size in diagnose_model(fix.model).shapes["a"])

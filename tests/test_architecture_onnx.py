@@ -321,7 +321,7 @@ def test_a_transposed_convolution_gets_another_number_of_axes(kernel, shape, giv
 
 
 def test_a_transposed_kernel_stands_in_the_middle_of_a_new_axis(tmp_path):
-    """Row by row of the new axis it does what it did along the old one, shifted by the middle of its window."""
+    """At the middle of the window along the new axis it does what it did along the old one."""
     kernel = np.arange(24.0).reshape(4, 2, 3) + 1
     data = np.random.default_rng(3).normal(size=(1, 4, 5, 6)).astype(np.float32)
     fix = rs.repair_architecture(convolution(kernel, (4, 5, 6), "ConvTranspose"), costs=CHEAP_SIBLING)

@@ -109,4 +109,7 @@ def check_layer(model: Model, layer: Layer, inputs: Sequence[Shape]) -> tuple[li
             message = f"Layer {layer.name} weight shape {tuple(wanted)} is not compatible with {tuple(given)}"
             faults.append(Fault(layer.name, layer.kind, "weight shape", text, shapes, message))
     usable = all(size >= 1 for size in outcome.shape)
+    if not usable and not faults:
+        text = f"{layer.kind}: the output would have the shape {tuple(outcome.shape)}"
+        faults.append(Fault(layer.name, layer.kind, "positive sizes", text, shapes, rule.error))
     return faults, tuple(outcome.shape) if usable else None

@@ -37,9 +37,10 @@ def different_first(steps: Sequence[Step]) -> list[Step]:
     turns down a repair will hardly take it with another edit on top.
     """
     seen: list[Counter[tuple[str, str]]] = []
-    first, last = [], []
+    first: list[Step] = []
+    last: list[Step] = []
     for way in steps:
-        does = Counter((edit.operation, edit.name) for edit in way.edits if edit.cost)
+        does = Counter[tuple[str, str]]((edit.operation, edit.name) for edit in way.edits if edit.cost)
         (last if any(other < does for other in seen) else first).append(way)
         seen.append(does)
     return [*first, *last]

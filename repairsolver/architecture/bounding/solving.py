@@ -101,11 +101,11 @@ def _numbers(
 
 
 def _tops(value: Any, terms: Sequence[Any]) -> Iterator[Any]:
-    """Upper bounds of numbers that are not any."""
+    """Upper bounds of numbers that are not any; where each row has its own, the largest."""
     ranges = value if isinstance(value, tuple) else (value,)
     for term, entry in zip(terms, ranges, strict=True):
-        if isinstance(entry, Range) and np.isfinite(entry.high):
-            yield term <= int(entry.high)
+        if isinstance(entry, Range) and np.isfinite(entry.high).all():
+            yield term <= int(np.max(entry.high))
 
 
 def _terms(z3: Any, layer: Layer, name: str) -> tuple[Any, ...]:
