@@ -11,7 +11,7 @@ from random_networks import dense_network
 import repairsolver as rs
 from repairsolver.errors import EditError, PointSetError
 from repairsolver.network import Network, replace_parameters
-from repairsolver.property import Conjunction, Property, Region
+from repairsolver.property import Conjunction, PointSet, Property, Region
 from repairsolver.repairing.imitation.behaviour import Behaviours, collect, unseen
 from repairsolver.repairing.imitation.labels import relabelled
 from repairsolver.repairing.imitation.options import Imitation, Retraining, Tuning
@@ -186,3 +186,21 @@ def test_labelled_points_without_anything_to_keep_are_refused() -> None:
         collect(network, nothing, wrong, None, SMALL, decision="max", seed=0)
     with pytest.raises(PointSetError, match="none has its label"):
         collect(network, nothing, wrong, wrong, SMALL, decision="max", seed=0)
+
+
+def test_violating_samples_join_the_points_given_for_retraining_alone() -> None:
+    network = dense_network(4, (2, 10, 3))
+    prop = half_wrong(network, 0.05)
+    found = collect(network, prop, None, None, SMALL, decision="max", seed=0)
+    given = PointSet(found.negatives[:3], name="given")
+    joined = collect(network, prop, given, None, SMALL, decision="max", seed=0)
+    assert np.array_equal(joined.negatives[:3], given.inputs)
+    assert len(joined.negatives) > 3
+    assert (prop.violation(joined.negatives, rs.replay(network, joined.negatives)) >= 0).all()
+    for how in (replace(SMALL, more=False), replace(SMALL, variant="tune")):
+        alone = collect(network, prop, given, None, how, decision="max", seed=0)
+        assert np.array_equal(alone.negatives, given.inputs)
+    labels = network(given.inputs).argmax(axis=1)
+    labelled = PointSet(given.inputs, (labels + 1) % 3, name="labelled")
+    alone = collect(network, prop, labelled, None, SMALL, decision="max", seed=0)
+    assert np.array_equal(alone.negatives, given.inputs)

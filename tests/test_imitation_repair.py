@@ -162,6 +162,31 @@ def test_proving_leaves_time_to_method_delta(monkeypatch: pytest.MonkeyPatch) ->
     assert allowed["verify"] > 40
 
 
+@pytest.mark.parametrize(
+    ("found", "start"), [((), "the original network"), ((object(),), "the network learnt")]
+)
+def test_delta_starts_where_it_has_something_to_learn(
+    found: tuple[object, ...], start: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the original, if the network learnt is neither proved nor violated where an attack looks."""
+    started: list[Network] = []
+
+    def nothing(candidate: Network, *given: object, **options: object) -> SimpleNamespace:
+        started.append(candidate)
+        return SimpleNamespace(network=None, rounds=0, verdict=None)
+
+    late = rs.Verdict(VerifyStatus.TIMEOUT, methods=("attack",))
+    monkeypatch.setattr(method, "verify_property", lambda *given, **options: late)
+    monkeypatch.setattr(method, "attack", lambda *given, **options: found)
+    monkeypatch.setattr(method, "repair_delta", nothing)
+    network = dense_network(2, (2, 8, 2))
+    how = replace(SMALL, prove=True)
+    fix = rs.repair(network, half_wrong(network), method="imitation", imitation=how, limits=QUICK)
+    assert (started[0].sha256 == network.sha256) == (start == "the original network")
+    assert fix.message.endswith(f"method delta started from {start}")
+    assert fix.network.sha256 != network.sha256
+
+
 def test_options_of_other_methods_are_refused() -> None:
     network = dense_network(5, (2, 10, 3))
     with pytest.raises(EditError, match="has no option neurons, max_change"):

@@ -11,7 +11,7 @@ from repairsolver.sampling.skewed import mean_interval
 
 @pytest.mark.parametrize(("spread", "count"), [(0.3, 10), (0.6, 10), (0.9, 20)])
 def test_the_mean_of_skewed_numbers_is_held_as_often_as_stated(spread: float, count: int) -> None:
-    """Log-normal numbers, and gamma numbers that are not; Student's interval alone fails with large spread."""
+    """Log-normal numbers, and gamma numbers, which are not."""
     rng = np.random.default_rng(3)
     for draws, mean in (
         (np.exp(spread * rng.standard_normal((2000, count))), np.exp(spread**2 / 2)),

@@ -23,7 +23,7 @@ SAMPLES, GLOBAL = 100_000, 200_000
 
 OURS = {
     "retrain": rs.Imitation(),
-    "retrain, none woken": rs.Imitation(retraining=rs.Retraining(wake=False)),
+    "retrain, none woken": rs.Imitation(retraining=rs.Retraining(wake=False), more=False),
     "tune exact": rs.Imitation(variant="tune", tuning=rs.Tuning(measure="gradient")),
     "tune gradient": rs.Imitation(variant="tune", tuning=rs.Tuning(optimiser="gradient")),
 }

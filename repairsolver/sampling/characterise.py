@@ -7,10 +7,9 @@ Every region is modelled (see `scenario`). A box is
 - `unclear` otherwise.
 
 Boxes that are not safe are halved at the input that explains most of the error, until there are `leaves`
-boxes: a piecewise-affine model. At most 2 `leaves` models are ever made, each with confidence $1 - \eta /
-    (2\,\mathrm{leaves})$, so that with confidence
-$1 - \eta$ **all** statements hold at once: of the volume of all safe boxes together at most a share epsilon
-violates.
+boxes: a piecewise-affine model. At most 2 `leaves` models are ever made, each with confidence
+$1 - \eta / (2\,\mathrm{leaves})$, so that with confidence $1 - \eta$ **all** statements hold at once: of the
+volume of all safe boxes together at most a share epsilon violates.
 """
 
 from __future__ import annotations
@@ -207,8 +206,7 @@ def characterise_property(
 
     Raises:
         SamplingError: epsilon or eta outside (0, 1); too many inputs; regions without comparable volumes;
-        outputs
-            that are NaN.
+            outputs that are NaN.
     """
     started = time.perf_counter()
     check_fits(prop, network)

@@ -240,7 +240,7 @@ def localise(
         prop,
         measure,
         (as_points(negatives, net), as_points(positives, net)),
-        Imitation(samples=samples),
+        Imitation(samples=samples, more=False),
         decision=decision,
         seed=seed,
     )

@@ -114,7 +114,7 @@ def collect(
         negatives, labels = np.unique(np.concatenate([sampled[wrong], hits]), axis=0), None
     else:
         negatives, labels = _negatives(network, prop, points, decision)
-        if labels is None and how.more:
+        if labels is None and how.more and how.variant == "retrain":
             negatives = np.concatenate([negatives, _more(network, prop, how.samples, seed)])
     positives = sampled[~wrong] if keep is None else _positives(network, prop, keep, decision)
     if len(negatives) and not len(positives):

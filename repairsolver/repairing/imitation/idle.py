@@ -113,8 +113,8 @@ def woken(
         if len(chain) < len(tail) - start or loss > (SPARE if best is None else best.misjudged):
             continue
         neurons = tuple(spare.neuron for spare in chain)
-        ends = [_outputs(tail[start:], values, neurons) for values in seen]
-        need, tolerance, lost = _needs(behaviours, *ends, kept[core.output.name], shift)
+        wrong, right = (_outputs(tail[start:], values, neurons) for values in seen)
+        need, tolerance, lost = _needs(behaviours, wrong, right, kept[core.output.name], shift)
         source = hidden.dense.inputs[0]
         fit = _fitted(before[source], need, kept[source], tolerance, np.random.default_rng([seed, 8, start]))
         if best is None or fit[2] + lost < best.misjudged:

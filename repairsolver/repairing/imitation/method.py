@@ -257,8 +257,9 @@ def _closed(
     )
     course.rounds += fix.rounds
     course.solved |= fix.rounds > 0
-    unproved = start is not candidate and not _holds(fix.verdict)
-    return (candidate, verdict) if fix.network is None or unproved else (fix.network, fix.verdict)
+    if fix.network is None or (start is not candidate and not _holds(fix.verdict)):
+        return candidate, verdict
+    return fix.network, fix.verdict
 
 
 def _attackable(course: Course, candidate: Network, verdict: Verdict | None) -> bool:
