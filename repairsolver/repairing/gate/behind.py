@@ -11,7 +11,7 @@ from scipy import sparse
 from layerwise.program import Expr
 from repairsolver.network.forward import activations
 from repairsolver.network.graph import Network, Node
-from repairsolver.network.operators import Linear
+from repairsolver.network.operators import Indices, Linear
 from repairsolver.repairing.delta.derivatives import pull
 from repairsolver.results import Array
 
@@ -55,7 +55,7 @@ def derivatives(network: Network, node: Node, values: Mapping[str, Array]) -> Ar
 
 
 def linear_scores(
-    network: Network, node: Node, values: Mapping[str, Array], entries: Array, moved: Expr, *, affine: bool
+    network: Network, node: Node, values: Mapping[str, Array], entries: Indices, moved: Expr, *, affine: bool
 ) -> Expr:
     """The scores at all points, [k * m]: as they were, plus the derivative times what a layer moves by.
 
@@ -73,5 +73,5 @@ def linear_scores(
     for part in parts:
         some = {name: value[part] for name, value in values.items()}
         blocks += list(derivatives(network, node, some)[:, :, entries])
-    matrix = sparse.block_diag(blocks * count if affine else blocks, format="csr")
-    return sparse.csr_array(matrix) @ moved + values[network.output.name].ravel()
+    matrix: sparse.csr_array = sparse.csr_array(sparse.block_diag(blocks * count if affine else blocks))
+    return matrix @ moved + values[network.output.name].ravel()
