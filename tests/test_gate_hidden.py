@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import onnx
 import pytest
+from gated_networks import points_near, random_gate
 from random_networks import dense_network
 from test_gate_repair import LIMITS, require_repaired, violated_sometimes
 
 import repairsolver as rs
+from layerwise.clamp import clamp_on_grid
+from layerwise.program import Program
 from repairsolver.network import Network, Node, replay
 from repairsolver.network.forward import activations
-from repairsolver.network.gated import Correction, add_gates
+from repairsolver.network.gated import Correction, Override, add_gates, remove_gates
 from repairsolver.network.gated.changes import NewGate
 from repairsolver.network.operators import Relu
+from repairsolver.repairing.gate import placement, relevance
 from repairsolver.repairing.gate.behind import affine_behind, derivatives
 from repairsolver.repairing.gate.hidden import correct_layer
 from repairsolver.repairing.gate.inner import hidden_layers
@@ -20,8 +27,10 @@ from repairsolver.repairing.gate.placement import layer_of
 from repairsolver.repairing.gate.regions import whole_regions
 from repairsolver.repairing.gate.session import Session
 from repairsolver.repairing.gate.shield import shield
+from repairsolver.repairing.gate.task import begin
 from repairsolver.repairing.gate.wishes import Gating
 from repairsolver.results import RepairStatus
+from repairsolver.solvers import solve
 
 
 def behind_of(network: Network, node: Node) -> tuple[Node, ...]:
@@ -133,3 +142,64 @@ def test_overrides_that_no_search_can_prove_give_way_to_moved_neurons(
     assert fix.status is RepairStatus.REPAIRED
     require_repaired(fix, network, prop)
     assert "no override was proved" in fix.message
+
+
+def test_a_program_of_a_large_layer_is_about_what_is_most_responsible(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Three neurons of ten, in an earlier layer, by derivatives."""
+    network, prop = violated_sometimes(0)
+    session = Session(network, prop, Gating("inner"), "max", LIMITS, 0, None, "highs")
+    (place,) = whole_regions(prop)
+    first = next(node for node in network.nodes if isinstance(node.operator, Relu))
+    task = begin(session, place, False)
+    monkeypatch.setattr(relevance, "SMALL", 4)
+    monkeypatch.setattr(relevance, "MOST_NEURONS", 3)
+    monkeypatch.setattr(placement, "MOST_ENCODED", 0)
+    layer = relevance.candidates(network, first, [task])
+    share = relevance.responsibility(network, first, task)
+    chosen = [int(group[0]) for group in layer.groups]
+    assert chosen == sorted(np.argsort(-share)[:3].tolist())
+    assert not layer.exact(1)
+    wanted = placement.Wanted(prop.regions[0].unsafe, task.violating[:2], 0.01, np.zeros((0, 2)))
+    found = placement.place_gates(network, layer, wanted, most=None, solver="highs", seconds=20, seed=0)
+    assert found is not None
+    assert set(found.change.index.tolist()) <= set(chosen)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_constants_and_affine_changes_need_no_choice_in_the_file(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    network = dense_network(seed, [3, 6, 5, 2])
+    gate = random_gate(rng, network, boxes=1 + seed % 2)
+    size = next(node.size for node in network.nodes if node.name == gate.tensor)
+    index, fixed = np.arange(size), np.arange(size) % 2 == 0
+    slope, shift = np.where(fixed, 1.0, 0.25), np.where(fixed, 0.0, 0.5)
+    limits = np.where(fixed, 1.5, -np.inf), np.where(fixed, 1.5, np.inf)
+    gate = replace(gate, change=Override(index, slope, shift, *limits))
+    found = add_gates(network, [gate])
+    assert "Where" not in [node.op_type for node in onnx.load_from_string(found.model).graph.node]
+    points = points_near(rng, [gate])
+    before = activations(network, points)[gate.tensor]
+    expected = np.where(gate.fires(points)[:, None], gate.change(before, points), before)
+    np.testing.assert_allclose(activations(found, points)[gate.tensor], expected, rtol=1e-6, atol=1e-6)
+    off = ~gate.fires(points)
+    np.testing.assert_array_equal(replay(found, points)[off], replay(network, points)[off])
+    assert remove_gates(found).model == network.model
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_clamp_on_a_grid_is_a_clamp_at_one_of_its_limits(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    values, grid = rng.normal(size=12), np.sort(rng.normal(size=4))
+    program = Program()
+    clamp = clamp_on_grid(program, values, grid)
+    program.rows(clamp.chosen, 1.0, 1.0)
+    target = int(rng.integers(4))
+    program.rows(clamp.limit, grid[target], grid[target])
+    program.minimise(clamp.cut.sum())
+    found = solve(program)
+    assert found.values is not None
+    np.testing.assert_allclose(
+        values - clamp.cut.value(found.values), np.minimum(values, grid[target]), atol=1e-7
+    )

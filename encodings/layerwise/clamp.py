@@ -12,6 +12,9 @@ of one clamp is tighter.
 Only some of the numbers may be given as ends t: then what is cut off of a number between two of them is
 interpolated, which is at least as much as the clamp cuts off.
 
+Where there are too many numbers for that (a channel), the limit is one of a few numbers $u_g$ of a grid, with
+a binary $w_g$ for each: $h_j - \min(h_j, u) = \sum_g w_g \max(h_j - u_g, 0)$, exact, with no further rows.
+
 Source: the incremental (delta) method, Vielma, Mixed integer linear programming formulation techniques, 2015.
 """
 
@@ -65,3 +68,19 @@ def clamp_from_above(program: Program, values: ArrayLike, ends: ArrayLike | None
     share = np.clip((given[:, None] - t[:-1]) / length, 0.0, 1.0)
     limit = -1.0 * filled.sum() + float(t[-1])
     return Clamp(begun[[len(length) - 1]], limit, sparse.csr_array(share) @ filled)
+
+
+def clamp_on_grid(program: Program, values: ArrayLike, grid: ArrayLike) -> Clamp:
+    """Add a clamp of known numbers [j] at one of the limits of a grid [g]; exact for every number.
+
+    At most one limit may be chosen: `chosen` is the sum of the choices, which the caller bounds by 1.
+
+    Raises:
+        ProgramError: the grid is empty.
+    """
+    given, limits = np.asarray(values, dtype=np.float64), np.asarray(grid, dtype=np.float64)
+    if not len(limits):
+        raise ProgramError("a clamp needs at least one limit to choose from")
+    taken = program.columns(len(limits), 0.0, 1.0, integer=True, name="clamp")
+    cut = np.maximum(given[:, None] - limits, 0.0)
+    return Clamp(taken.sum(), limits[None, :] @ taken, sparse.csr_array(cut) @ taken)

@@ -23,11 +23,14 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 from layerwise import interval
-from layerwise.clamp import Clamp, clamp_from_above
+from layerwise.clamp import Clamp, clamp_from_above, clamp_on_grid
 from layerwise.program import Array, Expr, Program, ProgramError, stack
 
 MOST_VALUES = 128
-"""Different values of a candidate, beyond which it gets no clamp: every one costs a binary."""
+"""Different values of a candidate, beyond which its clamp has a grid of limits: each costs a binary."""
+
+GRID = 8
+"""Limits that such a clamp may have, on each side."""
 
 BETWEEN = 8
 """Values of the points at which clamps need not be exact, of so many of which they are."""
@@ -109,9 +112,10 @@ def _one_for_each(
 def with_clamps(
     program: Program, gated: Gated, values: Array, clamped: Sequence[int], exact: int | None = None
 ) -> Gated:
-    """Let some candidates be clamped instead of corrected; those with too many values, or one, cannot be.
+    """Let some candidates be clamped instead of corrected; those with one value only cannot be.
 
-    Size: for each of them and each side, a binary, a column and two rows for every different value.
+    Size: for each of them and each side, a binary, a column and two rows for every different value; with too
+    many values, a binary for each limit of a grid.
 
     Args:
         values: h, as for `affine_gates`.
@@ -120,7 +124,7 @@ def with_clamps(
             others. None: at all.
     """
     count = len(values) if exact is None else exact
-    size, after, chosen = values.shape[1], gated.values, gated.chosen
+    size, chosen, places = values.shape[1], gated.chosen, list[NDArray[np.int64]]()
     above: dict[int, Clamp] = {}
     below: dict[int, Clamp] = {}
     for number in clamped:
@@ -129,13 +133,19 @@ def with_clamps(
         rest = np.unique(own[count:])
         between = rest[np.linspace(0, len(rest) - 1, min(BETWEEN, len(rest))).astype(int)]
         ends = np.unique(np.append(own[:count], between))
-        if len(ends) > MOST_VALUES or not np.ptp(own):
+        if not np.ptp(own):
             continue
-        above[number] = clamp_from_above(program, own.ravel(), ends)
-        below[number] = clamp_from_above(program, -own.ravel(), -ends)
-        after = after + _spread(place, after) @ (below[number].cut - above[number].cut)
+        if len(ends) > MOST_VALUES:
+            above[number] = clamp_on_grid(program, own.ravel(), _grid(own))
+            below[number] = clamp_on_grid(program, -own.ravel(), _grid(-own))
+        else:
+            above[number] = clamp_from_above(program, own.ravel(), ends)
+            below[number] = clamp_from_above(program, -own.ravel(), -ends)
+        places.append(place)
     if not above:
         return gated
+    cuts = stack([below[number].cut - above[number].cut for number in above])
+    after = gated.values + _spread(np.concatenate(places), gated.values) @ cuts
     numbers = list(above)
     clamps = stack([above[n].chosen for n in numbers]) + stack([below[n].chosen for n in numbers])
     chosen = chosen + _placed(numbers, len(chosen)) @ clamps
@@ -143,6 +153,11 @@ def with_clamps(
     owner = np.repeat(np.arange(len(gated.groups)), [len(group) for group in gated.groups])
     _one_for_each(program, chosen, owner, np.concatenate(gated.groups), size)
     return replace(gated, chosen=chosen, values=after, above=above, below=below)
+
+
+def _grid(values: Array) -> Array:
+    """Limits that cut off something: quantiles of the different values, the largest left out."""
+    return np.asarray(np.unique(np.quantile(np.unique(values), np.arange(GRID) / GRID)))
 
 
 def _spread(place: NDArray[np.int64], values: Expr) -> sparse.csr_array:

@@ -54,6 +54,12 @@ class Override:
         return bool((free & (self.slope == 1)).all())
 
     @property
+    def affine(self) -> bool:
+        """Whether every entry becomes a constant, or an affine function of itself."""
+        free = np.isinf(self.lower) & np.isinf(self.upper)
+        return bool((free | (self.lower == self.upper)).all())
+
+    @property
     def count(self) -> int:
         """Neurons and whole channels."""
         return len(self._names())

@@ -22,6 +22,9 @@ from repairsolver.network.onnx_file import opset_of, parse, serialise
 from repairsolver.network.onnx_in import import_model
 from repairsolver.results import Array
 
+FLAT = 128
+"""Entries of a layer up to which constants and affine changes of it are written as one matrix."""
+
 AXES_AS_INPUT = 18
 """From this opset on, reductions take their axes as an input."""
 
@@ -134,6 +137,8 @@ class Writer:
         match gate.change:
             case Override() if gate.change.shifts_only:
                 self._shifted(gate.change, before, known.shape, inside, gate.tensor)
+            case Override() if gate.change.affine and known.shape == (1, known.size) and known.size <= FLAT:
+                self._bent(gate.change, before, known.size, inside, gate.tensor)
             case Override():
                 changed = self._overridden(gate.change, before, known.shape)
                 fitted = self._fitted(self.truth(inside), len(known.shape))
@@ -229,6 +234,17 @@ class Writer:
         number = self._fitted(inside, len(shape))
         step = self.node("Mul", [number, self.floats(shift, shape)])
         self.node("Add", [tensor, step], output)
+
+    def _bent(self, change: Override, tensor: str, size: int, inside: str, output: str) -> None:
+        """h + g (A h + t) with the guard g, 0 or 1: fewer nodes than a choice; a constant has A = -1."""
+        fixed = change.lower == change.upper
+        matrix, shift = np.zeros((size, size)), np.zeros((1, size))
+        matrix[change.index, change.index] = np.where(fixed, 0.0, change.slope) - 1.0
+        shift[0, change.index] = np.where(fixed, change.lower, change.shift)
+        moved = self.node(
+            "Gemm", [tensor, self.floats(matrix, matrix.shape), self.floats(shift, shift.shape)]
+        )
+        self.node("Add", [tensor, self.node("Mul", [moved, inside])], output)
 
     def _overridden(self, change: Override, tensor: str, shape: tuple[int, ...]) -> str:
         size = int(np.prod(shape))

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from repairsolver.network.forward import activations
 from repairsolver.network.gated import NewGate, gateable
 from repairsolver.network.gates import gates_of
 from repairsolver.network.graph import Network, Node
@@ -15,21 +14,16 @@ from repairsolver.network.operators import Clip, Elu, Gelu, LeakyRelu, Relu, Sig
 from repairsolver.repairing.gate.hidden import correct_layer
 from repairsolver.repairing.gate.placement import Layer, Placed, layer_of, place_gates
 from repairsolver.repairing.gate.regions import BOXES, SLACK, Place, extended
+from repairsolver.repairing.gate.relevance import SMALL, candidates
 from repairsolver.repairing.gate.session import Candidate, Session, consider, prove
 from repairsolver.repairing.gate.task import EFFORT, Task, begin, learn, within
-from repairsolver.results import Array, VerifyStatus
+from repairsolver.results import VerifyStatus
 from repairsolver.verification.attack import attack
 from repairsolver.verification.engine import MOST_SPLIT_INPUTS
 from repairsolver.verification.query import strip_softmax
 
 LAYERS = 2
 """Hidden layers that are tried, from the last one backwards, until one keeps nearly every decision."""
-
-MOST_CANDIDATES = 256
-"""Neurons of a layer that may be gated: those that move the scores most."""
-
-MOST_CLAMPED = 8
-"""Neurons of them that may be clamped, too: those that vary most."""
 
 MOST_ROUNDS = 10
 """Proofs that are tried for one layer."""
@@ -107,9 +101,9 @@ def hidden_layers(network: Network) -> list[Node]:
 def _repair_layer(session: Session, core: Network, node: Node, places: Sequence[Place]) -> Candidate | None:
     """Overrides of one layer in all places, proved; None if there are none in time."""
     until = session.seconds + SHARE * session.left if np.isfinite(session.left) else np.inf
-    last = layer_of(core, node, np.arange(0)).last
+    last = layer_of(core, node, np.arange(0)).last and node.size <= SMALL
     tasks = [begin(session, place, last) for place in places]
-    layer = _layer(core, node, np.vstack([task.samples for task in tasks]))
+    layer = candidates(core, node, tasks)
     for _ in range(MOST_ROUNDS):
         gates = [gate for task in tasks for gate in [_placed(session, core, layer, task, until)]]
         if any(gate is None for gate in gates):
@@ -124,14 +118,6 @@ def _repair_layer(session: Session, core: Network, node: Node, places: Sequence[
         if session.seconds > until or not _learn(session, candidate, tasks):
             return None
     return None
-
-
-def _layer(core: Network, node: Node, points: Array) -> Layer:
-    """The neurons of a layer that are awake at the points, the largest first; and its channels."""
-    values = activations(core, points)[node.name]
-    largest = np.argsort(-np.abs(values).max(axis=0), kind="stable")[:MOST_CANDIDATES]
-    spread = np.argsort(-np.ptp(values, axis=0), kind="stable")[:MOST_CLAMPED]
-    return layer_of(core, node, np.sort(largest).astype(np.int64), channels=True, clamped=spread)
 
 
 def _placed(session: Session, core: Network, layer: Layer, task: Task, until: float) -> NewGate | None:

@@ -1,7 +1,8 @@
 r"""Which parts of a layer to override, with what: the fewest first, the least change of the scores second.
 
 At points of a place the layer's values are known, so that the override is linear in its unknowns, or exact
-with a few binaries (`layerwise.gate`, `layerwise.clamp`); behind it the network is encoded exactly. Every
+with a few binaries (`layerwise.gate`, `layerwise.clamp`); behind it the network is encoded exactly, or, where
+it is affine or large, multiplied out to its derivatives at the points (`behind.linear_scores`). Every
 violating point must satisfy the property with a margin, every kept one must keep its decision; the second
 program keeps the number of gates and minimises $\sum_p |y'_p - y_p|_1$ over all of them.
 """
@@ -24,6 +25,7 @@ from repairsolver.network.gated import Override
 from repairsolver.network.graph import Network, Node
 from repairsolver.network.operators import Linear
 from repairsolver.property.specification import Conjunction
+from repairsolver.repairing.gate.behind import linear_scores
 from repairsolver.repairing.gate.overrides import override_of
 from repairsolver.repairing.gate.shield import choices
 from repairsolver.results import Array
@@ -36,6 +38,10 @@ REACH = 4.0
 FIRST_SHARE, SECOND_SECONDS = 0.5, 1.5
 """Of the time: for the fewest gates; and seconds for the least change over all choices of so many."""
 
+
+MOST_ENCODED, MOST_ENTRIES = 16_384, 512
+"""Activations behind a layer, over all points, and entries of a layer, beyond which a program follows
+derivatives instead of encoding them: exact where all is affine, else checked at the points afterwards."""
 
 LOST = 1e3
 """The price of a missing lead of a decision, against a change of the scores."""
@@ -63,6 +69,11 @@ class Layer:
     def last(self) -> bool:
         """Whether everything behind it is linear, so that many points cost little."""
         return all(isinstance(node.operator, Linear) for node in self.behind)
+
+    def exact(self, points: int) -> bool:
+        """Whether what lies behind is encoded at so many points, or followed by its derivatives."""
+        bent = sum(node.size for node in self.behind if not isinstance(node.operator, Linear))
+        return not self.last and bent * points <= MOST_ENCODED and self.node.size <= MOST_ENTRIES
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,14 +112,14 @@ def layer_of(
     node: Node,
     neurons: NDArray[np.int64],
     *,
-    channels: bool = False,
+    channels: bool | Sequence[int] = False,
     clamped: NDArray[np.int64] | Sequence[int] = (),
 ) -> Layer:
     """The layer of a node; `network` has no gates and no softmax.
 
     Args:
         neurons: candidates.
-        channels: whether whole channels of a tensor [1, c, height, width] are candidates, too.
+        channels: whether whole channels of a tensor [1, c, height, width] are candidates, too; or which.
         clamped: which of the neurons may be clamped; channels may always be.
     """
     reached, behind = {node.name}, []
@@ -119,13 +130,19 @@ def layer_of(
     groups = [np.array([i]) for i in neurons]
     names = [-1] * len(groups)
     able = [k for k, i in enumerate(neurons) if i in set(clamped)]
-    if channels and len(node.shape) > 2 and node.shape[0] == 1:
-        every = np.arange(node.size).reshape(node.shape[1], -1)
-        if every.shape[1] > 1:
-            able += range(len(groups), len(groups) + len(every))
-            groups += list(every)
-            names += range(len(every))
+    if channels is not False and len(every := channels_of(node)):
+        taken = list(range(len(every))) if channels is True else list(channels)
+        able += range(len(groups), len(groups) + len(taken))
+        groups += [every[k] for k in taken]
+        names += taken
     return Layer(node, tuple(groups), tuple(names), tuple(able), tuple(behind))
+
+
+def channels_of(node: Node) -> NDArray[np.int64]:
+    """The entries of every channel of a tensor [1, c, height, width], [c, height * width]; none of others."""
+    if len(node.shape) <= 2 or node.shape[0] != 1 or node.size == node.shape[1]:
+        return np.zeros((0, 1), dtype=np.int64)
+    return np.arange(node.size).reshape(node.shape[1], -1)
 
 
 def place_gates(
@@ -220,22 +237,21 @@ def _program(
     network: Network, layer: Layer, wanted: Wanted, values: dict[str, Array]
 ) -> tuple[Program, Gated, Expr, Expr]:
     """The program without an objective, its gates, the scores at all points [k * m], the missing lead."""
-    program, own = Program(), values[layer.node.name]
-    reach = REACH * float(np.abs(own).max(initial=0.0)) + 1e-3
-    gated = affine_gates(program, own, layer.groups, reach)
+    program, whole = Program(), values[layer.node.name]
+    exact = layer.exact(len(whole))
+    entries = np.arange(whole.shape[1]) if exact else np.unique(np.concatenate(layer.groups))
+    own = whole[:, entries]
+    reach = REACH * float(np.abs(whole).max(initial=0.0)) + 1e-3
+    local = [np.searchsorted(entries, group) for group in layer.groups]
+    gated = affine_gates(program, own, local, reach)
     gated = with_clamps(program, gated, own, layer.clamped, len(wanted.points))
-    shapes = {network.input_name: network.input_shape} | {n.name: n.shape for n in network.nodes}
-    outputs = []
-    for number in range(len(own)):
-        rows = slice(number * own.shape[1], (number + 1) * own.shape[1])
-        known: dict[str, Expr] = {layer.node.name: gated.values[rows]}
-        for node in layer.behind:
-            arguments = [known[t] if t in known else Expr.constants(values[t][number]) for t in node.inputs]
-            bounds = None
-            if not isinstance(node.operator, Linear):
-                bounds = interval.of_expressions(program, arguments[0])
-            known[node.name] = encode_node(program, node, arguments, shapes[node.inputs[0]], bounds)
-        outputs.append(known[network.output.name])
+    if exact:
+        outputs = _encoded(program, network, layer, gated, values)
+    else:
+        moved = gated.values - own.ravel()
+        y = linear_scores(network, layer.node, values, entries, moved, affine=layer.last)
+        outputs = [y[k * network.output_size + np.arange(network.output_size)] for k in range(len(own))]
+    gated = replace(gated, groups=layer.groups)
     count = len(wanted.points)
     # One row is demanded of all points: where a proof has one half-space for the whole place, it is found.
     single = all(len(conjunction.bound) == 1 for conjunction in wanted.unsafe)
@@ -245,6 +261,24 @@ def _program(
         at_least_one_row_broken(program, y, wanted.unsafe, margin=wanted.margin, x=asked)
     lost = _kept(program, outputs[count:], values[network.output.name][count:], wanted)
     return program, gated, stack(outputs), lost
+
+
+def _encoded(
+    program: Program, network: Network, layer: Layer, gated: Gated, values: dict[str, Array]
+) -> list[Expr]:
+    """The scores at every point, with everything behind the layer encoded."""
+    shapes = {network.input_name: network.input_shape} | {n.name: n.shape for n in network.nodes}
+    outputs, size = [], layer.node.size
+    for number in range(len(values[layer.node.name])):
+        known: dict[str, Expr] = {layer.node.name: gated.values[number * size : (number + 1) * size]}
+        for node in layer.behind:
+            arguments = [known[t] if t in known else Expr.constants(values[t][number]) for t in node.inputs]
+            bounds = None
+            if not isinstance(node.operator, Linear):
+                bounds = interval.of_expressions(program, arguments[0])
+            known[node.name] = encode_node(program, node, arguments, shapes[node.inputs[0]], bounds)
+        outputs.append(known[network.output.name])
+    return outputs
 
 
 def _kept(program: Program, outputs: Sequence[Expr], before: Array, wanted: Wanted) -> Expr:

@@ -28,6 +28,9 @@ MOST_KEPT, MOST_KEPT_LAST = 48, 400
 MARGIN = 0.16
 """Margin of the first program, as a share of the scores' spread in the place: what a proof needs."""
 
+STRICTER = 2.0
+"""By how much the margin grows where an override gets wrong what its program is about."""
+
 EFFORT = Effort(samples=4096, restarts=32, steps=30, rounds=1, keep=64)
 
 
@@ -91,6 +94,11 @@ def learn(task: Task, core: Network, layer: Layer, change: Override, decision: s
     Returns:
         Whether there were any.
     """
+    own = task.wanted(decision).points
+    if len(own) and (violation(task.region, own, overridden(core, layer, change, own)[1]) >= 0).any():
+        # The program followed derivatives too far: what it demands is made larger.
+        task.margin *= STRICTER
+        return True
     before, after = overridden(core, layer, change, task.samples)
     wrong = violation(task.region, task.samples, after) >= 0
     if wrong.any():
