@@ -5,7 +5,7 @@ from pathlib import Path
 from code_lines import code_lines
 
 FOLDER = Path(__file__).parent.parent / "repairsolver" / "certificate"
-CORE = ("arithmetic", "relaxation", "steps", "layers", "statement", "boxes", "bounds", "checker")
+CORE = ("arithmetic", "relaxation", "steps", "layers", "matrices", "statement", "boxes", "bounds", "checker")
 # Read only by who checks sigmoids and tanhs, max-pools, claims about float32, or networks with gates.
 FURTHER = ("smooth", "pooling", "executions", "cases")
 # A wrong one rejects or misnames certificates, and cannot make a false one valid.

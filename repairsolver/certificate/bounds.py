@@ -13,7 +13,7 @@ from repairsolver.certificate import strategy
 from repairsolver.certificate.arithmetic import UNIT, Interval, above, apart, down, frozen, reach, times
 from repairsolver.certificate.boxes import Boxes, minimum
 from repairsolver.certificate.executions import require_small
-from repairsolver.certificate.layers import Layer
+from repairsolver.certificate.layers import Layer, Matrix
 from repairsolver.certificate.steps import Step, stepped
 from repairsolver.results import Array
 
@@ -48,21 +48,29 @@ def bounded(layers: list[Layer], boxes: Boxes, hints: strategy.Hints) -> list[St
 
 
 def _two_sided(steps: list[Step], boxes: Boxes, source: int, index: NDArray[np.int64]) -> Interval:
-    """Bounds of the entries index [b, c] of a tensor, NaN for others; a dense layer's rows start below it."""
+    """Bounds of the entries index [b, c] of a tensor, NaN for others; rows of one matrix start below it."""
     start, shift, below = source, np.zeros((len(index), 2 * index.shape[1])), steps[source - 1 : source]
     shape = boxes.bounds[source][0].shape
-    if below and len(below[0].layer.matrices) == 1 and isinstance(below[0].layer.matrices[0], np.ndarray):
-        start, rows = below[0].layer.inputs[0], below[0].layer.matrices[0][index]
+    if below and len(below[0].layer.matrices) == 1:
+        start, rows = below[0].layer.inputs[0], _rows(below[0].layer.matrices[0], index)
         low, high = apart((below[0].middle, below[0].middle), below[0].spread)
         shift = np.concatenate([np.take_along_axis(end, index, 1) for end in (low, -high)], axis=1)
     else:
-        rows = np.eye(shape[1])[index]
+        rows = np.zeros((*index.shape, shape[1]))
+        np.put_along_axis(rows, index[:, :, None], 1.0, 2)
     both = {start: np.concatenate([rows, -rows], axis=1)}
     low, high = np.split(minimum(boxes, *pull(steps, boxes, both, shift)), 2, axis=1)
     lower, upper = np.full(shape, np.nan), np.full(shape, np.nan)
     np.put_along_axis(lower, index, low, 1)
     np.put_along_axis(upper, index, -high, 1)
     return lower, upper
+
+
+def _rows(matrix: Matrix, index: NDArray[np.int64]) -> Array:
+    """Rows index [b, c] of a matrix, dense."""
+    if isinstance(matrix, np.ndarray):
+        return np.asarray(matrix[index])
+    return np.asarray(matrix[index.ravel()].toarray()).reshape(*index.shape, -1)
 
 
 def pull(steps: list[Step], boxes: Boxes, rows: dict[int, Array], shift: Array) -> tuple[Array, Array]:

@@ -7,13 +7,14 @@ relative * s + absolute of y. Both are 0 in real arithmetic.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import prod
 
 import numpy as np
 from scipy import sparse
 
 from repairsolver.certificate.executions import executed
+from repairsolver.certificate.matrices import matrix_of
 from repairsolver.errors import UnsupportedOperatorError
 from repairsolver.network import operators as ops
 from repairsolver.network.forward import apply
@@ -22,8 +23,8 @@ from repairsolver.results import Array
 
 Matrix = Array | sparse.csr_array
 Bend = ops.LeakyRelu | ops.Clip | ops.Sigmoid | ops.Tanh
-# Matrices with at most so many entries are held dense, which is faster; columns are made so many at once.
-DENSE, COLUMNS = 2**20, 256
+# Matrices with at most so many entries are held dense, which is faster.
+DENSE = 2**20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,23 +69,9 @@ def layers_of(network: Network, arithmetic: str = "real") -> list[Layer]:
 
 
 def _affine(node: Node, inputs: tuple[int, ...], shapes: list[tuple[int, ...]]) -> Layer:
-    """The matrices column by column: the node, without its constant, applied to unit vectors (exactly)."""
-    names = [name for name in ("bias", "shift", "fill") if hasattr(node.operator, name)]
-    zeros = {name: np.zeros_like(getattr(node.operator, name)) for name in names}
-    linear = replace(node, operator=replace(node.operator, **zeros))
-    matrices = [_matrix(linear, k, shapes) for k in range(len(inputs))]
+    """The matrices, entries of the node's numbers; the constant is what it makes of zeros."""
+    matrices = [matrix_of(node, k, shapes) for k in range(len(inputs))]
     terms = max(int(matrix.astype(bool).sum(axis=axis).max()) for matrix in matrices for axis in (0, 1))
     kept = tuple(m.toarray() if prod(m.shape) <= DENSE else m for m in matrices)
     constant = apply(node, [np.zeros((1, prod(shape))) for shape in shapes], shapes[0])[0]
     return Layer(inputs, terms * len(inputs), constant, None, kept)
-
-
-def _matrix(node: Node, which: int, shapes: list[tuple[int, ...]]) -> sparse.csr_array:
-    """The matrix of a linear node for one of its inputs, the others being zero."""
-    size, columns = prod(shapes[which]), []
-    for start in range(0, size, COLUMNS):
-        count = min(COLUMNS, size - start)
-        arguments = [np.zeros((count, prod(shape))) for shape in shapes]
-        arguments[which] = np.eye(count, size, start)
-        columns.append(sparse.csc_array(apply(node, arguments, shapes[0]).T))
-    return sparse.csr_array(sparse.hstack(columns))

@@ -85,7 +85,8 @@ def entries(
     count = int(loose.sum(axis=1).max(initial=0))
     # Every loose entry of a box comes first, the rest fills the rows of boxes that have fewer.
     order = np.argsort(~loose, axis=1, kind="stable")[:, :count]
-    block = max(1, int(MEMORY / (64 * len(lower) * max(sizes))))
+    # Rows start below an affine layer: its own size is none of theirs.
+    block = max(1, int(MEMORY / (64 * len(lower) * max(sizes[:-1], default=sizes[-1]))))
     return [order[:, start : start + block] for start in range(0, count, block)]
 
 

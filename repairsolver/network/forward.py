@@ -110,20 +110,22 @@ def apply(node: Node, arguments: list[Array], shape: tuple[int, ...]) -> Array:
 
 def convolve(conv: Conv, x: Array) -> Array:
     """Grouped, strided, dilated cross-correlation of x [b, c, *s] with zero padding: [b, o, *t]."""
-    padded = np.pad(x, ((0, 0), (0, 0), *conv.pads))
-    kernel = conv.weight.shape[2:]
-    spatial = tuple(range(2, padded.ndim))
-    extent = tuple((k - 1) * d + 1 for k, d in zip(kernel, conv.dilations, strict=True))
-    windows = sliding_window_view(padded, extent, axis=spatial)
-    steps = tuple(slice(None, None, s) for s in conv.strides)
-    taps = tuple(slice(None, None, d) for d in conv.dilations)
-    windows = windows[(slice(None), slice(None), *steps, *taps)]
-    batch, channels, *target = windows.shape[: 2 + len(kernel)]
-    per_group, outputs = channels // conv.groups, conv.weight.shape[0] // conv.groups
-    grouped = windows.reshape(batch, conv.groups, per_group, *target, *kernel)
-    filters = conv.weight.reshape(conv.groups, outputs, per_group, *kernel)
-    d = len(kernel)
+    grouped, d = windows(conv, x), x.ndim - 2
+    filters = conv.weight.reshape(conv.groups, -1, *conv.weight.shape[1:])
     contract = ([2, *range(3 + d, 3 + 2 * d)], [1, *range(2, 2 + d)])
     parts = [np.tensordot(grouped[:, g : g + 1], filters[g], axes=contract)[:, 0] for g in range(conv.groups)]
     stacked = np.concatenate([np.moveaxis(part, -1, 1) for part in parts], axis=1)
     return np.asarray(stacked + conv.bias.reshape(-1, *(1,) * d))
+
+
+def windows(conv: Conv, x: Array) -> Array:
+    """What each output of a convolution reads of x [b, c, *s], zeros beyond: [b, groups, c / groups, *t, *k]."""
+    padded = np.pad(x, ((0, 0), (0, 0), *conv.pads))
+    kernel = conv.weight.shape[2:]
+    extent = tuple((k - 1) * d + 1 for k, d in zip(kernel, conv.dilations, strict=True))
+    every = sliding_window_view(padded, extent, axis=tuple(range(2, padded.ndim)))
+    steps = tuple(slice(None, None, s) for s in conv.strides)
+    taps = tuple(slice(None, None, d) for d in conv.dilations)
+    every = every[(slice(None), slice(None), *steps, *taps)]
+    batch, channels, *rest = every.shape
+    return every.reshape(batch, conv.groups, channels // conv.groups, *rest)
