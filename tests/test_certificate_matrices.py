@@ -25,9 +25,7 @@ def conv(filters: int, shape: Shape, kernel: Shape, pads: Shape, groups: int = 1
         weight, RNG.normal(size=filters), tuple(map(int, strides)), both, tuple(map(int, dilations)), groups
     )
     reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
-    sizes = [
-        (s + sum(p) - r) // t + 1 for s, p, r, t in zip(shape[2:], both, reach, strides, strict=True)
-    ]
+    sizes = [(s + sum(p) - r) // t + 1 for s, p, r, t in zip(shape[2:], both, reach, strides, strict=True)]
     return operator, (1, filters, *map(int, sizes))
 
 

@@ -4,29 +4,37 @@ from __future__ import annotations
 
 import argparse
 import csv
+import multiprocessing
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
 
 import repairsolver as rs
-from benchmarks.mnist_points.images import decided, load_images
+from benchmarks.mnist_points.images import attacked, decided, load_images
 from benchmarks.record import Recorder, data_folder
 from repairsolver.network.gated import Override
 from repairsolver.verification.attack import Effort, attack
 
-RADIUS, WANTED, SEARCHED = 0.04, 10, 100
-"""Balls around MNIST images beyond the published ones: radius, how many altogether, images that are tried."""
+RADIUS, WANTED, SEARCHED, TOGETHER = 0.04, 4, 100, 20
+"""Balls around MNIST test images beyond the published ones: radius, how many, images that are tried, and how
+many of these at once."""
 
 WIDER, RESIDUAL = 3.0, 2
 """Published boxes of the residual network are not violated: the first that are at so many times the width."""
 
 EFFORT = Effort(samples=256, restarts=16, steps=30, rounds=1)
 SAMPLES, IMAGES = 2_000, 2_000
+STOPPED = "not checked: stopped by the limit of the row"
+NOT_ASKED = "not checked: --no-check"
+NO_CERTIFICATE = (
+    "not checked: proved without a certificate, a proof that has one did not end in the repair's time"
+)
 COLUMNS = (
     "network",
     "instance",
@@ -54,12 +62,24 @@ class Instance:
     prop: rs.Property
 
 
-def instances(seed: int) -> Iterator[Instance]:
-    """Published violated ones, more balls of the same kind, and boxes of a residual network, made wider."""
-    yield from _published("mnist_conv_verivital", "ground_truth.csv", "Convnet")
-    yield from _balls(seed)
-    yield from _published("mnist", "eran_vnncomp2021_ground_truth.csv", "ffnnSIGMOID")
-    yield from _residual(seed)
+FAMILIES = ("average", "balls", "maximum", "sigmoid", "residual")
+
+
+def instances(family: str, seed: int) -> Iterator[Instance]:
+    """Published violated ones, more balls of the same kind, or boxes of a residual network, made wider."""
+    match family:
+        case "average":
+            yield from _published("mnist_conv_verivital", "ground_truth.csv", "Convnet_avgpool")
+        case "balls":
+            yield from _balls()
+        case "maximum":
+            yield from _published("mnist_conv_verivital", "ground_truth.csv", "Convnet_maxpool")
+        case "sigmoid":
+            yield from _published("mnist", "eran_vnncomp2021_ground_truth.csv", "ffnnSIGMOID")
+        case "residual":
+            yield from _residual(seed)
+        case _:
+            raise SystemExit(f"unknown family {family!r}: expected some of {', '.join(FAMILIES)}")
 
 
 def _published(family: str, truths: str, stem: str) -> Iterator[Instance]:
@@ -72,20 +92,21 @@ def _published(family: str, truths: str, stem: str) -> Iterator[Instance]:
         yield Instance(family, network, row["vnnlib"].removesuffix(".vnnlib"), prop)
 
 
-def _balls(seed: int) -> Iterator[Instance]:
-    """Balls of the network with average pooling, of images that no published instance is about."""
-    published = list(_published("mnist_conv_verivital", "ground_truth.csv", "Convnet"))
-    network, left = published[0].network, WANTED - len(published)
-    taken = {instance.name.split("_")[1] for instance in published}
-    images, labels = load_images(data_folder("mnist"))
-    right = decided(network, images[:SEARCHED]) == labels[:SEARCHED]
-    for number in range(SEARCHED):
-        if left and right[number] and str(number) not in taken:
-            label = int(labels[number])
-            prop = rs.local_robustness(images[number], RADIUS, label, outputs=10, lower=0.0, upper=1.0)
-            if attack(network, prop, seed=seed, effort=EFFORT, seconds=10.0):
-                left -= 1
-                yield Instance("mnist_conv_verivital", network, f"image_{number}_{RADIUS}", prop)
+def _balls() -> Iterator[Instance]:
+    """Balls of the network with average pooling around the first test images that gradient steps turn."""
+    network = rs.load_network(data_folder("mnist_conv_verivital") / "onnx" / "Convnet_avgpool.onnx")
+    left, (images, labels) = WANTED, load_images(data_folder("mnist"))
+    for start in range(0, SEARCHED, TOGETHER):
+        some, right = images[start : start + TOGETHER], labels[start : start + TOGETHER]
+        moved = attacked(network, some, right, RADIUS)
+        turned = (decided(network, some) == right) & (decided(network, moved) != right)
+        for place in np.flatnonzero(turned)[:left]:
+            label = int(right[place])
+            prop = rs.local_robustness(some[place], RADIUS, label, outputs=10, lower=0.0, upper=1.0)
+            yield Instance("mnist_conv_verivital", network, f"image_{start + place}_{RADIUS}", prop)
+        left -= min(left, int(turned.sum()))
+        if not left:
+            return
 
 
 def _residual(seed: int) -> Iterator[Instance]:
@@ -98,7 +119,9 @@ def _residual(seed: int) -> Iterator[Instance]:
             centre, half = (region.lower + region.upper) / 2, WIDER * (region.upper - region.lower) / 2
             regions.append(replace(region, lower=centre - half, upper=centre + half))
         wide = rs.Property(tuple(regions), prop.input_size, prop.output_size, name=f"{prop.name} wider")
-        if left and attack(network, wide, seed=seed, effort=EFFORT, seconds=10.0):
+        if not left:
+            return
+        if attack(network, wide, seed=seed, effort=EFFORT, seconds=10.0):
             left -= 1
             yield Instance(
                 "cifar10_resnet", network, f"{file.name.split('.vnnlib')[0]}_times_{WIDER:g}", wide
@@ -110,59 +133,112 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gates.conv", description=__doc__)
     parser.add_argument("--places", default="inner,output", help="with commas")
     parser.add_argument("--only", default="", help="instances whose name contains this")
-    parser.add_argument("--no-check", action="store_true", help="save no certificate and ask no checker")
+    parser.add_argument("--families", default=",".join(FAMILIES), help="with commas")
+    parser.add_argument("--no-check", action="store_true", help="ask no checker")
     parser.add_argument("--timeout", type=float, default=120.0, help="seconds for one repair")
+    parser.add_argument("--check", type=float, default=60.0, help="seconds for the checker")
+    parser.add_argument("--limit", type=float, default=240.0, help="seconds after which a row is stopped")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--resume", action="store_true", help="keep the rows of an earlier run")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "conv.csv")
     arguments = parser.parse_args()
     recorder = Recorder(arguments.out, COLUMNS, seed=arguments.seed, resume=arguments.resume)
-    for instance in instances(arguments.seed):
+    families = arguments.families.split(",")
+    for instance in (found for family in families for found in instances(family, arguments.seed)):
         if arguments.only not in instance.name:
             continue
         for place in arguments.places.split(","):
             key = {"network": instance.network.name, "instance": instance.name, "place": place}
             if not recorder.has(**key):
-                row = run(instance, place, arguments)
+                row = limited(instance, place, arguments)
                 recorder.add(key | row)
                 print(key | row, flush=True)
 
 
-def run(instance: Instance, place: str, arguments: argparse.Namespace) -> dict[str, object]:
-    """Repair, have the saved files checked, and count decisions in the ball and among test images."""
+def limited(instance: Instance, place: str, arguments: argparse.Namespace) -> dict[str, object]:
+    """The row of a process of its own, which is killed at the limit; then what it had sent is kept."""
+    row: dict[str, object] = dict.fromkeys(COLUMNS[3:])
+    row |= {"timeout": arguments.timeout, "status": "stopped", "certificate": "none"}
+    row |= {"message": f"stopped after {arguments.limit:g} s, before the repair answered"}
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=run, args=(instance, place, arguments, sender))
+    until = time.monotonic() + arguments.limit
+    process.start()
+    sender.close()
+    try:
+        while receiver.poll(max(0.0, until - time.monotonic())):
+            row = receiver.recv()
+    except EOFError:
+        process.join()
+        if process.exitcode:
+            row |= {"message": f"the process ended with {process.exitcode}; {row['message']}"}
+    finally:
+        process.kill()
+        process.join()
+    return row
+
+
+def run(instance: Instance, place: str, arguments: argparse.Namespace, answers: Connection) -> None:
+    """Repair, count decisions in the ball and among test images, then have the saved files checked.
+
+    Args:
+        answers: gets the row before the check, and again afterwards.
+    """
     network, prop, seed = instance.network, instance.prop, arguments.seed
-    seconds = arguments.timeout
     started, busy = time.perf_counter(), time.process_time()
     fix = rs.repair(
-        network, prop, method="gate", place=place, limits=rs.Limits(seconds=seconds), seed=seed,  # type: ignore[arg-type]
-        certificate=not arguments.no_check,
+        network, prop, method="gate", place=place, seed=seed, certificate=not arguments.no_check,  # type: ignore[arg-type]
+        limits=rs.Limits(seconds=arguments.timeout),
     )  # fmt: skip
     row: dict[str, object] = dict.fromkeys(COLUMNS[3:])
-    row |= {"status": fix.status, "timeout": seconds, "message": fix.message}
+    row |= {"status": fix.status, "timeout": arguments.timeout, "message": fix.message}
     row |= {"seconds": time.perf_counter() - started, "cpu_seconds": time.process_time() - busy}
+    row |= {"certificate": "none"}
     if fix.network is None or not isinstance(fix.edit, rs.Gates):
-        return row
+        answers.send(row)
+        return
+    where = sorted({gate.layer for gate in fix.edit.gates})
+    row |= {"where": " ".join(where), "changes": fix.edit.count, "kinds": kinds(fix.edit)}
+    asked = not arguments.no_check and fix.certificate is not None
+    row |= {"certificate": STOPPED if asked else NOT_ASKED if arguments.no_check else NO_CERTIFICATE}
+    answers.send(row)
     with tempfile.TemporaryDirectory() as folder:
-        gated, proof, asked = (Path(folder) / name for name in ("gated.onnx", "gated.cert", "asked.vnnlib"))
-        fix.save(gated, certificate=None if fix.certificate is None else proof)
-        rs.save_property(prop, asked)
-        if fix.certificate is None:
-            row |= {"certificate": "not asked" if arguments.no_check else "none"}
-        else:
-            answer = rs.check(proof, network=gated, property=asked)
-            row |= {"certificate": "valid" if answer.valid else f"invalid: {answer.reason}"}
-            row |= {"check_seconds": answer.seconds}
-        after = rs.load_network(gated)
+        file = Path(folder) / "gated.onnx"
+        fix.save(file)
+        row |= _fidelity(network, rs.load_network(file), prop, seed)
+        answers.send(row)
+        if asked:
+            answers.send(row | _checked(fix, file, prop, arguments.check))
+
+
+def _fidelity(network: rs.Network, after: rs.Network, prop: rs.Property, seed: int) -> dict[str, object]:
+    """Decisions in the ball and among test images, by onnxruntime."""
     region, rng = prop.regions[0], np.random.default_rng(seed)
     points = rng.uniform(region.lower, region.upper, (SAMPLES, network.input_size))
     points = np.clip(points.astype(np.float32).astype(np.float64), region.lower, region.upper)
-    row |= {"ball_decisions": float((decided(network, points) == decided(after, points)).mean())}
+    found: dict[str, object] = {
+        "ball_decisions": float((decided(network, points) == decided(after, points)).mean())
+    }
     if network.input_size == 784:
         images, _ = load_images(data_folder("mnist"))
         moved = decided(network, images[:IMAGES]) != decided(after, images[:IMAGES])
-        row |= {"changed_images": int(moved.sum())}
-    where = sorted({gate.layer for gate in fix.edit.gates})
-    return row | {"where": " ".join(where), "changes": fix.edit.count, "kinds": kinds(fix.edit)}
+        found["changed_images"] = int(moved.sum())
+    return found
+
+
+def _checked(fix: rs.Repair, gated: Path, prop: rs.Property, seconds: float) -> dict[str, object]:
+    """What `check` says of the saved files."""
+    proof, asked = gated.with_suffix(".cert"), gated.with_suffix(".vnnlib")
+    fix.save(gated, certificate=proof)
+    rs.save_property(prop, asked)
+    answer = rs.check(proof, network=gated, property=asked, seconds=seconds)
+    late = not answer.valid and "time was up" in answer.reason
+    said = "not checked: " if late else "" if answer.valid else "invalid: "
+    return {
+        "certificate": "valid" if answer.valid else f"{said}{answer.reason}",
+        "check_seconds": answer.seconds,
+    }
 
 
 def kinds(edit: rs.Gates) -> str:
