@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from fractions import Fraction
 
 import numpy as np
@@ -14,6 +15,7 @@ from repairsolver.certificate import bounds
 from repairsolver.certificate.boxes import Boxes, contract, minimum
 from repairsolver.certificate.layers import Layer, layers_of
 from repairsolver.certificate.relaxation import extremes
+from repairsolver.certificate.statement import InvalidError
 from repairsolver.certificate.steps import Step
 from repairsolver.certificate.strategy import Hints, hints, slopes
 from repairsolver.network import Network, activations
@@ -40,6 +42,15 @@ def whole(
 def thin(network: Network, lower: np.ndarray, upper: np.ndarray) -> Hints:
     """Hints about a small part of a larger box."""
     return hints(network, lower[None], upper[None], lower[None] - 2.0**20, upper[None] + 2.0**20)
+
+
+def test_a_time_limit_holds_within_a_box() -> None:
+    """One box of a large network takes long: neurons that are bounded anew look at the clock."""
+    network = dense_network(0, (2, 16, 1))
+    lower, upper = -np.ones(2), np.ones(2)
+    layers, _, boxes = whole(network, lower, upper)
+    with pytest.raises(InvalidError, match="time was up within a box"):
+        bounds.bounded(layers, boxes, thin(network, lower, upper), until=time.monotonic() - 1)
 
 
 @pytest.mark.parametrize("seed", range(60))

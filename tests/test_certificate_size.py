@@ -21,7 +21,7 @@ def test_every_file_is_counted() -> None:
 
 
 def test_the_trusted_files_are_small() -> None:
-    assert lines(CORE) <= 472
+    assert lines(CORE) <= 477
     assert lines(FURTHER) <= 184
 
 

@@ -6,6 +6,9 @@ that go backwards to the input, a step at a time (see `steps`).
 
 from __future__ import annotations
 
+import math
+import time
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,6 +17,7 @@ from repairsolver.certificate.arithmetic import UNIT, Interval, above, apart, do
 from repairsolver.certificate.boxes import Boxes, minimum
 from repairsolver.certificate.executions import require_small
 from repairsolver.certificate.layers import Layer, Matrix
+from repairsolver.certificate.statement import InvalidError
 from repairsolver.certificate.steps import Step, stepped
 from repairsolver.results import Array
 
@@ -31,8 +35,12 @@ def intervals(layers: list[Layer], lower: Array, upper: Array) -> list[Interval]
     return bounds
 
 
-def bounded(layers: list[Layer], boxes: Boxes, hints: strategy.Hints) -> list[Step]:
-    """Narrow the bounds of every tensor, front to back; returns the steps within them."""
+def bounded(layers: list[Layer], boxes: Boxes, hints: strategy.Hints, until: float = math.inf) -> list[Step]:
+    """Narrow the bounds of every tensor, front to back; returns the steps within them.
+
+    Raises:
+        InvalidError: it is later than `until`.
+    """
     steps: list[Step] = []
     for position, layer in enumerate(layers, start=1):
         if layer.operator is not None:
@@ -40,6 +48,8 @@ def bounded(layers: list[Layer], boxes: Boxes, hints: strategy.Hints) -> list[St
             sizes = [side.shape[1] for side, _ in boxes.bounds[: source + 1]]
             lower, upper = frozen(*boxes.bounds[source])
             for index in strategy.entries(layer.operator, lower, upper, hints, sizes):
+                if time.monotonic() > until:
+                    raise InvalidError("The time was up within a box.")
                 boxes.narrow(source, _two_sided(steps, boxes, source, index))
         steps.append(stepped(layer, [boxes.bounds[k] for k in layer.inputs]))
         if position not in hints.inherited:

@@ -142,15 +142,15 @@ class Checker:
                     raise InvalidError(f"The time was up after {examined} boxes.")
                 part, rest = left[-BATCH:], left[:-BATCH]
                 examined += len(part)
-                halves = self._examine(part)
+                halves = self._examine(part, until)
                 left = joined(rest, halves) if len(rest) else halves
         return examined
 
-    def _examine(self, part: Boxes) -> Boxes:
+    def _examine(self, part: Boxes, until: float) -> Boxes:
         """Prove what can be proved; the halves of the boxes that are left."""
         whole = self.lower[part.query], self.upper[part.query]
         hints = strategy.hints(self.network, *frozen(*part.bounds[0], *whole))
-        slope, shift = self.bounds_of_rows(part, bounded(self.layers, part, hints))
+        slope, shift = self.bounds_of_rows(part, bounded(self.layers, part, hints, until))
         proved = (minimum(part, slope[:, -1:], shift[:, -1:]) > 0)[:, 0]
         # The half-space of the box around takes part as one more row.
         slopes = np.concatenate([slope, part.slope[:, None]], axis=1)
