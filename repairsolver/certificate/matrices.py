@@ -38,11 +38,11 @@ def matrix_of(node: Node, which: int, shapes: list[tuple[int, ...]]) -> sparse.c
 def _convolution(conv: ops.Conv, shape: tuple[int, ...]) -> sparse.csr_array:
     """Output o at t has W_o at the entries that it reads there; they are numbered from 1, 0 is padding."""
     filters, size, groups = len(conv.weight), prod(shape), conv.groups
-    read = windows(conv, np.arange(1, size + 1).reshape(1, *shape[1:]))
+    read = windows(conv, np.arange(1.0, size + 1).reshape(1, *shape[1:]))
     read = read.reshape(groups, 1, read.shape[2], -1, prod(conv.weight.shape[2:]))
     weight = conv.weight.reshape(groups, filters // groups, read.shape[2], 1, -1)
     read, weight = np.broadcast_arrays(read, weight)
     output = np.arange(filters * read.shape[3]).reshape(groups, -1, 1, read.shape[3], 1)
     output, inside = np.broadcast_to(output, read.shape), read > 0
-    entries = weight[inside], (output[inside], read[inside] - 1)
+    entries = weight[inside], (output[inside], read[inside].astype(np.int64) - 1)
     return sparse.csr_array(entries, shape=(filters * read.shape[3], size))
