@@ -119,7 +119,7 @@ def convolve(conv: Conv, x: Array) -> Array:
 
 
 def windows(conv: Conv, x: Array) -> Array:
-    """What each output of a convolution reads of x [b, c, *s], zeros beyond: [b, groups, c / groups, *t, *k]."""
+    """What outputs of a convolution read of x [b, c, *s], zeros beyond: [b, groups, c / groups, *t, *k]."""
     padded = np.pad(x, ((0, 0), (0, 0), *conv.pads))
     kernel = conv.weight.shape[2:]
     extent = tuple((k - 1) * d + 1 for k, d in zip(kernel, conv.dilations, strict=True))
