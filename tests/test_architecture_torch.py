@@ -51,7 +51,9 @@ class Joined(nn.Module):
 
 def test_a_module_is_repaired_in_its_own_class():
     module = Residual()
-    fix = rs.repair_architecture(module, input_shape=(3, 8, 8))
+    costs = Costs()  # a layer that pads costs as much as the argument
+    costs = replace(costs, adapters={**costs.adapters, "Pad": costs.roles["padding"] + 1})
+    fix = rs.repair_architecture(module, input_shape=(3, 8, 8), costs=costs)
     assert {(e.layer, e.name) for e in fix.edits} == {
         ("features.1", "num_features"),
         ("skip", "padding"),

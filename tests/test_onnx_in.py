@@ -278,7 +278,7 @@ class TestErrors:
         assert "net: 4 nodes" in text
         for part in ("Erf node 'one'", "Mul node 'two'", "product", "'elsewhere'", "Softplus node 'four'"):
             assert part in text
-        assert "Supported operators: Add, And, AveragePool" in text
+        assert "Supported operators: Abs, Add, And, AveragePool" in text
 
     def test_softmax_inside_is_refused(self) -> None:
         nodes = [node("Softmax", ["x"], ["a"], name="soft"), node("Relu", ["a"], ["y"])]
