@@ -40,6 +40,7 @@ def _section(family: Path, files: Sequence[Path]) -> Iterator[str]:
     yield text.replace("\n#", "\n###").strip() + "\n"
     for path, rows in measured:
         yield from _results(family, path, rows)
+    yield from _plot(family / "results" / "comparison.svg")
 
 
 def _results(family: Path, results: Path, rows: Sequence[Row]) -> Iterator[str]:
@@ -47,7 +48,7 @@ def _results(family: Path, results: Path, rows: Sequence[Row]) -> Iterator[str]:
     yield from SUMMARIES.get(family.name, _everything)(rows)
     yield ""
     yield from _figures(family.name) if results.stem in DRAWN else ()
-    yield from _plot(results.parent / "comparison.svg")
+    yield from _plot(results.parent / f"comparison_{results.stem}.svg")
     for fact in ("machine", "versions", "date"):
         yield f"- {fact}: {'; '.join(sorted({row[fact] for row in rows}))}"
     yield ""
@@ -61,7 +62,7 @@ def _figures(family: str) -> Iterator[str]:
 
 
 def _plot(path: Path) -> Iterator[str]:
-    """The family's comparison with published numbers, where there is one; as data: no file is copied."""
+    """A comparison with published numbers, where there is one, as data: nothing is copied."""
     if path.exists():
         data = base64.b64encode(path.read_bytes()).decode("ascii")
         yield f"![Measured (filled) and published (open) numbers](data:image/svg+xml;base64,{data})\n"
