@@ -16,6 +16,7 @@ from repairsolver.property.reader import Form, Source, head, read_forms, show
 from repairsolver.property.specification import Property
 from repairsolver.property.vnnlib1 import read_version1
 from repairsolver.property.vnnlib2 import read_version2
+from repairsolver.signatures import typed
 
 MAX_BYTES = 256 * 1024 * 1024
 """Longest text that is read, after decompression: a small `.gz` file can unpack to anything."""
@@ -23,6 +24,7 @@ MAX_BYTES = 256 * 1024 * 1024
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
+@typed
 def load_property(path: str | Path, *, network: Network | None = None) -> Property:
     """Read a VNN-LIB file, version 1.0 or 2.0, plain or compressed with gzip.
 
@@ -40,6 +42,7 @@ def load_property(path: str | Path, *, network: Network | None = None) -> Proper
     return prop
 
 
+@typed
 def parse_property(text: str, *, name: str = "property") -> Property:
     """Read a property from VNN-LIB text; the name is what messages call it.
 

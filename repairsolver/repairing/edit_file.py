@@ -13,6 +13,7 @@ from repairsolver.errors import EditError
 from repairsolver.network.graph import Network
 from repairsolver.repairing.gate.edit import FORMAT, Gates
 from repairsolver.repairing.result import Delta
+from repairsolver.signatures import typed
 from repairsolver.targets import replacing
 
 KINDS = (".json", ".npz")
@@ -66,6 +67,7 @@ def load_edit(path: str | Path, network: Network) -> Delta | Gates:
     return Delta.from_json(json.dumps(content), network)
 
 
+@typed
 def apply_edit(network: Network, edit: Delta | Gates | str | Path) -> Network:
     """The network after a change, given or in a file: bit for bit the network that was repaired.
 
