@@ -230,6 +230,8 @@ class Repair:
         fidelity: agreement with the original over the property's boxes, where it was measured.
         verdict: the verification of `network`.
         rounds: how many candidates were made.
+        seconds: what all of it took, by the clock.
+        seed: of every random choice.
         solver: what solved the programs; empty where the method solves none.
         message: one sentence for people.
         verdicts: with certificates asked for, of every property given, in order.
@@ -269,6 +271,7 @@ class Repair:
 
     @property
     def proved(self) -> bool:
+        """Whether `network` is proved to have the property."""
         return self.verdict is not None and self.verdict.status is VerifyStatus.HOLDS
 
     @property

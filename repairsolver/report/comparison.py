@@ -33,7 +33,13 @@ ENDINGS: dict[Form, str] = {"csv": "csv", "latex": "tex", "text": "txt"}
 
 @dataclass(frozen=True, slots=True)
 class Contradiction:
-    """Two runs that cannot both be right about an instance."""
+    """Two runs that cannot both be right about an instance.
+
+    Args:
+        key: what the runs call the instance.
+        first, second: the names of the runs.
+        what: how they contradict each other, in words.
+    """
 
     key: tuple[str, ...]
     first: str

@@ -41,6 +41,7 @@ class Gates:
 
     @property
     def boxes(self) -> int:
+        """How many boxes of inputs turn a gate on, over all gates."""
         return sum(len(gate.lower) for gate in self.gates)
 
     def __repr__(self) -> str:
