@@ -56,8 +56,9 @@ def load_edit(path: str | Path, network: Network) -> Delta | Gates:
             if f'"{FORMAT}"' in text[:HEAD]:
                 return Gates.from_json(text)
             return Delta.from_json(text, network)
-        except UnicodeDecodeError as error:
-            raise EditError(f"{path}: not a change: {error}") from error
+        except (UnicodeDecodeError, EditError) as error:
+            hint = "" if isinstance(error, EditError) else "; give a file that a repair has written"
+            raise EditError(f"{path}: {error}{hint}") from error
     try:
         with source.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             content = _content({name: arrays[name] for name in arrays.files})

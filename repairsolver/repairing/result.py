@@ -173,7 +173,7 @@ class Delta:
                 raise EditError(f"{network.name} has no tensors {', '.join(missing)}: wrong network")
             changes = tuple(_tensor_change(item, tensors[item["name"]]) for item in content["tensors"])
             return Delta(changes, content["network_sha256"])
-        except (json.JSONDecodeError, KeyError, TypeError, IndexError) as error:
+        except (json.JSONDecodeError, KeyError, TypeError, IndexError, RecursionError) as error:
             raise EditError(f"not a change in the format {FORMAT!r}: {error!r}") from error
 
 

@@ -111,7 +111,7 @@ class Gates:
                 )
             gates = tuple(gate_from_json(gate) for gate in content["gates"])
             return Gates(gates, str(content["network_sha256"]), bool(content["monitor"]))
-        except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        except (json.JSONDecodeError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise EditError(f"not gates in the format {FORMAT!r}: {error!r}") from error
 
 
