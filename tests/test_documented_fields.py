@@ -14,7 +14,9 @@ NAMES = [name for name in rs.__all__ if name != "plot"]
 CLASSES = [getattr(rs, name) for name in NAMES if inspect.isclass(getattr(rs, name))]
 
 
-@pytest.mark.parametrize("kind", [kind for kind in CLASSES if dataclasses.is_dataclass(kind)], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(
+    "kind", [kind for kind in CLASSES if dataclasses.is_dataclass(kind)], ids=lambda kind: kind.__name__
+)
 def test_every_field_is_explained(kind: type) -> None:
     told = kind.__doc__ or ""
     names = [item.name for item in dataclasses.fields(kind) if not item.name.startswith("_")]
