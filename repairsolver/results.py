@@ -159,6 +159,7 @@ class CheckResult:
         valid: the certificate proves what it claims.
         reason: what is proved, or why nothing is.
         boxes: number of boxes whose bounds were computed.
+        seconds: what the check took, by the clock.
         arithmetic: what the claim is about.
     """
 

@@ -108,6 +108,10 @@ FUNCTIONS = [
     case("Tanh", (2, 3)),
     case("Elu", (2, 3)),
     case("Elu", (1, 3), alpha=0.4),
+    case("Selu", (2, 3)),
+    case("Selu", (1, 3), alpha=0.4, gamma=1.5),
+    case("Celu", (2, 3), since=12),
+    case("Celu", (1, 3), alpha=0.4, since=12),
     case("Gelu", (2, 3), since=20),
     case("Gelu", (1, 3), approximate="tanh", since=20),
     case("LeakyRelu", (1, 3)),
@@ -171,6 +175,10 @@ ARRANGEMENTS = [
     case("Pad", (1, 1, 3, 3), X, ints(0, 0, 1, 2, 0, 0, 1, 0), mode="reflect", since=11),
     case("Pad", (1, 1, 3, 3), X, ints(0, 0, 1, 2, 0, 0, 1, 0), mode="edge", since=11),
 ]
+ARRANGEMENTS += [
+    case("Pad", (2, 3), X, ints(1, 2, 0, 1), mode="wrap", since=19),
+    case("Pad", (1, 1, 2, 3), X, ints(0, 0, 5, 1, 0, 0, 2, 4), mode="wrap", since=19),
+]
 GATHERED = [
     case("Gather", (3, 4), X, ints(2, 0, 0)),
     case("Gather", (3, 4), X, np.array(1, np.int64), axis=1),
@@ -205,6 +213,23 @@ WINDOWS = [
     case("Conv", (1, 1, 5, 6), X, floats(1, 1, 2, 3), auto_pad="SAME_UPPER", strides=[2, 2]),
     case("Conv", (1, 1, 5, 6), X, floats(1, 1, 2, 3), auto_pad="SAME_LOWER", strides=[2, 2]),
     case("Conv", (1, 1, 5, 6), X, floats(1, 1, 2, 3), auto_pad="VALID", strides=[2, 2]),
+    case("ConvTranspose", (1, 2, 5), X, floats(2, 3, 3), floats(3)),
+    case("ConvTranspose", (1, 2, 3, 4), X, floats(2, 3, 3, 2), strides=[2, 3], pads=[1, 0, 0, 1]),
+    case("ConvTranspose", (1, 4, 3, 4), X, floats(4, 3, 3, 3), floats(6), group=2, strides=[2, 2]),
+    case(
+        "ConvTranspose",
+        (1, 2, 3, 4),
+        X,
+        floats(2, 1, 2, 3),
+        strides=[2, 1],
+        dilations=[2, 1],
+        output_padding=[1, 0],
+    ),
+    case("ConvTranspose", (1, 2, 2, 3, 2), X, floats(2, 2, 2, 2, 2), floats(2), strides=[2, 2, 2]),
+    case("ConvTranspose", (1, 1, 3, 4), X, floats(1, 2, 4, 3), strides=[2, 2], auto_pad="SAME_UPPER"),
+    case("ConvTranspose", (1, 1, 3, 4), X, floats(1, 2, 4, 3), strides=[2, 2], auto_pad="SAME_LOWER"),
+    case("ConvTranspose", (1, 1, 3, 4), X, floats(1, 2, 4, 3), strides=[2, 2], auto_pad="VALID"),
+    case("ConvTranspose", (1, 1, 4), X, floats(1, 1, 4), strides=[3], output_shape=[10]),
     case("MaxPool", (1, 2, 6), kernel_shape=[3], strides=[2]),
     case("MaxPool", (2, 2, 5, 6), kernel_shape=[2, 3], pads=[1, 1, 0, 1]),
     case("MaxPool", (1, 1, 5, 6), kernel_shape=[2, 2], auto_pad="SAME_UPPER", strides=[2, 2]),
@@ -241,9 +266,28 @@ WINDOWS = [
     case("GlobalAveragePool", (2, 3, 4, 5)),
     case("GlobalMaxPool", (2, 3, 4)),
 ]
+RESIZED = [
+    case("Upsample", (1, 2, 3), scales=[1.0, 1.0, 2.0], until=8),
+    case("Upsample", (1, 2, 3, 2), X, np.float32([1, 1, 2, 1.5]), since=9, until=9),
+    case("Upsample", (1, 2, 3, 2), X, np.float32([1, 1, 2, 2]), mode="linear", since=9, until=9),
+    case("Resize", (1, 2, 3, 2), X, np.float32([1, 1, 2, 1.5]), since=10, until=10),
+    case("Resize", (1, 2, 3, 2), X, np.float32([1, 1, 2, 2]), mode="linear", since=10, until=10),
+    case("Resize", (1, 2, 3, 2), X, np.float32([]), np.float32([1, 1, 2, 1.5]), since=11),
+    case("Resize", (1, 2, 3, 5), X, np.float32([]), np.float32([1, 1, 1, 0.5]), since=11),
+    case("Resize", (1, 2, 3, 4), X, "", "", ints(1, 2, 5, 7), since=13),
+    case("Resize", (1, 2, 3, 4), X, "", "", ints(1, 2, 7, 3), mode="linear", since=13),
+    case("Resize", (1, 2, 3, 4), X, "", "", ints(5, 6), axes=[2, 3], since=18),
+    case("Resize", (1, 2, 3, 4), X, "", np.float32([2, 2]), axes=[-2, -1], mode="linear", since=18),
+]
+CUMULATIVE = [
+    case("CumSum", (2, 3), X, np.array(1, np.int32), since=11),
+    case("CumSum", (2, 3, 4), X, np.array(-2, np.int64), exclusive=1, since=11),
+    case("CumSum", (4,), X, np.array(0, np.int64), exclusive=1, reverse=1, since=11),
+]
+CHANGED = [("ReduceSum", 13), ("ReduceMean", 18), ("ReduceL1", 18), ("ReduceMax", 18), ("ReduceMin", 18)]
 REDUCTIONS = [
     case(operator, (2, 3, 4), *inputs, since=since, until=until, **attributes)
-    for operator, change in (("ReduceSum", 13), ("ReduceMean", 18), ("ReduceMax", 18), ("ReduceMin", 18))
+    for operator, change in CHANGED
     for inputs, since, until, attributes in [
         ((), 7, 99, {}),
         ((), 7, 99, {"keepdims": 0}),
@@ -254,7 +298,8 @@ REDUCTIONS = [
         ((X, ints()), change, 99, {"noop_with_empty_axes": 1}),
     ]
 ]
-CASES = [*ARITHMETIC, *PRODUCTS, *FUNCTIONS, *ARRANGEMENTS, *GATHERED, *WINDOWS, *REDUCTIONS]
+CASES = [*ARITHMETIC, *PRODUCTS, *FUNCTIONS, *ARRANGEMENTS, *GATHERED, *WINDOWS, *RESIZED, *CUMULATIVE]
+CASES += REDUCTIONS
 
 
 def in_opsets() -> Iterator[Any]:
@@ -317,7 +362,17 @@ def test_float64_files_agree_to_float64_rounding() -> None:
         (one_node("Conv", (2, 1, 4), X, floats(1, 1, 2)), "fixed batch of 2"),
         (one_node("Conv", (1, 3, 4), X, floats(2, 2, 2)), "channels"),
         (one_node("MatMul", (2, 4, 3), X, floats(2, 3, 5)), "stack of matrices"),
-        (one_node("Pad", (2, 3), X, ints(0, 1, 0, 1), mode="wrap", opset=19), "mode 'wrap'"),
+        (one_node("Pad", (2, 3), X, ints(0, 1, 0, 1), mode="mirror", opset=19), "mode 'mirror'"),
+        (one_node("ConvTranspose", (2, 1, 4), X, floats(1, 1, 2)), "fixed batch of 2"),
+        (one_node("ConvTranspose", (1, 3, 4), X, floats(2, 2, 2)), "3 channels"),
+        (one_node("ConvTranspose", (1, 1, 4), X, floats(1, 1, 2), output_shape=[7]), "reach"),
+        (one_node("ConvTranspose", (1, 1, 2), X, floats(1, 1, 2), pads=[2, 1]), "leave nothing"),
+        (one_node("Resize", (1, 1, 4), X, "", np.float32([1, 1, 2]), mode="cubic"), "mode 'cubic'"),
+        (one_node("Resize", (1, 1, 4), X, "", "", ints(1, 1, 0)), "sizes"),
+        (one_node("Resize", (1, 1, 4), X, "", np.float32([1, 2])), "scales"),
+        (one_node("Resize", (1, 1, 4), X, "", np.float32([1, 1, 2]), exclude_outside=1), "exclude_outside"),
+        (one_node("Upsample", (1, 1, 4), X, np.float32([1, 1, 0.5]), opset=9), "shorter"),
+        (one_node("Celu", (1, 3), alpha=-1.0), "alpha"),
         (one_node("Pad", (2, 3), pads=[0, 1, 0, 1], value=-np.inf, opset=9), "pads with"),
         (one_node("Reshape", (2, 3), X, ints(4, 2)), "another size"),
         (one_node("Squeeze", (2, 3), X, ints(1)), "another size"),
@@ -370,3 +425,50 @@ def test_windows_of_every_geometry_are_read_as_onnxruntime_runs_them_or_refused(
     # What does not fit, what onnxruntime does not run, and strides that leave entries out.
     assert all(d * (k - 1) >= n - 2 or (operator == "Conv" and d > 1) or s > k for n, k, s, d in refused)
     assert read >= (18 if operator == "Conv" else 60)
+
+
+def test_transposed_convolutions_of_every_geometry_are_read_as_onnxruntime_runs_them_or_refused() -> None:
+    """One axis: kernels, strides, dilations, output padding, and every way to give the pads."""
+    ways = [{"pads": [0, 0]}, {"pads": [1, 0]}, {"pads": [0, 2]}, {"output_shape": [7]}]
+    ways += [{"auto_pad": auto} for auto in ("SAME_UPPER", "SAME_LOWER", "VALID")]
+    ways += [{"auto_pad": "SAME_UPPER", "output_shape": [6]}]
+    read = 0
+    for n, k, s, d, r, way in product((1, 3), (1, 2, 3), (1, 2, 3), (1, 2), (0, 1), ways):
+        weight = np.arange(1, 2 * k + 1, dtype=np.float32).reshape(1, 2, k)
+        model = one_node(
+            "ConvTranspose", (1, 1, n), X, weight, strides=[s], dilations=[d], output_padding=[r], **way
+        )
+        try:
+            network = load_network(model.SerializeToString())
+        except UnsupportedOperatorError:
+            continue
+        read += 1
+        points = np.vstack([np.arange(1.0, n + 1), random_points(n, 3)])
+        np.testing.assert_allclose(network(points), run(network.model, points, (1, 1, n)), rtol=1e-5)
+    assert read > 200
+
+
+@pytest.mark.parametrize("mode", ["nearest", "linear"])
+@pytest.mark.parametrize("rule", ["half_pixel", "pytorch_half_pixel", "asymmetric", "align_corners"])
+def test_resizing_takes_the_entries_that_onnxruntime_takes(mode: str, rule: str) -> None:
+    """One axis to every length, by sizes and by factors, with every way to round."""
+    rounding = (
+        ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil") if mode == "nearest" else ("floor",)
+    )
+    for n, m, nearest in product((1, 2, 3, 5, 10), (1, 2, 3, 4, 5, 7, 9, 10, 30), rounding):
+        shared: dict[str, Any] = {
+            "mode": mode,
+            "nearest_mode": nearest,
+            "coordinate_transformation_mode": rule,
+        }
+        factor = np.float32([1, 1, 1, m / n])
+        for inputs in ((X, "", "", ints(1, 1, 1, m)), (X, "", factor)):
+            if len(inputs) == 3 and int(np.float32(n) * factor[3]) < 1:
+                continue
+            model = one_node("Resize", (1, 1, 1, n), *inputs, opset=19, **shared)
+            network = load_network(model.SerializeToString())
+            points = np.vstack([np.arange(1.0, n + 1), random_points(n, 2)])
+            expected = run(network.model, points, (1, 1, 1, n))
+            np.testing.assert_allclose(
+                network(points), expected, rtol=1e-4, atol=1e-5, err_msg=f"{n} {m} {shared}"
+            )

@@ -72,7 +72,7 @@ class Folder:
             told = json.loads(self.run.read_bytes())
         except FileNotFoundError:
             return None
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ExperimentError(
                 f"{self.run}: not JSON ({error}): is this the folder of a sweep?"
             ) from error

@@ -19,11 +19,13 @@ from repairsolver.experiments.instances import Instance, read_instances
 from repairsolver.experiments.machine import described, versions
 from repairsolver.experiments.planning import Plan, now, row_of
 from repairsolver.results import Interrupted
+from repairsolver.signatures import typed
 
 OnRow = Callable[[Row, int, int], None]
 """Called with each new row, how many rows there are, and how many there will be."""
 
 
+@typed
 def sweep(
     instances: str | Path | Sequence[Mapping[str, object]],
     out: str | Path,

@@ -26,8 +26,9 @@ EXACT |= {"Reshape", "Shape", "Slice", "Split", "Squeeze", "Transpose", "Unsquee
 EXACT |= {"Max", "Min", "ReduceMax", "ReduceMin", "Expand", "Gather", "GatherElements", "GatherND", "Tile"}
 EXACT |= {"Abs", "DepthToSpace", "SpaceToDepth"}
 # Nodes whose roundings are counted.
-ROUNDED = {"Add", "AveragePool", "Conv", "Div", "Gemm", "GlobalAveragePool", "HardSigmoid", "LeakyRelu"}
-ROUNDED |= {"MatMul", "Mul", "Neg", "PRelu", "ReduceMean", "ReduceSum", "Sigmoid", "Sub", "Sum", "Tanh"}
+ROUNDED = {"Add", "AveragePool", "Conv", "ConvTranspose", "Div", "Gemm", "GlobalAveragePool"}
+ROUNDED |= {"CumSum", "HardSigmoid", "LeakyRelu", "MatMul", "Mul", "Neg", "PRelu", "ReduceL1", "ReduceMean"}
+ROUNDED |= {"ReduceSum", "Sigmoid", "Sub", "Sum", "Tanh"}
 # What may be computed from constants alone: every runtime gets the same numbers.
 CONSTANT = EXACT | {"Cast", "Constant", "ConstantOfShape"}
 SPARE = 5

@@ -52,6 +52,7 @@ class Network:
         element: the ONNX element type of input and output, float32 or float64.
         model: the serialised ONNX ModelProto, byte for byte what `save` writes.
         name: for messages; the file's stem where there is a file.
+        metadata: the key-value pairs of the ONNX file, such as the limits of an NNet file.
     """
 
     nodes: tuple[Node, ...]
@@ -64,14 +65,17 @@ class Network:
 
     @property
     def input_size(self) -> int:
+        """n, the number of inputs."""
         return prod(self.input_shape)
 
     @property
     def output(self) -> Node:
+        """The last node."""
         return self.nodes[-1]
 
     @property
     def output_size(self) -> int:
+        """m, the number of outputs."""
         return self.output.size
 
     @cached_property

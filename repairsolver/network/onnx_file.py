@@ -148,7 +148,7 @@ def monitors(model: ModelProto) -> set[str]:
     text = next((entry.value for entry in model.metadata_props if entry.key == GATES), "")
     try:
         return {str(record["monitor"]) for record in json.loads(text)["records"]} - {""}
-    except (json.JSONDecodeError, KeyError, TypeError):
+    except (json.JSONDecodeError, KeyError, TypeError, RecursionError):
         return set()
 
 

@@ -14,9 +14,11 @@ from repairsolver.network.agreement import check_agreement
 from repairsolver.network.graph import Network
 from repairsolver.network.onnx_file import parse, serialise
 from repairsolver.network.onnx_in import import_model
+from repairsolver.signatures import typed
 from repairsolver.targets import replacing
 
 
+@typed
 def save_network(network: Network, path: str | Path) -> None:
     """Write the ONNX file of a network; the target appears complete or not at all.
 

@@ -15,6 +15,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 from repairsolver.errors import NetworkError
 from repairsolver.network.graph import Network
 from repairsolver.results import Array
+from repairsolver.signatures import typed
 
 CHUNK_ENTRIES = 2**22
 RUNTIME_ERRORS: tuple[type[Exception], ...] = (
@@ -28,6 +29,7 @@ RUNTIME_ERRORS: tuple[type[Exception], ...] = (
 )
 
 
+@typed
 def replay(network: Network, points: Array) -> Array:
     """Run the network's file on points, cast to its element type.
 

@@ -9,13 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
-from repairsolver.errors import PropertyError
+from repairsolver.errors import NetworkError, PropertyError
 from repairsolver.network.graph import Network
 from repairsolver.network.nnet import LIMITS
 from repairsolver.property.reader import Form, Source, head, read_forms, show
 from repairsolver.property.specification import Property
 from repairsolver.property.vnnlib1 import read_version1
 from repairsolver.property.vnnlib2 import read_version2
+from repairsolver.results import Array
+from repairsolver.signatures import typed
 
 MAX_BYTES = 256 * 1024 * 1024
 """Longest text that is read, after decompression: a small `.gz` file can unpack to anything."""
@@ -23,6 +25,7 @@ MAX_BYTES = 256 * 1024 * 1024
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
+@typed
 def load_property(path: str | Path, *, network: Network | None = None) -> Property:
     """Read a VNN-LIB file, version 1.0 or 2.0, plain or compressed with gzip.
 
@@ -40,6 +43,7 @@ def load_property(path: str | Path, *, network: Network | None = None) -> Proper
     return prop
 
 
+@typed
 def parse_property(text: str, *, name: str = "property") -> Property:
     """Read a property from VNN-LIB text; the name is what messages call it.
 
@@ -101,7 +105,7 @@ def _check_units(prop: Property, network: Network) -> None:
     """Refuse regions wholly outside the limits of an NNet file: most likely they are in other units."""
     if not all(key in network.metadata for key in LIMITS):
         return
-    least, largest = (np.array(json.loads(network.metadata[key])) for key in LIMITS)
+    least, largest = (_limit(network, key) for key in LIMITS)
     for index, region in enumerate(prop.regions):
         for i in np.flatnonzero((region.upper < least) | (region.lower > largest)):
             raise PropertyError(
@@ -110,6 +114,20 @@ def _check_units(prop: Property, network: Network) -> None:
                 "property in the units of the file, or, if it is in normalised units, leave the file's "
                 "normalisation out (normalise=False, --no-normalise)"
             )
+
+
+def _limit(network: Network, key: str) -> Array:
+    """One number for each input, from the metadata of a file."""
+    try:
+        found = np.array(json.loads(network.metadata[key]), dtype=np.float64)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise NetworkError(f"{network.name}: its metadata {key!r} are no numbers: {error}") from error
+    if found.shape != (network.input_size,):
+        raise NetworkError(
+            f"{network.name}: its metadata {key!r} hold an array of shape {found.shape}, expected one number "
+            f"for each of {network.input_size} inputs: convert the NNet file again"
+        )
+    return found
 
 
 def _read_text(file: Path) -> str:

@@ -21,7 +21,7 @@ from fractions import Fraction
 
 from repairsolver.property.reader import Atom, Expression, Form, Source, head, show
 
-NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 ARITHMETIC = ("+", "-", "*", "/")
 COMPARISONS = ("<=", ">=", "<", ">", "=", "==")
 

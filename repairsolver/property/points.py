@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from repairsolver.errors import PointSetError
 from repairsolver.network.graph import Network
 from repairsolver.results import Array, counted
+from repairsolver.signatures import refuse_misfit, typed
 
 INPUT_NAMES = ("inputs", "x", "points")
 LABEL_NAMES = ("label", "labels")
@@ -47,6 +48,7 @@ class PointSet:
     name: str = "points"
 
     def __post_init__(self) -> None:
+        refuse_misfit("PointSet", "inputs", "ArrayLike", self.inputs)
         inputs = np.array(self.inputs, dtype=np.float64)
         if inputs.ndim != 2 or not inputs.size:
             raise PointSetError(f"{self.name}: points have shape {inputs.shape}, expected [points, inputs]")
@@ -67,6 +69,7 @@ class PointSet:
         return f"<PointSet {self.name}: {count} of {counted(self.inputs.shape[1], 'number')}, {labels}>"
 
 
+@typed
 def load_points(path: str | Path, network: Network | None = None) -> PointSet:
     """Read points from an `.npz` or `.csv` file.
 

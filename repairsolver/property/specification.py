@@ -20,12 +20,14 @@ from numpy.typing import NDArray
 
 from repairsolver.errors import PropertyError
 from repairsolver.results import Array, counted
+from repairsolver.signatures import refuse_misfit
 
 JUST_MISSED = float(np.nextafter(0.0, -1.0))
 """What a strict row is missed by where it holds with equality."""
 
 
-def _frozen(values: NDArray[np.floating]) -> Array:
+def _frozen(values: NDArray[np.floating], owner: str, name: str) -> Array:
+    refuse_misfit(owner, name, "ArrayLike", values)
     array = np.array(values, dtype=np.float64)
     array.setflags(write=False)
     return array
@@ -55,8 +57,8 @@ class Conjunction:
 
     def __post_init__(self) -> None:
         for name in ("output", "input", "bound"):
-            object.__setattr__(self, name, _frozen(getattr(self, name)))
-        rows = len(self.bound)
+            object.__setattr__(self, name, _frozen(getattr(self, name), "Conjunction", name))
+        rows = self.bound.size
         if self.output.ndim != 2 or self.input.ndim != 2 or self.bound.ndim != 1:
             raise PropertyError("a conjunction needs matrices C [r, m], D [r, n] and a vector d [r]")
         if len(self.output) != rows or len(self.input) != rows:
@@ -98,8 +100,9 @@ class Region:
     unsafe: tuple[Conjunction, ...]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "lower", _frozen(self.lower))
-        object.__setattr__(self, "upper", _frozen(self.upper))
+        object.__setattr__(self, "lower", _frozen(self.lower, "Region", "lower"))
+        object.__setattr__(self, "upper", _frozen(self.upper, "Region", "upper"))
+        refuse_misfit("Region", "unsafe", "tuple[Conjunction, ...]", self.unsafe)
         if self.lower.shape != self.upper.shape or self.lower.ndim != 1:
             raise PropertyError(f"box corners differ in shape: {self.lower.shape}, {self.upper.shape}")
         if not (np.isfinite(self.lower).all() and np.isfinite(self.upper).all()):
@@ -144,6 +147,9 @@ class Property:
     network: str = ""
 
     def __post_init__(self) -> None:
+        refuse_misfit("Property", "regions", "tuple[Region, ...]", self.regions)
+        for name in ("input_size", "output_size"):
+            refuse_misfit("Property", name, "int", getattr(self, name))
         for region in self.regions:
             if region.lower.size != self.input_size:
                 raise PropertyError(

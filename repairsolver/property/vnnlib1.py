@@ -22,7 +22,7 @@ from repairsolver.property.normal_form import Variables, regions
 from repairsolver.property.reader import Atom, Expression, Form, Source, head, show
 from repairsolver.property.specification import Property
 
-_VARIABLE = re.compile(r"([XY])_(0|[1-9]\d{0,8})")
+_VARIABLE = re.compile(r"([XY])_(0|[1-9]\d{0,8})", re.ASCII)
 _DECLARATION = "expected `(declare-const X_0 Real)` or `(declare-const Y_0 Real)`"
 
 

@@ -37,8 +37,8 @@ from repairsolver.property.reader import Atom, Expression, Form, Source, head
 from repairsolver.property.specification import Property
 
 ELEMENTS = ("real", "float16", "bfloat16", "float32", "float64", "float", "double")
-_TENSOR = re.compile(r'([A-Za-z]\w*) (\w+)\s*\[([\d\s,]*)\]( "[^"]*")?')
-_ELEMENT = re.compile(r"([A-Za-z]\w*)\s*(?:\[([\d\s,]*)\])?")
+_TENSOR = re.compile(r'([A-Za-z]\w*) (\w+)\s*\[([\d\s,]*)\]( "[^"]*")?', re.ASCII)
+_ELEMENT = re.compile(r"([A-Za-z]\w*)\s*(?:\[([\d\s,]*)\])?", re.ASCII)
 _NETWORK = "expected `(declare-network N (declare-input X float32 [1,5]) (declare-output Y float32 [1,5]))`"
 
 

@@ -8,9 +8,11 @@ import numpy as np
 
 from repairsolver.errors import PropertyError
 from repairsolver.property.specification import Conjunction, Property, Region
+from repairsolver.signatures import typed
 from repairsolver.targets import file_target, replacing
 
 
+@typed
 def save_property(prop: Property, path: str | Path) -> None:
     """Write a property to a file: its own text where it has one, else `write_property`.
 

@@ -13,6 +13,7 @@ from repairsolver.errors import EditError
 from repairsolver.network.graph import Network
 from repairsolver.repairing.gate.edit import FORMAT, Gates
 from repairsolver.repairing.result import Delta
+from repairsolver.signatures import typed
 from repairsolver.targets import replacing
 
 KINDS = (".json", ".npz")
@@ -55,8 +56,9 @@ def load_edit(path: str | Path, network: Network) -> Delta | Gates:
             if f'"{FORMAT}"' in text[:HEAD]:
                 return Gates.from_json(text)
             return Delta.from_json(text, network)
-        except UnicodeDecodeError as error:
-            raise EditError(f"{path}: not a change: {error}") from error
+        except (UnicodeDecodeError, EditError) as error:
+            hint = "" if isinstance(error, EditError) else "; give a file that a repair has written"
+            raise EditError(f"{path}: {error}{hint}") from error
     try:
         with source.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             content = _content({name: arrays[name] for name in arrays.files})
@@ -66,6 +68,7 @@ def load_edit(path: str | Path, network: Network) -> Delta | Gates:
     return Delta.from_json(json.dumps(content), network)
 
 
+@typed
 def apply_edit(network: Network, edit: Delta | Gates | str | Path) -> Network:
     """The network after a change, given or in a file: bit for bit the network that was repaired.
 

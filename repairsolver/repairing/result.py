@@ -173,7 +173,7 @@ class Delta:
                 raise EditError(f"{network.name} has no tensors {', '.join(missing)}: wrong network")
             changes = tuple(_tensor_change(item, tensors[item["name"]]) for item in content["tensors"])
             return Delta(changes, content["network_sha256"])
-        except (json.JSONDecodeError, KeyError, TypeError, IndexError) as error:
+        except (json.JSONDecodeError, KeyError, TypeError, IndexError, RecursionError) as error:
             raise EditError(f"not a change in the format {FORMAT!r}: {error!r}") from error
 
 
@@ -230,6 +230,8 @@ class Repair:
         fidelity: agreement with the original over the property's boxes, where it was measured.
         verdict: the verification of `network`.
         rounds: how many candidates were made.
+        seconds: what all of it took, by the clock.
+        seed: of every random choice.
         solver: what solved the programs; empty where the method solves none.
         message: one sentence for people.
         verdicts: with certificates asked for, of every property given, in order.
@@ -269,6 +271,7 @@ class Repair:
 
     @property
     def proved(self) -> bool:
+        """Whether `network` is proved to have the property."""
         return self.verdict is not None and self.verdict.status is VerifyStatus.HOLDS
 
     @property

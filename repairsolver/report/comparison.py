@@ -18,6 +18,7 @@ from repairsolver.report.plots import sweep_figures
 from repairsolver.report.published import Published, read_published
 from repairsolver.report.sweep import Instance, Sweep, read_rows, sweep_of
 from repairsolver.report.tables import Form, Table
+from repairsolver.signatures import typed
 from repairsolver.targets import file_target
 
 if TYPE_CHECKING:
@@ -32,7 +33,13 @@ ENDINGS: dict[Form, str] = {"csv": "csv", "latex": "tex", "text": "txt"}
 
 @dataclass(frozen=True, slots=True)
 class Contradiction:
-    """Two runs that cannot both be right about an instance."""
+    """Two runs that cannot both be right about an instance.
+
+    Args:
+        key: what the runs call the instance.
+        first, second: the names of the runs.
+        what: how they contradict each other, in words.
+    """
 
     key: tuple[str, ...]
     first: str
@@ -109,6 +116,7 @@ class Comparison:
                 yield f"{tool.name}: {tool.source}"
 
 
+@typed
 def compare(paths: Sequence[str | Path], published: Sequence[str | Path] = ()) -> Comparison:
     """Put runs side by side: what each solved, how fast and how well, and where they contradict each other.
 

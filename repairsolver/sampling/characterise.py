@@ -78,6 +78,8 @@ class Characterisation:
         boxes: the parts.
         epsilon, eta: with confidence 1 - eta, at most epsilon of each safe box's volume violates, in all at
             once.
+        seed: of the samples.
+        seconds: what it took, by the clock.
     """
 
     boxes: tuple[ModelledBox, ...]

@@ -15,6 +15,7 @@ from repairsolver.errors import SamplingError
 from repairsolver.property import PointSet
 from repairsolver.results import Array, counted
 from repairsolver.sampling.domain import Domain
+from repairsolver.signatures import refuse_misfit
 
 NAMES = ("uniform", "truncated-normal", "points")
 Facts = Mapping[str, Any]
@@ -108,6 +109,7 @@ class TruncatedNormal:
     weights: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
+        refuse_misfit("TruncatedNormal", "scale", "float", self.scale)
         if not (self.scale > 0 and np.isfinite(self.scale)):
             raise SamplingError(f"scale: expected a positive number, got {self.scale}")
 

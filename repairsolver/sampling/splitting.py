@@ -63,7 +63,13 @@ class RareEvent:
         estimates: of each repetition, [r].
         levels: of the margin, ascending; the last is 0, or the highest that was reached.
         reached: whether any particle violates; else `probability` is 0 and says nothing but that.
+        distribution: what reproduces it; `text` is for people.
+        seed: of the particles.
+        particles: how many each repetition moves from level to level.
         evaluations: points at which the network was run.
+        evaluation: what computed the outputs.
+        seconds: what it took, by the clock.
+        notes: what the reader should know besides.
         counterexamples: violations that were met, each run by itself on the network's own file; the worst
             first.
     """

@@ -63,6 +63,8 @@ class Statement:
             tested, their shares add up to 1, so that the one that is accepted is wrongly so with probability
             at most eta.
         part: where only the part was sampled on which the property is not proved.
+        seconds: what it took, by the clock.
+        notes: what the reader should know besides.
     """
 
     status: SampleStatus
@@ -89,6 +91,7 @@ class Statement:
 
     @property
     def accepted(self) -> bool:
+        """Whether P(violation) <= epsilon is stated."""
         return self.status is SampleStatus.ACCEPTED
 
     @property
@@ -98,6 +101,7 @@ class Statement:
 
     @property
     def samples_per_minute(self) -> float:
+        """The speed; NaN where no time was measured."""
         return 60 * self.samples / self.seconds if self.seconds else math.nan
 
     @property
@@ -146,6 +150,7 @@ class Statement:
 
     @property
     def counts(self) -> str:
+        """How many samples violate, in words."""
         return f"{self.violations} of {counted(self.samples, 'sample')} violate"
 
     def sentences(self) -> tuple[str, ...]:

@@ -89,6 +89,7 @@ class Kept:
             the first proof shortest; towards 1 it grows, and more of it stays valid when the network
             changes.
         most: bytes that the tree may hold; what exceeds them is searched again.
+        network, queries, arithmetic, nodes: of the last question, and the tree of its proof; set by `verify`.
     """
 
     share: float = 0.1

@@ -20,7 +20,7 @@ from repairsolver.errors import DeviceError
 from repairsolver.executors import Executor
 from repairsolver.results import Verdict, VerifyStatus, counted
 from repairsolver.verification.attack import Effort, ascend, attack
-from repairsolver.verification.frontier import State
+from repairsolver.verification.frontier import Open, State
 from repairsolver.verification.input_tree import KIND, to_arrays
 from repairsolver.verification.keeping import begin, certified, leave, loosen
 from repairsolver.verification.paused import question
@@ -32,6 +32,7 @@ from repairsolver.verification.run import Run
 from repairsolver.verification.shared import Search, SharedSplitting
 from repairsolver.verification.shared.packet import Suspects
 from repairsolver.verification.split import InputSplitting, Step
+from repairsolver.verification.ties import float32_reason, suspects
 
 BATCH = 256
 # A local ascent starts from the most suspicious centres of a round: so many points, so many steps.
@@ -163,7 +164,7 @@ def _search(run: Run, graph: TensorGraph, search: Search) -> Verdict | None:
     if left is None:
         return _proved(run, search.state)
     if run.arithmetic != "real":
-        return _given_up(run)
+        return _given_up(run, graph, left)
     return solve_programs(run, graph, left, 1 - search.state.proved())
 
 
@@ -188,9 +189,12 @@ def _proved(run: Run, state: State) -> Verdict | None:
     return run.verdict(VerifyStatus.HOLDS, bound=state.least_proved, certificate=kept)
 
 
-def _given_up(run: Run) -> Verdict:
+def _given_up(run: Run, graph: TensorGraph, left: Open) -> Verdict:
     """What linear bounds on boxes leave open, nothing else proves for float32 executions."""
-    run.notes.append(BOXES_ONLY)
+    points, measured, _ = suspects(graph, run.queries, left)
+    stuck = InputSplitting(graph, run.queries, batch=1).unprovable(left, points, measured)
+    chosen = stuck.nonzero()[:, 0]
+    run.notes.append(float32_reason(left[chosen], points[chosen]) if len(chosen) else BOXES_ONLY)
     return run.verdict(VerifyStatus.UNKNOWN)
 
 
@@ -233,7 +237,7 @@ def solve_boxes(run: Run) -> Verdict:
         return verdict
     assert left is not None
     if run.arithmetic != "real":
-        return _given_up(run)
+        return _given_up(run, graph, left)
     rest = split_phases(run, graph, left)
     if run.found:
         return run.verdict(VerifyStatus.VIOLATED)

@@ -26,7 +26,7 @@ from repairsolver.verification.frontier import Open, State, merge
 from repairsolver.verification.kept import Nodes, halved, leaves
 from repairsolver.verification.query import Queries
 from repairsolver.verification.record import Mark, Record, Splits, whole_weights
-from repairsolver.verification.ties import suspects
+from repairsolver.verification.ties import suspects, unprovable
 
 # Boxes narrower than this share of their query's box in every input are left to exact methods.
 NARROWEST = 2.0**-40
@@ -203,10 +203,19 @@ class InputSplitting:
         """Close, contract and split boxes whose neurons are bounded."""
         left, least, weights, nodes = self._survivors(part, boxes)
         points, measured, tied = suspects(self.graph, self.queries, left)
+        tied = tied | self.unprovable(left, points, measured)
         children, narrow, splits = self._split(left, tied)
         return Step(
             children, splits, narrow, points, left.query, measured, weights, part.number, least, nodes
         )
+
+    def unprovable(self, left: Open, points: Tensor, measured: Tensor) -> Tensor:
+        """Boxes that no proof for every float32 execution covers, see `ties`; none in real arithmetic."""
+
+        def prove(boxes: Boxes, query: Tensor) -> Tensor:
+            return self._bound(boxes, query)[1]
+
+        return unprovable(self.graph, self.queries, left, points, measured, prove)
 
     def take_back(self, stack: list[Open], steps: list[Step]) -> None:
         """Go on with these boxes instead of those that are open, and with what such steps left of others."""

@@ -10,17 +10,24 @@ on the box: somewhat above the rounding of float64, and far below that of float3
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
 
+from repairsolver.bounds.backward import Boxes
 from repairsolver.bounds.interval import interval_bounds
 from repairsolver.bounds.tensors import TensorGraph
+from repairsolver.bounds.tighten import root_boxes, tighten
 from repairsolver.results import Array, counted
 from repairsolver.verification.frontier import Open
 from repairsolver.verification.query import Queries, slack
 
 SMALL = 2.0**-40
+# Of the terms of a row: farther from a violation, no rounding of a float32 execution is worth a look.
+NEAR = 2.0**-8
+Prove = Callable[[Boxes, Tensor], Tensor]
 # Points of tied boxes that are replayed before they are given up: rounding of a run may violate there.
 BOXES, POINTS = 256, 32
 
@@ -44,6 +51,36 @@ def suspects(graph: TensorGraph, found: Queries, boxes: Open) -> tuple[Tensor, T
         points = points.index_copy(0, chosen[higher], corners[higher])
         measured = measured.index_copy(0, chosen[higher], heights[higher])
     return points, measured, tied & (measured >= -small)
+
+
+def unprovable(
+    graph: TensorGraph, found: Queries, boxes: Open, points: Tensor, measured: Tensor, prove: Prove
+) -> Tensor:
+    r"""Which boxes are given up because a point in them cannot be proved even by itself [b], in float32.
+
+    An execution may violate at such a point by its rounding $\delta$, although the exact network does not.
+    No proof covers it, however small its box, so that its query cannot be proved any more; and halving boxes
+    along a set of such points never ends. So all boxes of the query whose bound is within $2 \delta$ of a
+    violation are left open. Nothing is given up near a point that violates.
+
+    Args:
+        points, measured: as `suspects` gives them.
+        prove: the bounds [b] that the search has for boxes of these queries.
+    """
+    given_up = torch.zeros_like(measured, dtype=torch.bool)
+    if not any(node.absolute for node in graph.nodes) or not len(boxes):
+        return given_up
+    near = (measured < 0) & (boxes.bound >= -NEAR * _floor(graph, found, boxes)[1])
+    chosen = near.nonzero()[:, 0]
+    if not len(chosen):
+        return given_up
+    at, query = points[chosen], boxes.query[chosen]
+    alone = root_boxes(graph, at, at)
+    tighten(graph, alone)
+    lowest = prove(alone, query)
+    stuck = torch.isin(query, query[lowest <= 0])
+    rounding = -measured[chosen] - lowest
+    return given_up.index_copy(0, chosen, stuck & (boxes.bound[chosen] >= -2 * rounding))
 
 
 def _floor(graph: TensorGraph, found: Queries, boxes: Open) -> tuple[Tensor, Tensor]:
@@ -87,4 +124,17 @@ def reason(boxes: Open, points: Tensor) -> str:
         f"A tie: at the input ({values}{more}) the rows of a conjunction are met with equality, within "
         f"rounding, and nothing near it violates by more ({kind} of this kind). Proofs exclude ties, so that "
         "this can be neither proved nor refuted; move the threshold, or repair with a margin."
+    )
+
+
+def float32_reason(boxes: Open, points: Tensor) -> str:
+    """Why boxes stay open where no float32 execution is proved, with one such input."""
+    values = ", ".join(f"{value:.9g}" for value in points[0].tolist()[:8])
+    more = ", ..." if points.shape[1] > 8 else ""
+    kind = counted(len(boxes), "open box", "open boxes")
+    return (
+        f"Within float32 rounding of a violation: at the input ({values}{more}) the exact network does not "
+        f"violate, but by so little that an execution may ({kind} of this kind). This can be neither proved "
+        "nor refuted for every execution; arithmetic 'real' may prove the exact network, or move the "
+        "threshold, or repair with a margin."
     )

@@ -74,7 +74,7 @@ def records_of(network: Network) -> tuple[Record, ...]:
         if content["sha256"] != digest(model, network.name):
             return ()
         return tuple(record_from_json(record) for record in content["records"])
-    except (json.JSONDecodeError, KeyError, TypeError, ValueError):
+    except (json.JSONDecodeError, KeyError, TypeError, ValueError, RecursionError):
         return ()
 
 

@@ -13,8 +13,10 @@ from repairsolver.network.gated.record import Record, records_of, write_records
 from repairsolver.network.graph import Network
 from repairsolver.network.onnx_file import parse, serialise
 from repairsolver.network.onnx_in import import_model
+from repairsolver.signatures import typed
 
 
+@typed
 def remove_gates(network: Network) -> Network:
     """The network before any gates were put in, with the bytes of its file.
 

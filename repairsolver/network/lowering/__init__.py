@@ -18,6 +18,8 @@ from repairsolver.network.lowering import (
     gathering,
     pooling,
     reduction,
+    resizing,
+    transposed,
 )
 from repairsolver.network.lowering.builder import Call, Result
 
@@ -25,6 +27,8 @@ LOWERINGS: dict[str, Callable[[Call], Sequence[Result]]] = {
     **affine.OPERATORS,
     **arithmetic.OPERATORS,
     **convolution.OPERATORS,
+    **transposed.OPERATORS,
+    **resizing.OPERATORS,
     **pooling.OPERATORS,
     **reduction.OPERATORS,
     **elementwise.OPERATORS,

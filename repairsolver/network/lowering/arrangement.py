@@ -171,12 +171,10 @@ def pad(call: Call) -> list[Value]:
             fill = padding(call)
             padded = np.pad(index, grown, constant_values=-1)
             return [call.select(x, padded, np.full(padded.shape, fill))]
-        case "edge":
-            return [call.select(x, np.pad(index, grown, mode="edge"))]
-        case "reflect":
-            return [call.select(x, np.pad(index, grown, mode="reflect"))]
+        case "edge" | "reflect" | "wrap":
+            return [call.select(x, np.pad(index, grown, mode=mode))]
         case _:
-            raise RefusedError(f"its mode {mode!r} is not constant, edge or reflect")
+            raise RefusedError(f"its mode {mode!r} is not constant, edge, reflect or wrap")
 
 
 def padding(call: Call) -> float:

@@ -54,10 +54,28 @@ def tanh(call: Call) -> list[Value]:
 
 
 def elu(call: Call) -> list[Value]:
+    return [curved(call, call.tensor(0), call.number("alpha", 1.0), "")]
+
+
+def selu(call: Call) -> list[Value]:
+    """gamma x where x >= 0, else gamma alpha (exp(x) - 1), as an Elu and a Scale."""
+    alpha, gamma = call.number("alpha", 1.6732632), call.number("gamma", 1.0507010)
+    return [scale(call, curved(call, call.tensor(0), alpha), np.array(gamma), np.array(0.0))]
+
+
+def celu(call: Call) -> list[Value]:
+    """x where x >= 0, else alpha (exp(x / alpha) - 1): an Elu of x / alpha, times alpha."""
     alpha = call.number("alpha", 1.0)
+    if not alpha > 0:
+        raise RefusedError(f"its alpha is {alpha}, expected above 0")
+    narrow = scale(call, call.tensor(0), np.array(1.0 / alpha), np.array(0.0), "/divided")
+    return [scale(call, curved(call, narrow, 1.0), np.array(alpha), np.array(0.0))]
+
+
+def curved(call: Call, x: Tensor, alpha: float, suffix: str = "/elu") -> Tensor:
     if not alpha >= 0:
         raise RefusedError(f"its alpha is {alpha}, expected at least 0")
-    return entrywise(call, Elu(alpha))
+    return call.emit(Elu(alpha), [x], x.shape, suffix)
 
 
 def gelu(call: Call) -> list[Value]:
@@ -181,6 +199,8 @@ OPERATORS = {
     "Relu": relu,
     "Abs": absolute,
     "Elu": elu,
+    "Selu": selu,
+    "Celu": celu,
     "Gelu": gelu,
     "LeakyRelu": leaky_relu,
     "PRelu": prelu,

@@ -8,7 +8,7 @@ import numpy as np
 
 from repairsolver.network.lowering.arithmetic import extreme_of
 from repairsolver.network.lowering.builder import Call, Tensor, Value, axis_of, positions
-from repairsolver.network.operators import Dense, Indices
+from repairsolver.network.operators import Dense, Indices, LeakyRelu
 
 
 def reduce_sum(call: Call) -> list[Value]:
@@ -17,6 +17,26 @@ def reduce_sum(call: Call) -> list[Value]:
 
 def reduce_mean(call: Call) -> list[Value]:
     return reduce(call, mean=True)
+
+
+def reduce_l1(call: Call) -> list[Value]:
+    """The sum of |x|."""
+    x = call.tensor(0)
+    size = call.emit(LeakyRelu(np.full(x.size, -1.0)), [x], x.shape, "/absolute")
+    keep = bool(call.integer("keepdims", 1))
+    return [over(call, size, chosen_axes(call, x), mean=False, keep=keep)]
+
+
+def cumulative(call: Call) -> list[Value]:
+    """Sums of all entries up to each one along an axis: a triangular Dense layer."""
+    x = call.tensor(0)
+    axis = axis_of(int(call.constant(1).value.reshape(())), len(x.shape))
+    count = x.shape[axis]
+    weight = np.tril(np.ones((count, count)), -1 if call.integer("exclusive", 0) else 0)
+    weight = weight.T if call.integer("reverse", 0) else weight
+    moved = call.select(x, np.moveaxis(positions(x), axis, -1), suffix="/moved")
+    summed = call.emit(Dense(weight, np.zeros(count)), [moved], moved.shape, "/sums")
+    return [call.select(summed, np.moveaxis(positions(summed), -1, axis))]
 
 
 def reduce(call: Call, *, mean: bool) -> list[Value]:
@@ -79,6 +99,8 @@ def over(call: Call, x: Tensor, axes: set[int], *, mean: bool, keep: bool) -> Te
 OPERATORS = {
     "ReduceSum": reduce_sum,
     "ReduceMean": reduce_mean,
+    "ReduceL1": reduce_l1,
+    "CumSum": cumulative,
     "ReduceMax": reduce_max,
     "ReduceMin": reduce_min,
     "GlobalAveragePool": global_average_pool,

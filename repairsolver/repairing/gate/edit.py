@@ -41,6 +41,7 @@ class Gates:
 
     @property
     def boxes(self) -> int:
+        """How many boxes of inputs turn a gate on, over all gates."""
         return sum(len(gate.lower) for gate in self.gates)
 
     def __repr__(self) -> str:
@@ -110,7 +111,7 @@ class Gates:
                 )
             gates = tuple(gate_from_json(gate) for gate in content["gates"])
             return Gates(gates, str(content["network_sha256"]), bool(content["monitor"]))
-        except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        except (json.JSONDecodeError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise EditError(f"not gates in the format {FORMAT!r}: {error!r}") from error
 
 

@@ -79,6 +79,8 @@ class Imitation:
         seconds: most seconds for one repair from examples (of the processor, where nothing else limits it).
         fidelity: the share of decisions, on positives and domain, at which training may end.
         prove: go on, with counterexamples and then with method "delta", until the property is proved.
+        retraining: how "retrain" trains.
+        tuning: how "tune" tunes.
     """
 
     variant: str = "retrain"

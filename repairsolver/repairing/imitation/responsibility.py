@@ -67,6 +67,7 @@ class Localisation:
     """Layers and neurons, ranked by responsibility.
 
     Args:
+        measure: what responsibility means, one of `MEASURES`.
         layers: first to last.
         negatives, positives: how many points it rests on.
     """
