@@ -11,12 +11,14 @@ The choices are those of the prover (`repairsolver.bounds`), so that hardly any 
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtr
 
-from repairsolver.certificate import smooth
+from repairsolver.certificate import curves, smooth
 from repairsolver.certificate.arithmetic import times
 from repairsolver.certificate.layers import Bend
 from repairsolver.network import operators as ops
@@ -62,7 +64,7 @@ def _inherited(network: Network) -> set[int]:
     copied, sources = {network.input_name: False}, set()
     for node in network.nodes:
         moved = isinstance(node.operator, ops.Scale | ops.Select) and copied[node.inputs[0]]
-        copied[node.name] = moved or isinstance(node.operator, ops.Activation)
+        copied[node.name] = moved or isinstance(node.operator, ops.Activation | ops.Curve)
         sources |= set() if isinstance(node.operator, ops.Linear) else {node.inputs[0]}
     return {k for k, name in enumerate(copied) if name in sources and not copied[name]}
 
@@ -142,6 +144,8 @@ def slopes(operator: Bend, lower: Array, upper: Array) -> tuple[Array, Array]:
     match operator:
         case ops.Sigmoid() | ops.Tanh():
             return _smooth(operator, lower, upper)
+        case ops.Elu() | ops.Gelu():
+            return _curved(operator, lower, upper)
         case ops.Clip(first, last):
             left, middle, right = np.zeros(1), np.ones(1), np.zeros(1)
             p, q = np.array(first), np.array(last)
@@ -187,3 +191,19 @@ def _smooth(operator: ops.Sigmoid | ops.Tanh, lower: Array, upper: Array) -> tup
     tangent = smooth.derivative(operator, lower / 2 + upper / 2)
     cases = [wide & (lower >= 0), wide & (upper <= 0)]
     return np.select(cases, [chord, tangent], least), np.select(cases, [tangent, chord], least)
+
+
+def _curved(operator: ops.Curve, lower: Array, upper: Array) -> tuple[Array, Array]:
+    """The slope at the middle, and the chord where it is not too narrow."""
+    first, last = (np.mean(curves.enclose(operator, x), axis=0) for x in (lower, upper))
+    tangent = _slope(operator, lower / 2 + upper / 2)
+    width = upper - lower
+    wide = width > 1e-6
+    return tangent, np.where(wide, (last - first) / np.where(wide, width, 1.0), tangent)
+
+
+def _slope(operator: ops.Curve, x: Array) -> Array:
+    """The derivative; of GELU with tanh, that of the exact one."""
+    if isinstance(operator, ops.Elu):
+        return np.where(x >= 0, 1.0, operator.alpha * np.exp(np.minimum(x, 0)))
+    return np.asarray(ndtr(x) + x * np.exp(-x * x / 2) / math.sqrt(2 * math.pi))
