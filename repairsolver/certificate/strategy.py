@@ -34,6 +34,8 @@ MEMORY = 2.0**22
 THIN = 2.0**-20
 # Bounds that lie less beyond a kink do so by the checker's allowance for underflow alone.
 NOTHING = 2.0**-900
+# Chords of a steep ELU that are compared, and a width below which there is no chord, as in the prover.
+CHORDS, NARROW = 16, 1e-6
 
 
 class Hints(NamedTuple):
@@ -194,12 +196,31 @@ def _smooth(operator: ops.Sigmoid | ops.Tanh, lower: Array, upper: Array) -> tup
 
 
 def _curved(operator: ops.Curve, lower: Array, upper: Array) -> tuple[Array, Array]:
-    """The slope at the middle, and the chord where it is not too narrow."""
-    first, last = (np.mean(curves.enclose(operator, x), axis=0) for x in (lower, upper))
+    """Below the slope at the middle, above the chord; of a steep ELU those of the prover."""
+    (first, last), width = (_value(operator, x) for x in (lower, upper)), upper - lower
     tangent = _slope(operator, lower / 2 + upper / 2)
-    width = upper - lower
-    wide = width > 1e-6
-    return tangent, np.where(wide, (last - first) / np.where(wide, width, 1.0), tangent)
+    chord = (last - first) / np.maximum(width, NARROW)
+    steep = isinstance(operator, ops.Elu) and operator.alpha > 1
+    below, above = _steep(operator, lower, upper, chord) if steep else (tangent, chord)
+    return np.where(width <= NARROW, tangent, below), np.where(width <= NARROW, tangent, above)
+
+
+def _steep(operator: ops.Elu, lower: Array, upper: Array, chord: Array) -> tuple[Array, Array]:
+    """Below no steeper than any chord from the upper end, above through the kink at 0 or the chord."""
+    middle, start, last = lower / 2 + upper / 2, np.minimum(lower, 0), _value(operator, upper)
+    steepest = chord
+    for k in range(CHORDS):
+        x = start * (1 - k / CHORDS)
+        rise = (last - _value(operator, x)) / np.maximum(upper - x, NARROW)
+        steepest = np.maximum(steepest, rise)
+    below = np.where(middle < 0, np.minimum(_slope(operator, middle), steepest), steepest)
+    left = _value(operator, lower) / np.minimum(lower, -NARROW)
+    kinked = (lower < 0) & (upper > 0) & (left > 1)
+    return below, np.where(kinked, np.where(middle < 0, left, 1.0), chord)
+
+
+def _value(operator: ops.Curve, x: Array) -> Array:
+    return np.asarray(np.mean(curves.enclose(operator, x), axis=0))
 
 
 def _slope(operator: ops.Curve, x: Array) -> Array:
