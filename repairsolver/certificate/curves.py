@@ -25,7 +25,7 @@ STORED = 3e-7
 def shape(operator: ops.Curve) -> tuple[float, float, float, float]:
     """Where it bends, from and to; M; and e with what the values of the file may differ.
 
-    ELU has a kink at 0, where its grid ends. |phi''| of GELU is at most 0.798, with tanh 0.882.
+    ELU has a kink at 0, where its grid ends. |phi''| of GELU is at most 0.798, also with tanh.
     """
     if isinstance(operator, ops.Elu):
         return -32.0, 0.0, operator.alpha, 2.0**-44 * operator.alpha
