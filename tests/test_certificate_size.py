@@ -6,8 +6,8 @@ from code_lines import code_lines
 
 FOLDER = Path(__file__).parent.parent / "repairsolver" / "certificate"
 CORE = ("arithmetic", "relaxation", "steps", "layers", "matrices", "statement", "boxes", "bounds", "checker")
-# Read only by who checks sigmoids and tanhs, max-pools, claims about float32, or networks with gates.
-FURTHER = ("smooth", "pooling", "executions", "cases")
+# Read only by who checks sigmoids and tanhs, ELUs and GELUs, max-pools, claims about float32, or gates.
+FURTHER = ("smooth", "curves", "pooling", "executions", "cases")
 # A wrong one rejects or misnames certificates, and cannot make a false one valid.
 HARMLESS = ("__init__", "format", "identity", "strategy")
 
@@ -21,8 +21,9 @@ def test_every_file_is_counted() -> None:
 
 
 def test_the_trusted_files_are_small() -> None:
-    assert lines(CORE) <= 477
-    assert lines(FURTHER) <= 184
+    assert lines(CORE) <= 475
+    # 184, and 39 that enclose ELU and GELU.
+    assert lines(FURTHER) <= 223
 
 
 def test_lines_of_code_are_counted() -> None:

@@ -30,7 +30,7 @@ from repairsolver.bounds.tighten import image, pre_activations
 from repairsolver.bounds.turning import Turn, first_share, turning
 from repairsolver.network import operators as ops
 
-# Sigmoids and tanhs with narrower bounds are not split.
+# Smooth activations with narrower bounds are not split.
 NARROW = 1e-2
 
 
@@ -57,7 +57,7 @@ class Kinks:
 
 
 def find_kinks(graph: TensorGraph, known: dict[int, Interval]) -> tuple[Kinks, ...]:
-    """All kinks inside the bounds of one box [1, size]; one point for sigmoid and tanh."""
+    """All kinks inside the bounds of one box [1, size]; one point for smooth activations."""
     found: list[Kinks] = []
     for position, source in pre_activations(graph):
         lower, upper = (side[0] for side in known[source])
@@ -76,8 +76,8 @@ def _thresholds(operator: ops.Operator, lower: Tensor, upper: Tensor) -> tuple[T
     if isinstance(operator, ops.Clip):
         values = dict.fromkeys(t for t in (operator.lower, operator.upper) if math.isfinite(t))
         return tuple(torch.full_like(lower, t) for t in values)
-    if isinstance(operator, ops.Sigmoid | ops.Tanh):
-        # The point of inflection, unless it lies at the border.
+    if isinstance(operator, ops.Sigmoid | ops.Tanh | ops.Curve):
+        # The point of inflection or where a curve bends, unless it lies at the border.
         quarter = (upper - lower) / 4
         inside = torch.minimum(torch.maximum(lower + quarter, torch.zeros_like(lower)), upper - quarter)
         return (torch.where(4 * quarter > NARROW, inside, upper),)

@@ -5,9 +5,10 @@ points at distance h it leaves the chord by at most $M h^2 / 8$; so the largest 
 moved outward by that, enclose g. Beyond the part that bends, $\phi$ is a line up to `tail`, and the ends tell
 its extremes.
 
-A file that writes GELU out with Erf stores some k instead of $1 / \sqrt 2$. With $k \sqrt 2 = 1 + \delta$ its
+A file that writes GELU out stores some k instead of $1 / \sqrt 2$. With $k \sqrt 2 = 1 + \delta$ its
 function leaves GELU by at most $|\delta| \max_t \sqrt{2 / \pi}\, t^2 e^{-t^2} < 0.2936\, |\delta|$, and terms
-of $\delta^2$. All bounds of GELU are moved outward by `STORED`, which covers $|\delta|$ up to 1e-6.
+of $\delta^2$; with tanh, by at most $|\delta| \max_x x u / (2 \cosh^2 u) < 0.26 |\delta|$ for factors of u
+that are so much off. All bounds of GELU are moved outward by `STORED`, which covers $|\delta|$ up to 1e-6.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ from repairsolver.network import operators as ops
 
 POINTS = 48
 """Cells of the grid."""
+
+CHORDS, NARROW = 16, 1e-6
+"""Of a steep ELU's chords to the upper end that are compared, and a width below which there is no chord."""
 
 STORED = 3e-7
 """What the stored constant of a written-out GELU may move its values by; see `network.fusing`."""
@@ -51,28 +55,58 @@ def bent(operator: ops.Curve) -> Bent:
 
 
 def enclosed(node: TensorNode, lower: Tensor, upper: Tensor) -> Lines:
-    """Lines on [lower, upper], [b, size]: above with the slope of the chord, below with that at the middle.
+    """Lines on [lower, upper], [b, size].
 
     Moved outward by 1e-12 of the numbers in it, for rounding.
     """
     assert isinstance(node.operator, ops.Curve)
     shape = bent(node.operator)
     at_lower, at_upper = apply_activation(node, lower), apply_activation(node, upper)
-    width = upper - lower
-    tangent = slope(node.operator, (lower + upper) / 2)
-    chord = torch.where(width > 1e-6, (at_upper - at_lower) / width.clamp(min=1e-6), tangent)
+    below, above = slopes(node, lower, upper)
     start, end = lower.clamp(shape.left, shape.right), upper.clamp(shape.left, shape.right)
-    floor = torch.minimum(at_lower - tangent * lower, at_upper - tangent * upper)
-    ceiling = torch.maximum(at_lower - chord * lower, at_upper - chord * upper)
+    floor = torch.minimum(at_lower - below * lower, at_upper - below * upper)
+    ceiling = torch.maximum(at_lower - above * lower, at_upper - above * upper)
     for number in range(POINTS + 1):
         x = start + (end - start) * (number / POINTS)
         value = apply_activation(node, x)
-        floor = torch.minimum(floor, value - tangent * x)
-        ceiling = torch.maximum(ceiling, value - chord * x)
+        floor = torch.minimum(floor, value - below * x)
+        ceiling = torch.maximum(ceiling, value - above * x)
     error = shape.curvature * ((end - start) / POINTS).square() / 8 + 2 * shape.tail
     factor = 1 + (node.operator.alpha if isinstance(node.operator, ops.Elu) else 0.0)
     error = error + 1e-12 * factor * (1 + lower.abs() + upper.abs()) + moved(node.operator)
-    return Lines(tangent, floor - error, chord, ceiling + error)
+    return Lines(below, floor - error, above, ceiling + error)
+
+
+def slopes(node: TensorNode, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
+    """Of the line below that at the middle, of the line above that of the chord; see `_steep` for others."""
+    assert isinstance(node.operator, ops.Curve)
+    first, last = apply_activation(node, lower), apply_activation(node, upper)
+    tangent = slope(node.operator, (lower + upper) / 2)
+    chord = (last - first) / (upper - lower).clamp(min=NARROW)
+    steep = isinstance(node.operator, ops.Elu) and node.operator.alpha > 1
+    below, above = _steep(node, lower, upper, chord) if steep else (tangent, chord)
+    narrow = upper - lower <= NARROW
+    return torch.where(narrow, tangent, below), torch.where(narrow, tangent, above)
+
+
+def _steep(node: TensorNode, lower: Tensor, upper: Tensor, chord: Tensor) -> tuple[Tensor, Tensor]:
+    """Slopes for an ELU with alpha > 1: convex left of 0, concave at 0.
+
+    The line below is no steeper than the steepest chord from the upper end. The line above goes through the
+    value at 0, where that lies above the chord.
+    """
+    assert isinstance(node.operator, ops.Elu)
+    middle, start, last = (lower + upper) / 2, lower.clamp(max=0), apply_activation(node, upper)
+    steepest = chord
+    for k in range(CHORDS):
+        x = start * (1 - k / CHORDS)
+        rise = (last - apply_activation(node, x)) / (upper - x).clamp(min=NARROW)
+        steepest = torch.maximum(steepest, rise)
+    tangent = slope(node.operator, middle)
+    below = torch.where(middle < 0, torch.minimum(tangent, steepest), steepest)
+    left = apply_activation(node, lower) / lower.clamp(max=-NARROW)
+    over = torch.where(middle < 0, left, torch.ones_like(left))
+    return below, torch.where((lower < 0) & (upper > 0) & (left > 1), over, chord)
 
 
 def slope(operator: ops.Curve, x: Tensor) -> Tensor:
@@ -86,7 +120,7 @@ def slope(operator: ops.Curve, x: Tensor) -> Tensor:
 
 def moved(operator: ops.Curve) -> float:
     """How far the file's function may be from the operator's."""
-    return STORED if isinstance(operator, ops.Gelu) and not operator.tanh else 0.0
+    return STORED if isinstance(operator, ops.Gelu) else 0.0
 
 
 def extremes(

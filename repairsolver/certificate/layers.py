@@ -15,14 +15,13 @@ from scipy import sparse
 
 from repairsolver.certificate.executions import executed
 from repairsolver.certificate.matrices import matrix_of
-from repairsolver.errors import UnsupportedOperatorError
 from repairsolver.network import operators as ops
 from repairsolver.network.forward import apply
 from repairsolver.network.graph import Network, Node
 from repairsolver.results import Array
 
 Matrix = Array | sparse.csr_array
-Bend = ops.LeakyRelu | ops.Clip | ops.Sigmoid | ops.Tanh
+Bend = ops.LeakyRelu | ops.Clip | ops.Sigmoid | ops.Tanh | ops.Curve
 # Matrices with at most so many entries are held dense, which is faster.
 DENSE = 2**20
 
@@ -54,9 +53,6 @@ def layers_of(network: Network, arithmetic: str = "real") -> list[Layer]:
         inputs = tuple(positions[name] for name in node.inputs)
         if isinstance(node.operator, ops.Linear):
             layer = _affine(node, inputs, [shapes[k] for k in inputs])
-        elif isinstance(node.operator, ops.Curve):
-            kind = type(node.operator).__name__
-            raise UnsupportedOperatorError(f"{node.name}: no certificate covers {kind} yet; verify without")
         elif isinstance(node.operator, ops.Softmax | ops.Gate):
             raise TypeError(f"{node.name}: softmax and gates are removed before, see `statement` and `cases`")
         else:

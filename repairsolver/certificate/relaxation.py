@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from repairsolver.certificate import smooth, strategy
+from repairsolver.certificate import curves, smooth, strategy
 from repairsolver.certificate.arithmetic import TINY, UNIT, Interval, ball, frozen, reach
 from repairsolver.certificate.layers import Bend
 from repairsolver.network import operators as ops
@@ -45,6 +45,8 @@ def extremes(operator: Bend, low: Array, high: Array, lower: Array, upper: Array
     match operator:
         case ops.Sigmoid() | ops.Tanh():
             return smooth.extremes(operator, low, high, lower, upper)
+        case ops.Elu() | ops.Gelu():
+            return curves.extremes(operator, low, high, lower, upper)
         case ops.Clip(first, last):
             x = _points(lower, upper, first, last)
             value = np.clip(x, first, last)

@@ -11,12 +11,14 @@ The choices are those of the prover (`repairsolver.bounds`), so that hardly any 
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtr
 
-from repairsolver.certificate import smooth
+from repairsolver.certificate import curves, smooth
 from repairsolver.certificate.arithmetic import times
 from repairsolver.certificate.layers import Bend
 from repairsolver.network import operators as ops
@@ -32,6 +34,8 @@ MEMORY = 2.0**22
 THIN = 2.0**-20
 # Bounds that lie less beyond a kink do so by the checker's allowance for underflow alone.
 NOTHING = 2.0**-900
+# Chords of a steep ELU that are compared, and a width below which there is no chord, as in the prover.
+CHORDS, NARROW = 16, 1e-6
 
 
 class Hints(NamedTuple):
@@ -62,7 +66,7 @@ def _inherited(network: Network) -> set[int]:
     copied, sources = {network.input_name: False}, set()
     for node in network.nodes:
         moved = isinstance(node.operator, ops.Scale | ops.Select) and copied[node.inputs[0]]
-        copied[node.name] = moved or isinstance(node.operator, ops.Activation)
+        copied[node.name] = moved or isinstance(node.operator, ops.Activation | ops.Curve)
         sources |= set() if isinstance(node.operator, ops.Linear) else {node.inputs[0]}
     return {k for k, name in enumerate(copied) if name in sources and not copied[name]}
 
@@ -142,6 +146,8 @@ def slopes(operator: Bend, lower: Array, upper: Array) -> tuple[Array, Array]:
     match operator:
         case ops.Sigmoid() | ops.Tanh():
             return _smooth(operator, lower, upper)
+        case ops.Elu() | ops.Gelu():
+            return _curved(operator, lower, upper)
         case ops.Clip(first, last):
             left, middle, right = np.zeros(1), np.ones(1), np.zeros(1)
             p, q = np.array(first), np.array(last)
@@ -187,3 +193,38 @@ def _smooth(operator: ops.Sigmoid | ops.Tanh, lower: Array, upper: Array) -> tup
     tangent = smooth.derivative(operator, lower / 2 + upper / 2)
     cases = [wide & (lower >= 0), wide & (upper <= 0)]
     return np.select(cases, [chord, tangent], least), np.select(cases, [tangent, chord], least)
+
+
+def _curved(operator: ops.Curve, lower: Array, upper: Array) -> tuple[Array, Array]:
+    """Below the slope at the middle, above the chord; of a steep ELU those of the prover."""
+    (first, last), width = (_value(operator, x) for x in (lower, upper)), upper - lower
+    tangent = _slope(operator, lower / 2 + upper / 2)
+    chord = (last - first) / np.maximum(width, NARROW)
+    steep = isinstance(operator, ops.Elu) and operator.alpha > 1
+    below, above = _steep(operator, lower, upper, chord) if steep else (tangent, chord)
+    return np.where(width <= NARROW, tangent, below), np.where(width <= NARROW, tangent, above)
+
+
+def _steep(operator: ops.Elu, lower: Array, upper: Array, chord: Array) -> tuple[Array, Array]:
+    """Below no steeper than any chord from the upper end, above through the kink at 0 or the chord."""
+    middle, start, last = lower / 2 + upper / 2, np.minimum(lower, 0), _value(operator, upper)
+    steepest = chord
+    for k in range(CHORDS):
+        x = start * (1 - k / CHORDS)
+        rise = (last - _value(operator, x)) / np.maximum(upper - x, NARROW)
+        steepest = np.maximum(steepest, rise)
+    below = np.where(middle < 0, np.minimum(_slope(operator, middle), steepest), steepest)
+    left = _value(operator, lower) / np.minimum(lower, -NARROW)
+    kinked = (lower < 0) & (upper > 0) & (left > 1)
+    return below, np.where(kinked, np.where(middle < 0, left, 1.0), chord)
+
+
+def _value(operator: ops.Curve, x: Array) -> Array:
+    return np.asarray(np.mean(curves.enclose(operator, x), axis=0))
+
+
+def _slope(operator: ops.Curve, x: Array) -> Array:
+    """The derivative; of GELU with tanh, that of the exact one."""
+    if isinstance(operator, ops.Elu):
+        return np.where(x >= 0, 1.0, operator.alpha * np.exp(np.minimum(x, 0)))
+    return np.asarray(ndtr(x) + x * np.exp(-x * x / 2) / math.sqrt(2 * math.pi))

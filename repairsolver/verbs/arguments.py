@@ -7,9 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from repairsolver.errors import DeviceError, UnsupportedOperatorError
+from repairsolver.errors import DeviceError
 from repairsolver.network import Network, load_network
-from repairsolver.network.operators import Curve
 from repairsolver.property import PointSet, Property, load_points, load_property
 from repairsolver.property.files import check_fits
 from repairsolver.results import Limits
@@ -26,20 +25,6 @@ def check_options(seed: int, limits: Limits | None) -> None:
         raise TypeError(f"seed must be a whole number, got {seed!r}")
     if not 0 <= seed < LARGEST_SEED:
         raise ValueError(f"seed must be a whole number from 0 to {LARGEST_SEED - 1}, got {seed}")
-
-
-def check_certifiable(network: Network) -> None:
-    """Refuse to promise a certificate that no checker could check.
-
-    Raises:
-        UnsupportedOperatorError: the network has activations that certificates do not cover.
-    """
-    found = sorted({type(n.operator).__name__ for n in network.nodes if isinstance(n.operator, Curve)})
-    if found:
-        raise UnsupportedOperatorError(
-            f"{network.name}: certificates of proofs do not cover {' and '.join(found)} yet; leave the "
-            "certificate out (verify and repair still prove), or state by samples (sample), which has one"
-        )
 
 
 def check_device(device: str) -> None:

@@ -21,7 +21,6 @@ from repairsolver.verbs.arguments import (
     as_points,
     as_properties,
     as_property,
-    check_certifiable,
     check_options,
 )
 from repairsolver.verbs.verifying import verify
@@ -141,8 +140,6 @@ def repair(
     check_options(seed, limits)
     net = as_network(network)
     props = as_properties(property, net)
-    if certificate and guarantee == "exact":
-        check_certifiable(net)
     from repairsolver.repairing.engine import repair_property as make
     from repairsolver.repairing.gate.wishes import Gating
     from repairsolver.repairing.several import united

@@ -17,7 +17,6 @@ from repairsolver.verbs.arguments import (
     as_network,
     as_points,
     as_property,
-    check_certifiable,
     check_device,
     check_options,
 )
@@ -210,5 +209,4 @@ def check(
         if is_statement(certificate):
             given = as_points(points, net)
             return check_statement(certificate, network=net, prop=prop, points=given, on_event=on_event)
-    check_certifiable(net)
     return check_proof(certificate, network=net, property=prop, seconds=seconds)

@@ -15,7 +15,6 @@ from repairsolver.signatures import typed
 from repairsolver.verbs.arguments import (
     as_network,
     as_property,
-    check_certifiable,
     check_device,
     check_options,
 )
@@ -92,8 +91,6 @@ def verify(
     net = as_network(network)
     prop = as_property(property, net)
     check_device(device)
-    if certificate:
-        check_certifiable(net)
     workers = None if jobs is None else make_executor(executor, jobs, address)
     from repairsolver.verification.engine import verify_property
 

@@ -28,7 +28,7 @@ def estimates(box: ConstrainedBox, boxes: Part, seen: dict[int, Tensor], share: 
             found.append(torch.zeros_like(share[:, k.part]))
             continue
         row, at = seen[k.position][:, 0, k.entries], k.threshold.to(low.dtype)
-        if isinstance(box.graph.nodes[k.position - 1].operator, ops.Sigmoid | ops.Tanh):
+        if isinstance(box.graph.nodes[k.position - 1].operator, ops.Sigmoid | ops.Tanh | ops.Curve):
             found.append(_smooth_losses(box, k, row, (low, at.expand_as(low), high), lines[k.position]))
         else:
             found.append(line_losses(row, at - low, high - at, share[:, k.part]))

@@ -18,7 +18,6 @@ from repairsolver.executors import Executor
 from repairsolver.network.float32 import require_float32
 from repairsolver.network.gates import gates_of
 from repairsolver.network.graph import Network
-from repairsolver.network.operators import Curve
 from repairsolver.property import check_fits
 from repairsolver.property.specification import Property
 from repairsolver.results import Arithmetic, Interrupted, Limits, OnEvent, Verdict, VerifyStatus, counted
@@ -95,8 +94,6 @@ def verify_property(
     """
     check_fits(prop, network)
     limits = limits or Limits()
-    # What no checker could check is not kept; who asks for it is told so before.
-    record = record and not any(isinstance(node.operator, Curve) for node in network.nodes)
     if arithmetic == "float32":
         require_float32(network)
     core, prop = strip_softmax(network, prop)

@@ -13,16 +13,18 @@ $$ \min_{w, c}\; \frac1k \sum_i [t_i (1 + \mu) + 0.1 - z_i]_+^2
    + \frac1p \sum_j [z_j - (1 - \sigma) s_j + \sigma]_+^2,
    \qquad z = w^\top h + c, $$
 
-which is convex. Points that no multiple can harm take no part.
+which is convex. Points that no multiple can harm take no part. How far all of z is lifted then is decided on
+*fresh* negatives, which the fit has not seen: points on lines through two negatives that violate, too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from repairsolver.network.forward import activations
 from repairsolver.network.graph import Network, Node
 from repairsolver.network.operators import Dense
 from repairsolver.repairing.imitation.behaviour import Behaviours, Seen
@@ -43,10 +45,16 @@ inputs of unit variance)."""
 SHARES = tuple(0.5**k for k in range(12))
 """Of a Newton step, longest first: the first that lowers the cost is gone."""
 
-PADS = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8)
+FRESH, BEYOND = 40_000, 0.3
+"""Points tried for fresh negatives, and how far beyond the two negatives, as a share of their distance."""
+
+PADS = np.array([0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2.4])
 """How far negatives are lifted beyond their needs, in multiples of v, so that unseen ones are, too."""
 
-AFFORDED = 3e-4
+SURE, COMPARED = 0.4, 0.8
+"""How far fresh negatives are lifted even if it costs as much as ASSURED, and where layers are compared."""
+
+AFFORDED, ASSURED = 3e-4, 5e-4
 """The share of decisions to keep that may be lost for it; a third of it where they are lost already."""
 
 WORSE = 10.0
@@ -58,7 +66,7 @@ USELESS = 0.5
 SPARE = 2e-3
 """The share of decisions that may change for the neurons of a detour: none is made where it is larger."""
 
-GOOD = 2e-4
+GOOD = 3e-4
 """Points misjudged, as a share, at which no later layer is tried."""
 
 
@@ -106,6 +114,8 @@ def woken(
     before, kept = seen
     shift = (targets - before[core.output.name]).mean(axis=0)
     spares = least_missed(behaviours, tail, before, kept)
+    fresh = between(core, behaviours, np.random.default_rng([seed, 14]))
+    others = activations(core, fresh.negatives)
     best: Detour | None = None
     for start, hidden in enumerate(tail):
         chain = [spare for spare in spares[start:] if spare is not None]
@@ -116,7 +126,11 @@ def woken(
         wrong, right = (_outputs(tail[start:], values, neurons) for values in seen)
         need, tolerance, lost = _needs(behaviours, wrong, right, kept[core.output.name], shift)
         source = hidden.dense.inputs[0]
-        fit = _fitted(before[source], need, kept[source], tolerance, np.random.default_rng([seed, 8, start]))
+        more = _needed(fresh, _outputs(tail[start:], others, neurons), shift)
+        fit = _fitted(
+            (before[source], need), (kept[source], tolerance), (others[source], more),
+            np.random.default_rng([seed, 8, start]),
+        )  # fmt: skip
         if best is None or fit[2] + lost < best.misjudged:
             best = Detour(start, neurons, *fit[:2], shift, fit[2] + lost)
         if best.misjudged <= GOOD:
@@ -147,8 +161,7 @@ def _needs(
 
     Points whose decision is lost before, for the neurons given up, tolerate anything; their share comes last.
     """
-    right = np.stack([behaviours.lack(wrong + m * shift) < 0 for m in MULTIPLES])
-    need = np.where(right.any(axis=0), MULTIPLES[right.argmax(axis=0)], np.inf)
+    need = _needed(behaviours, wrong, shift)
     decided = behaviours.decided(original)
     same = np.stack([behaviours.decided(kept + m * shift) == decided for m in MULTIPLES])
     held = np.cumprod(same, axis=0).sum(axis=0) - 1
@@ -156,10 +169,24 @@ def _needs(
     return need, np.where(free, np.inf, MULTIPLES[held]), float((~same[0]).mean())
 
 
+def _needed(behaviours: Behaviours, wrong: Array, shift: Array) -> Array:
+    right = np.stack([behaviours.lack(wrong + m * shift) < 0 for m in MULTIPLES])
+    return np.where(right.any(axis=0), MULTIPLES[right.argmax(axis=0)], np.inf)
+
+
 def _fitted(
-    wrong: Array, need: Array, kept: Array, tolerance: Array, rng: np.random.Generator
+    negatives: tuple[Array, Array],
+    positives: tuple[Array, Array],
+    fresh: tuple[Array, Array],
+    rng: np.random.Generator,
 ) -> tuple[Array, float, float]:
-    """w, c, and the share of points that they misjudge."""
+    """w, c, and the share of points that they misjudge.
+
+    Args:
+        negatives, fresh: the values of negatives and their needs.
+        positives: those of the points to keep, and their tolerances.
+    """
+    (wrong, need), (kept, tolerance) = negatives, positives
     helped, risky = np.flatnonzero(np.isfinite(need)), np.flatnonzero(np.isfinite(tolerance))
     if not len(helped):
         return np.zeros(wrong.shape[1]), 0.0, np.inf
@@ -175,15 +202,29 @@ def _fitted(
     weight = found[:-1] / size
     bias = float(found[-1] - weight @ middle)
     value, least = kept @ weight + bias, float((wrong[helped] @ weight + bias - need[helped]).min())
-    lost = [float((np.maximum(value + pad - least, 0.0) > tolerance).mean()) for pad in PADS]
+    unseen = max(0.0, least - float((fresh[0] @ weight + bias - fresh[1]).min(initial=np.inf, where=np.isfinite(fresh[1]))))
+    pads = np.unique(np.concatenate([PADS, unseen + PADS]))
+    lost = np.array([(np.maximum(value + pad - least, 0.0) > tolerance).mean() for pad in pads])
     most = max(lost[0] + AFFORDED / 3, AFFORDED)
-    afford = [pad for pad, share in zip(PADS, lost, strict=True) if share <= most]
-    shift = afford[-1] - least
+    limit = np.where(pads <= unseen + SURE, max(most, ASSURED), most)
+    shift = float(pads[lost <= limit].max()) - least
     stay = float((np.maximum(value, 0.0) > tolerance).mean())
     short = float((wrong @ weight + bias < need).mean())
     if lost[0] > stay + WORSE * short:  # outliers among the negatives, for which too much would be lost
         return weight, bias, short + stay
-    return weight, bias + shift, float(np.isinf(need).mean()) + lost[PADS.index(afford[-1])]
+    return weight, bias + shift, float(np.isinf(need).mean() + lost[pads <= unseen + COMPARED][-1])
+
+
+def between(core: Network, behaviours: Behaviours, rng: np.random.Generator) -> Behaviours:
+    """Violating points on lines through two negatives in place of the negatives; none where these have labels."""
+    points = behaviours.negatives
+    if behaviours.labels is not None:
+        return replace(behaviours, negatives=points[:0], labels=None)
+    first, second = rng.integers(len(points), size=(2, FRESH))
+    share = rng.uniform(-BEYOND, 1 + BEYOND, size=(FRESH, 1))
+    drawn = points[first] + share * (points[second] - points[first])
+    drawn = drawn.astype(core.element).astype(np.float64)
+    return replace(behaviours, negatives=drawn[behaviours.prop.violation(drawn, core(drawn)) >= 0])
 
 
 def _separated(above: Array, least: Array, below: Array, most: Array) -> Array:
