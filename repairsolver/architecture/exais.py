@@ -73,8 +73,18 @@ _VECTORS = (
 )
 _WORDS = (
     *("name", "type", "inputs", "input_shape", "shape", "nodes", "padding", "sizes", "func", "weight_shape"),
-    *("alpha", "epsilon", "max_value", "mask_value", "momentum", "negative_slope", "rate", "theta", "threshold"),
-    *("activation", "recurrent_activation", "activation_function"),
+    *(
+        "alpha",
+        "epsilon",
+        "max_value",
+        "mask_value",
+        "momentum",
+        "negative_slope",
+        "rate",
+        "theta",
+        "threshold",
+    ),
+    *("threshold", "activation", "recurrent_activation", "activation_function"),
 )
 """Words that say nothing of the shapes, or are read in a place of their own."""
 _WEIGHTS = {"weights": "kernel", "recurrent_weights": "recurrent_kernel", "bias": "bias"}

@@ -13,28 +13,30 @@ NEAR = 0.75
 """Names that are so similar (the ratio of difflib) are taken for one another."""
 
 _KERAS = """
-    activation activity_regularizer alpha arguments autocast axis backward_layer batch_input_shape batch_shape
-    batch_size beta_constraint beta_initializer beta_regularizer bias_constraint bias_initializer bias_regularizer
-    build_config center data_format depthwise_constraint depthwise_initializer depthwise_regularizer dilation_rate
-    dropout dtype dtype_policy embeddings_constraint embeddings_initializer embeddings_regularizer epsilon function
-    gamma_constraint gamma_initializer gamma_regularizer go_backwards groups implementation inbound_nodes
-    input_dim input_dtype input_length input_shape interpolation kernel_constraint kernel_initializer
-    kernel_regularizer keepdims layer lora_alpha lora_rank mask mask_value mask_zero max_value merge_mode momentum
-    moving_mean_initializer moving_variance_initializer name negative_slope noise_shape non_trainable_weights
-    normalize optional pointwise_constraint pointwise_initializer pointwise_regularizer quantization_config
-    ragged rate recurrent_activation recurrent_constraint recurrent_dropout recurrent_initializer
-    recurrent_regularizer registered_name renorm renorm_clipping renorm_momentum return_sequences return_state
-    rms_scaling scale seed shared_axes sparse stateful stddev strides supports_masking synchronized theta
-    threshold time_major trainable unit_forget_bias unroll use_bias virtual_batch_size weights zero_output_for_mask
-    alpha_constraint alpha_initializer alpha_regularizer adjustment cell fused
-    input_tensor l1 l2 module pool_dimensions pool_mode rank reset_after shape use_cudnn
+    activation activity_regularizer adjustment alpha alpha_constraint alpha_initializer alpha_regularizer
+    arguments autocast axis backward_layer batch_input_shape batch_shape batch_size beta_constraint
+    beta_initializer beta_regularizer bias_constraint bias_initializer bias_regularizer build_config cell
+    center data_format depthwise_constraint depthwise_initializer depthwise_regularizer dilation_rate
+    dropout dtype dtype_policy embeddings_constraint embeddings_initializer embeddings_regularizer epsilon
+    function fused gamma_constraint gamma_initializer gamma_regularizer go_backwards groups implementation
+    inbound_nodes input_dim input_dtype input_length input_shape input_tensor interpolation keepdims
+    kernel_constraint kernel_initializer kernel_regularizer l1 l2 layer lora_alpha lora_rank mask mask_value
+    mask_zero max_value merge_mode module momentum moving_mean_initializer moving_variance_initializer name
+    negative_slope noise_shape non_trainable_weights normalize optional pointwise_constraint
+    pointwise_initializer pointwise_regularizer pool_dimensions pool_mode quantization_config ragged rank
+    rate recurrent_activation recurrent_constraint recurrent_dropout recurrent_initializer
+    recurrent_regularizer registered_name renorm renorm_clipping renorm_momentum reset_after
+    return_sequences return_state rms_scaling scale seed shape shared_axes sparse stateful stddev strides
+    supports_masking synchronized theta threshold time_major trainable unit_forget_bias unroll use_bias
+    use_cudnn virtual_batch_size weights zero_output_for_mask
 """
 _TORCH = """
     _freeze _weight add_bias_kv add_zero_attn affine align_corners alpha approximate batch_first beta bias
-    ceil_mode count_include_pad device dim divisor_override dropout dtype elementwise_affine eps init inplace kdim
-    max_norm max_val max_value min_val min_value mode momentum negative_slope nonlinearity norm_type num_layers
-    num_parameters output_padding p padding_idx padding_mode proj_size recompute_scale_factor return_indices
-    scale_grad_by_freq size sparse threshold track_running_stats transposed value vdim weight
+    ceil_mode count_include_pad device dim divisor_override dropout dtype elementwise_affine eps init
+    inplace kdim max_norm max_val max_value min_val min_value mode momentum negative_slope nonlinearity
+    norm_type num_layers num_parameters output_padding p padding_idx padding_mode proj_size
+    recompute_scale_factor return_indices scale_grad_by_freq size sparse threshold track_running_stats
+    transposed value vdim weight
 """
 OTHERS: Mapping[str, frozenset[str]] = {
     "keras": frozenset(_KERAS.split()),
@@ -45,14 +47,16 @@ OTHERS: Mapping[str, frozenset[str]] = {
 
 
 def check_arguments(framework: str, layers: Iterable[Layer]) -> None:
-    """Raise ArchitectureError where layers with a rule state arguments that they do not have; all are listed."""
-    wrong = [
-        f"{layer.name} ({layer.kind}) has no argument {name!r}, {instead(name, rule.names, OTHERS[framework])}"
-        for layer in layers
-        if (rule := RULES[framework].get(layer.kind)) is not None
-        for name in layer.stated or layer.args
-        if name not in rule.names and name not in OTHERS[framework]
-    ]
+    """Raise ArchitectureError where layers with a rule state arguments that they lack; all are listed."""
+    wrong, others = [], OTHERS[framework]
+    for layer in layers:
+        rule = RULES[framework].get(layer.kind)
+        if rule is None:
+            continue
+        for name in layer.stated or layer.args:
+            if name not in rule.names and name not in others:
+                right = instead(name, rule.names, others)
+                wrong.append(f"{layer.name} ({layer.kind}) has no argument {name!r}, {right}")
     if wrong:
         raise ArchitectureError("; ".join(wrong))
 

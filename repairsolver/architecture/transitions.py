@@ -27,8 +27,8 @@ ELSEWHERE = 0.75
 class Step:
     """Edits with their price.
 
-    Equal prices are ordered by the number of layers that come or go, so that an argument is changed rather than
-    a layer inserted, then by the size of the change, then by their words.
+    Equal prices are ordered by the number of layers that come or go, so that an argument is changed rather
+    than a layer inserted, then by the size of the change, then by their words.
     """
 
     cost: int = 0
@@ -122,7 +122,9 @@ class Transitions:
         """As it is, with one argument changed, and with two."""
         found = list(self._fitting(layer, inputs, before))
         yield from found
-        singles = [placed(edit, self.faulty) for edit in argument_edits(self.model, layer, inputs, self.costs)]
+        singles = [
+            placed(edit, self.faulty) for edit in argument_edits(self.model, layer, inputs, self.costs)
+        ]
         for edit in singles:
             yield from self._fitting(_changed(layer, edit), inputs, (*before, edit))
         if (found and not any(way.edits for _, way in found)) or not pairs:
