@@ -60,7 +60,7 @@ def test_prices_are_read_back_from_edits():
 
 def candidate(name, size, words, accepted):
     edit = Edit("set", "layer", words, cost=1, size=size)
-    return Candidate({name: 1}, Step(1, size, words, (edit,)), accepted)
+    return Candidate({name: 1}, Step(1, 0, size, words, (edit,)), accepted)
 
 
 POOL = [

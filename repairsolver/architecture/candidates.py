@@ -33,8 +33,7 @@ def argument_edits(model: Model, layer: Layer, inputs: Sequence[Shape], costs: C
             if value == old or (isinstance(value, tuple) and not value and argument.role == "derived"):
                 continue
             cost = price_of(model, argument, value, layer, costs)
-            usual = argument.name == "num_heads" and value == usual_heads(layer)
-            size = 0.0 if usual else change(old, value)
+            size = size_of(layer, argument.name, value)
             yield Edit("set", layer.name, argument.name, value, cost, size, before=said(layer, argument))
 
 
@@ -69,6 +68,12 @@ def half_kernel(argument: Argument, layer: Layer) -> Shape:
     if argument.role != "padding" or argument.choices or kernel is None:
         return ()
     return tuple(k // 2 for k in kernel) * (argument.size // len(kernel))
+
+
+def size_of(layer: Layer, name: str, value: Any) -> float:
+    """The size of a change of an argument; the usual number of heads counts as none."""
+    usual = name == "num_heads" and value == usual_heads(layer)
+    return 0.0 if usual else change(layer.args.get(name), value)
 
 
 def change(old: Any, new: Any) -> float:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from repairsolver.architecture.model import Layer, Model, Shape, build
+from repairsolver.architecture.spelling import near
 from repairsolver.errors import ArchitectureError
 
 _NAMED = {
@@ -70,6 +71,22 @@ _VECTORS = (
     *("strides", "dilation_rate", "pool_size", "cropping", "size", "axis", "axes", "reset_after"),
     *("target_shape", "input_dim", "output_dim"),
 )
+_WORDS = (
+    *("name", "type", "inputs", "input_shape", "shape", "nodes", "padding", "sizes", "func", "weight_shape"),
+    *(
+        "alpha",
+        "epsilon",
+        "max_value",
+        "mask_value",
+        "momentum",
+        "negative_slope",
+        "rate",
+        "theta",
+        "threshold",
+    ),
+    *("threshold", "activation", "recurrent_activation", "activation_function"),
+)
+"""Words that say nothing of the shapes, or are read in a place of their own."""
 _WEIGHTS = {"weights": "kernel", "recurrent_weights": "recurrent_kernel", "bias": "bias"}
 _OF_KIND = {
     "SeparableConv1D": {"weights": "depthwise_kernel", "weights1": "pointwise_kernel", "bias": "bias"},
@@ -94,9 +111,23 @@ def read(data: Mapping[str, Any]) -> Model:
     unknown = [f"{e['name']}: {e['type']}" for e in data["layers"] if e["type"].lower() not in KINDS]
     if unknown:
         raise ArchitectureError(f"layer types without a rule: {', '.join(unknown)}; remove these layers")
+    check_words(data["layers"])
     inputs: dict[str, Shape] = {}
     layers = [_layer(entry, inputs) for entry in data["layers"]]
     return build("keras", inputs, layers)
+
+
+def check_words(entries: Sequence[Mapping[str, Any]]) -> None:
+    """Raise ArchitectureError where a word is near one that is read and is none; all are listed."""
+    words = {*_WORDS, *_ARGUMENTS, *_VECTORS, *_WEIGHTS, *(w for of in _OF_KIND.values() for w in of)}
+    wrong = [
+        f"{entry.get('name', number)} ({entry['type']}) has no argument {word!r}, did you mean {meant!r}?"
+        for number, entry in enumerate(entries, start=1)
+        for word in entry
+        if word.rstrip("0123456789") not in words and (meant := near(word, words))
+    ]
+    if wrong:
+        raise ArchitectureError("; ".join(wrong))
 
 
 def _layer(entry: Mapping[str, Any], inputs: dict[str, Shape]) -> Layer:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from layerwise.shapes import RULES, RankMismatch
-from repairsolver.architecture.exais import KINDS, arguments, literal, tensor_shape, weight_names
+from repairsolver.architecture.exais import KINDS, arguments, check_words, literal, tensor_shape, weight_names
 from repairsolver.architecture.model import Layer, Model, Shape, build
 from repairsolver.errors import ArchitectureError
 
@@ -25,6 +25,7 @@ def read_sequence(data: Mapping[str, Any]) -> Model:
     unknown = [f"{n}: {e['type']}" for n, e in enumerate(entries, 1) if e["type"].lower() not in KINDS]
     if unknown:
         raise ArchitectureError(f"layer types without a rule: {', '.join(unknown)}; remove these layers")
+    check_words(entries)
     layers: list[Layer] = []
     for number, entry in enumerate(entries, start=1):
         before = layers[-1].name if layers else INPUT

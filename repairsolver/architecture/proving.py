@@ -18,7 +18,7 @@ from repairsolver.architecture.diagnosis import diagnose_model
 from repairsolver.architecture.edits import Edit, apply_edits
 from repairsolver.architecture.model import Model
 from repairsolver.architecture.search import layouts
-from repairsolver.architecture.transitions import Step, step, weight_edits
+from repairsolver.architecture.transitions import Step, sized, step, weight_edits
 
 Variants = Sequence[tuple[Model, Step]]
 
@@ -161,7 +161,7 @@ def refitted(model: Model, edits: tuple[Edit, ...], costs: Costs) -> Step | None
             except RankMismatch:
                 return None
             refits += weight_edits(layer, outcome, costs)
-    found = step((*edits, *refits))
+    found = step((*sized(model, edits), *refits))
     if not diagnose_model(apply_edits(model, found.edits)).valid:
         return None
     return found if costs.collapse or not collapsing(model, found.edits) else None

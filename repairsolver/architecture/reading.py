@@ -14,6 +14,7 @@ from repairsolver.architecture.json_forms import entries, mapping, names, sizes,
 from repairsolver.architecture.labels import compiled_loss, with_labels
 from repairsolver.architecture.model import Framework, Layer, Model, Shape, build, with_input
 from repairsolver.architecture.opaque import Opaque, made_opaque
+from repairsolver.architecture.spelling import check_arguments
 from repairsolver.errors import ArchitectureError
 
 HELP = (
@@ -225,6 +226,7 @@ def built(
     """The model, with what the user declared opaque."""
     stated = dict(inputs)
     kept = made_opaque(layers, stated, opaque)
+    check_arguments(framework, kept)
     model = build(framework, stated, kept, outputs, declared)
     return replace(model, opaque=frozenset(stated) - set(inputs))
 

@@ -146,13 +146,14 @@ def repair_model(
     if not steps:
         return ArchitectureRepair("unknown", model, diagnosis, seconds=(searched - start, 0.0))
     proof = prove_cheapest(model, prices, steps[0], seconds) if prove else Proof(steps[0])
-    best = proof.best
+    best, ways = proof.best, sorted({way.words: way for way in (proof.best, *steps)}.values())
     done = time.perf_counter()
-    repaired = _checked(model, best.edits)
-    others = different_first([best, *(way for way in steps if way.words != best.words)])[1:]
     listed: Literal["", "all", "all kinds", "some"] = ""
     if every:
-        others, listed = _every(model, prices, proof, others, every, seconds)
+        ways, listed = _every(model, prices, proof, ways, every, seconds)
+        best = ways[0]
+    repaired = _checked(model, best.edits)
+    others = different_first(ways)[1:]
     return ArchitectureRepair(
         "repaired",
         repaired,
@@ -198,11 +199,11 @@ def _every(
         return met, "some"
     price = proof.best.cost
     found = list_repairs(model, costs, price, limit=limit, seconds=seconds, ranks=proof.ranks)
-    known = {proof.best.words, *(way.words for way in met)}
+    known = {way.words for way in met}
     new = [way for way in found.repairs if way.words not in known]
-    room = limit - 1 - sum(way.cost == price for way in met)
-    others = sorted([*met, *islice(irredundant(model, new), max(room, 0))])
-    return others, "all" if found.complete else "all kinds" if found.kinds else "some"
+    room = limit - sum(way.cost == price for way in met)
+    ways = sorted([*met, *islice(irredundant(model, new), max(room, 0))])
+    return ways, "all" if found.complete else "all kinds" if found.kinds else "some"
 
 
 def _checked(model: Model, edits: tuple[Edit, ...]) -> Model:

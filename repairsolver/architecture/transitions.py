@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from itertools import combinations, islice, product
 from typing import TypeAlias
@@ -10,7 +10,7 @@ from typing import TypeAlias
 from layerwise.shapes import Outcome, RankMismatch
 from repairsolver.architecture.adapters import Adapters, Way
 from repairsolver.architecture.alternatives import alternatives
-from repairsolver.architecture.candidates import argument_edits
+from repairsolver.architecture.candidates import argument_edits, size_of
 from repairsolver.architecture.collapse import keeps, pools_before, resizes
 from repairsolver.architecture.costs import Costs
 from repairsolver.architecture.diagnosis import diagnose_model
@@ -25,16 +25,22 @@ ELSEWHERE = 0.75
 
 @dataclass(frozen=True, order=True)
 class Step:
-    """Edits with their price; equal prices are ordered by the size of the change, then by their words."""
+    """Edits with their price.
+
+    Equal prices are ordered by the number of layers that come or go, so that an argument is changed rather
+    than a layer inserted, then by the size of the change, then by their words.
+    """
 
     cost: int = 0
+    layers: int = 0
     size: float = 0.0
     words: str = ""
     edits: tuple[Edit, ...] = ()
 
     def __add__(self, other: Step) -> Step:
         words = self.words + other.words
-        return Step(self.cost + other.cost, self.size + other.size, words, self.edits + other.edits)
+        cost, layers = self.cost + other.cost, self.layers + other.layers
+        return Step(cost, layers, self.size + other.size, words, self.edits + other.edits)
 
 
 def step(edits: Iterable[Edit]) -> Step:
@@ -42,7 +48,25 @@ def step(edits: Iterable[Edit]) -> Step:
     all_edits = tuple(edits)
     cost = sum(edit.cost for edit in all_edits)
     words = "".join(f"{edit};" for edit in all_edits)
-    return Step(cost, sum(edit.size for edit in all_edits), words, all_edits)
+    layers = sum(edit.operation in ("insert", "remove") for edit in all_edits)
+    return Step(cost, layers, sum(edit.size for edit in all_edits), words, all_edits)
+
+
+def placed(edit: Edit, faulty: Set[str]) -> Edit:
+    """Of equally dear edits of arguments, those where the fault shows come first."""
+    return edit if edit.layer in faulty else replace(edit, size=edit.size + ELSEWHERE)
+
+
+def sized(model: Model, edits: Iterable[Edit]) -> tuple[Edit, ...]:
+    """Edits that an engine found, with the sizes that the search gives to the same changes of arguments."""
+    faulty = {fault.layer for fault in diagnose_model(model).faults}
+    layers = {layer.name: layer for layer in model.layers}
+    return tuple(
+        placed(replace(edit, size=size_of(layers[edit.layer], edit.name, edit.value)), faulty)
+        if edit.operation == "set"
+        else edit
+        for edit in edits
+    )
 
 
 Table: TypeAlias = dict[Shape, list[Step]]
@@ -98,7 +122,9 @@ class Transitions:
         """As it is, with one argument changed, and with two."""
         found = list(self._fitting(layer, inputs, before))
         yield from found
-        singles = [self._placed(edit) for edit in argument_edits(self.model, layer, inputs, self.costs)]
+        singles = [
+            placed(edit, self.faulty) for edit in argument_edits(self.model, layer, inputs, self.costs)
+        ]
         for edit in singles:
             yield from self._fitting(_changed(layer, edit), inputs, (*before, edit))
         if (found and not any(way.edits for _, way in found)) or not pairs:
@@ -107,10 +133,6 @@ class Transitions:
         for one, other in combinations(cheap, 2):
             if one.name != other.name:
                 yield from self._fitting(_changed(layer, one, other), inputs, (*before, one, other))
-
-    def _placed(self, edit: Edit) -> Edit:
-        """Of equally dear edits, those where the fault shows come first."""
-        return edit if edit.layer in self.faulty else replace(edit, size=edit.size + ELSEWHERE)
 
     def _unary(self, layer: Layer, shape: Shape) -> Iterator[tuple[Shape, Step]]:
         global_pool = layer.kind.startswith("Global")

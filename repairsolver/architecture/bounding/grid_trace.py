@@ -183,35 +183,62 @@ def _step(
 def _over_joined(
     adapters: Adapters, raw: Grid, shape: Shape, price: float, deadline: Deadline
 ) -> tuple[Shape, tuple[Edit, ...]]:
-    """Two insertions, of which the first is a reshape to sizes that have no entry of their own."""
+    """Two insertions, of which the first is a reshape to sizes that have no entry of their own.
+
+    What leads from such sizes to the shape depends on the number of elements alone, and is looked up once.
+    """
+    prices = adapters.costs.adapters
+    sums = {prices[r] + p for r in ("Flatten", "Reshape", "Scramble") for p in prices.values()}
+    ends: dict[int, list[tuple[Shape, Edit]]] = {}
     for rank in raw:
         cells = grids.states(raw, rank)
-        for row in np.flatnonzero(np.isfinite(cells.high).all(axis=1) & (cells.cost < price)):
+        hopeful = np.isfinite(cells.high).all(axis=1) & np.isin(price - cells.cost, list(sums))
+        for row in np.flatnonzero(hopeful):
             before = tuple(int(n) for n in cells.low[row])
-            for between in _large(prod(before), raw):
+            total = prod(before)
+            if total not in ends:
                 deadline.check()
-                edits = (*adapters.direct(before, between), *adapters.direct(between, shape))
-                if len(edits) == 2 and cells.cost[row] + sum(edit.cost for edit in edits) == price:
-                    return before, edits
+                ends[total] = list(_ends(adapters, total, raw, shape))
+            for between, last in ends[total]:
+                first = adapters.direct(before, between)
+                if first and cells.cost[row] + first[0].cost + last.cost == price:
+                    return before, (*first, last)
     raise UnrealisedError
 
 
-def _large(total: int, grid: Grid) -> Iterator[Shape]:
-    """Shapes with so many elements that have an axis beyond the grid."""
+def _ends(adapters: Adapters, total: int, grid: Grid, shape: Shape) -> Iterator[tuple[Shape, Edit]]:
+    """Shapes with so many elements that have an axis beyond the grid, with the insertion that leads on."""
     for rank, array in grid.items():
         shapes = factorisations(total, rank)
-        if shapes is not None:
-            for row in shapes[(shapes > limit_of(array)).any(axis=1)]:
-                yield tuple(int(n) for n in row)
+        if shapes is None:
+            continue
+        rows = shapes[(shapes > limit_of(array)).any(axis=1)]
+        for row in rows[_shrinks(adapters, rows, shape)]:
+            between = tuple(int(n) for n in row)
+            edits = adapters.direct(between, shape)
+            if edits:
+                yield between, edits[0]
+
+
+def _shrinks(adapters: Adapters, rows: Any, shape: Shape) -> Any:
+    """Rows from which sizes shrink, the width changes or a global pool leads to the shape: a quick test."""
+    if rows.shape[1] != len(shape):
+        return (rows[:, -1] == shape[0]) & (len(shape) == 1)
+    wanted, width = np.asarray(shape), len(shape) - 1 if adapters.keras else 0
+    places = np.arange(len(shape)) != width
+    return (rows[:, places] >= wanted[places]).all(axis=1)
 
 
 def _reachable(adapters: Adapters, cells: States, rank: int, shape: Shape, price: float) -> Any:
     """Rows from which one insertion may lead to the shape at that price: a quick test before the real one."""
-    prices = set(adapters.costs.adapters.values())
-    fits = np.isin(price - cells.cost, list(prices))
-    if rank == len(shape):
-        return fits
+    prices = adapters.costs.adapters
+    fits = np.isin(price - cells.cost, list(set(prices.values())))
     same = cells.low.prod(axis=1) == prod(shape)
+    if rank == len(shape):
+        wanted, width = np.asarray(shape), len(shape) - 1 if adapters.keras else 0
+        places = np.arange(rank) != width
+        kept = (cells.low[:, width] == wanted[width]) | (cells.low[:, places] == wanted[places]).all(axis=1)
+        return fits & (same | kept | (price - cells.cost == prices["Stride"]))
     pooled = (cells.low[:, -1] == shape[0]) & (len(shape) == 1)
     return fits & (same | pooled)
 

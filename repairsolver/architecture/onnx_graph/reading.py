@@ -14,6 +14,7 @@ from onnx import ModelProto, NodeProto, ValueInfoProto, numpy_helper
 from repairsolver.architecture.model import Layer, Model, Shape, build
 from repairsolver.architecture.onnx_graph.nodes import Node, UntranslatableError, layer_of, stored_constants
 from repairsolver.architecture.opaque import OPAQUE, Opaque, is_opaque, made_opaque
+from repairsolver.architecture.spelling import instead
 from repairsolver.errors import ArchitectureError
 
 
@@ -84,15 +85,22 @@ def _layer(node: Node, made: Mapping[str, str], opaque: Opaque) -> Layer:
         return Layer(node.name, OPAQUE, {"kind": proto.op_type}, tensors)
     if proto.domain not in ("", "ai.onnx"):
         raise UntranslatableError(f"of the operator set {proto.domain!r}, not of the standard one")
-    layer = layer_of(node)
     if onnx.defs.has(proto.op_type, node.opset, ""):
-        most = onnx.defs.get_schema(proto.op_type, node.opset, "").max_input
-        if len(proto.input) > most:
-            raise UntranslatableError(f"{len(proto.input)} inputs, expected at most {most}")
+        _check_schema(proto, onnx.defs.get_schema(proto.op_type, node.opset, ""))
+    layer = layer_of(node)
     missing = [name for name in layer.inputs if name not in made]
     if missing:
         raise UntranslatableError(f"inputs that nothing computes: {', '.join(missing)}")
     return replace(layer, inputs=tuple(made[name] for name in layer.inputs))
+
+
+def _check_schema(proto: NodeProto, schema: onnx.defs.OpSchema) -> None:
+    if len(proto.input) > schema.max_input:
+        raise UntranslatableError(f"{len(proto.input)} inputs, expected at most {schema.max_input}")
+    for attribute in proto.attribute:
+        if attribute.name not in schema.attributes:
+            right = instead(attribute.name, schema.attributes)
+            raise UntranslatableError(f"no attribute {attribute.name!r}, {right}")
 
 
 def _inputs(
