@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx import NodeProto, TensorProto, helper
+from onnx import GraphProto, NodeProto, TensorProto, helper, load_from_string, numpy_helper
 from onnx_models import model, one_node, run
 
-from repairsolver.errors import UnsupportedOperatorError
+from repairsolver.errors import NetworkError, UnsupportedOperatorError
 from repairsolver.network import load_network, replay
 from repairsolver.network.gates import decided, gates_of
 
@@ -162,3 +162,115 @@ def refused(*nodes: NodeProto) -> bytes:
 def test_other_comparisons_are_refused_with_their_reason(data: bytes, reason: str) -> None:
     with pytest.raises(UnsupportedOperatorError, match=reason):
         load_network(data)
+
+
+def branch(name: str, nodes: list[NodeProto], result: str) -> GraphProto:
+    return helper.make_graph(
+        nodes, name, [], [helper.make_tensor_value_info(result, TensorProto.FLOAT, None)]
+    )
+
+
+def asking(then: list[NodeProto], otherwise: list[NodeProto], *rest: NodeProto) -> bytes:
+    """A graph that computes t1 where x_0 <= 0, else t2; y is made of it."""
+    ends = {"c": np.zeros(1, np.float32), "d": np.array([[-1.0, 1.0]], np.float32), "one": np.array([0])}
+    ends["z"] = np.zeros((1, 1), np.float32)
+    nodes = [
+        helper.make_node("Gather", ["x", "one"], ["first"], axis=1),
+        helper.make_node("LessOrEqual", ["first", "c"], ["a"]),
+        helper.make_node("Cast", ["a"], ["number"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMax", ["number"], ["some"], keepdims=0),
+        helper.make_node("Cast", ["some"], ["asked"], to=TensorProto.BOOL),
+        helper.make_node(
+            "If", ["asked"], ["t"],
+            then_branch=branch("then", then, "t1"), else_branch=branch("else", otherwise, "t2"),
+        ),
+    ]  # fmt: skip
+    return model([*nodes, *rest], [1, 2], ends).SerializeToString()
+
+
+INSIDE = [
+    helper.make_node("LessOrEqual", ["x", "d"], ["below"]),
+    helper.make_node("Cast", ["below"], ["zero_one"], to=TensorProto.FLOAT),
+    helper.make_node("ReduceMin", ["zero_one"], ["t1"], axes=[1], keepdims=1),
+]
+SAME = [helper.make_node("Relu", ["x"], ["t2"])]
+GRID = np.array([[a, b] for a in (-1.5, -1, -0.5, 0, 0.5) for b in (-1.0, 0.0, 1.0, 1.5)])
+
+
+def test_truths_behind_another_one_hold_where_both_do() -> None:
+    zero = [helper.make_node("Identity", ["z"], ["t2"])]
+    nothing = helper.make_node("Identity", ["number"], ["t2"])
+    for otherwise in (zero, [nothing]):
+        rest = helper.make_node("Mul", ["x", "t"], ["y"])
+        network = load_network(asking(INSIDE, otherwise, rest))
+        (gate,) = gates_of(network)
+        np.testing.assert_array_equal(gate.operator.upper, [[-1, 1]])
+        np.testing.assert_array_equal(network(GRID), replay(network, GRID))
+
+
+def test_numbers_of_a_branch_are_chosen_by_a_gate() -> None:
+    then = [helper.make_node("Neg", ["x"], ["t1"])]
+    network = load_network(asking(then, SAME, helper.make_node("Identity", ["t"], ["y"])))
+    (gate,) = gates_of(network)
+    np.testing.assert_array_equal(gate.operator.upper, [[0, np.inf]])
+    np.testing.assert_array_equal(network(GRID), replay(network, GRID))
+
+
+def test_gates_of_a_branch_that_is_idle_elsewhere_are_all_there_is() -> None:
+    inner = [
+        *INSIDE[:2],
+        helper.make_node("ReduceMin", ["zero_one"], ["on"], axes=[1], keepdims=1),
+        helper.make_node("Relu", ["x"], ["h"]),
+        helper.make_node("Mul", ["x", "on"], ["step"]),
+        helper.make_node("Add", ["h", "step"], ["t1"]),
+    ]
+    outer = [helper.make_node("Relu", ["x"], ["t2"])]
+    network = load_network(asking(inner, outer, helper.make_node("Identity", ["t"], ["y"])))
+    np.testing.assert_array_equal(network(GRID), replay(network, GRID))
+    # Here both branches compute the same tensor, known from outside, where the inner guard is off.
+    shared = [node for node in inner if node.op_type != "Relu"]
+    same = [helper.make_node("Identity", ["h"], ["t2"])]
+    data = asking(shared, same, helper.make_node("Identity", ["t"], ["y"]))
+    proto = load_from_string(data)
+    proto.graph.node.insert(0, helper.make_node("Relu", ["x"], ["h"]))
+    network = load_network(proto.SerializeToString())
+    (gate,) = gates_of(network)
+    np.testing.assert_array_equal(gate.operator.upper, [[-1, 1]])
+    np.testing.assert_array_equal(network(GRID), replay(network, GRID))
+
+
+def test_a_known_condition_takes_its_branch() -> None:
+    proto = load_from_string(asking(INSIDE, SAME, helper.make_node("Identity", ["t"], ["y"])))
+    (node,) = [node for node in proto.graph.node if node.op_type == "If"]
+    node.input[0] = "no"
+    flag = numpy_helper.from_array(np.array(False), "no")
+    proto.graph.initializer.append(flag)
+    network = load_network(proto.SerializeToString())
+    assert not gates_of(network)
+    np.testing.assert_array_equal(network(GRID), np.maximum(GRID, 0))
+
+
+@pytest.mark.parametrize(
+    ("then", "otherwise", "reason"),
+    [
+        (INSIDE, [helper.make_node("Sub", ["number", "c"], ["t2"])], "truth values"),
+        (INSIDE, [helper.make_node("ReduceMin", ["other"], ["t2"], axes=[1], keepdims=1)], "defines 'other'"),
+        ([helper.make_node("Softsign", ["x"], ["t1"])], SAME, "Softsign"),
+    ],
+    ids=["numbers", "undefined", "inside"],
+)
+def test_branches_that_cannot_be_read_are_refused(
+    then: list[NodeProto], otherwise: list[NodeProto], reason: str
+) -> None:
+    with pytest.raises(NetworkError, match=reason):
+        load_network(asking(then, otherwise, helper.make_node("Mul", ["x", "t"], ["y"])))
+
+
+def test_truths_of_an_else_branch_are_no_boxes() -> None:
+    otherwise = [
+        helper.make_node("GreaterOrEqual", ["x", "d"], ["above"]),
+        helper.make_node("Cast", ["above"], ["high"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMin", ["high"], ["t2"], axes=[1], keepdims=1),
+    ]
+    with pytest.raises(UnsupportedOperatorError, match="no union of closed boxes"):
+        load_network(asking(INSIDE, otherwise, helper.make_node("Mul", ["x", "t"], ["y"])))

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from gated_networks import points_near, random_gate
+from gated_networks import GRID, points_near, random_change, random_gate
 from onnx import TensorProto, helper
 from onnx_models import model, one_node
 from random_networks import dense_network, random_network
@@ -18,7 +18,17 @@ import repairsolver as rs
 from repairsolver.errors import EditError, NetworkError, UnsupportedOperatorError
 from repairsolver.network import load_network, replay
 from repairsolver.network.forward import activations
-from repairsolver.network.gated import NewGate, Override, add_gates, gateable, records_of, remove_gates
+from repairsolver.network.gated import (
+    Change,
+    Correction,
+    NewGate,
+    Override,
+    add_gates,
+    gateable,
+    guards,
+    records_of,
+    remove_gates,
+)
 from repairsolver.network.gates import gates_of
 
 
@@ -228,3 +238,101 @@ def test_float64_networks_are_gated_too() -> None:
     points = points_near(np.random.default_rng(1), [gate])
     np.testing.assert_allclose(found(points), replay(found, points), rtol=1e-12, atol=1e-12)
     assert remove_gates(found).model == network.model
+
+
+def many_entries(seed: int, *, kind: str) -> tuple[rs.Network, list[NewGate]]:
+    """A network of 60 inputs, and gates of one tensor whose boxes lie apart: many ends of boxes."""
+    rng = np.random.default_rng([seed, 7])
+    network = dense_network(seed, [60, 8, 4])
+    node = gateable(network)[-1]
+    gates = []
+    for number in range(4):
+        count = int(rng.integers(2, 6))
+        lower = np.round(GRID * rng.normal(size=(count, 60))) / GRID
+        lower[:, 0] = 3.0 * number
+        upper = lower + np.round(GRID * rng.uniform(0, 1.5, lower.shape)) / GRID
+        free = rng.random(lower.shape) < 0.1
+        free[:, 0] = False
+        lower, upper = np.where(free, -np.inf, lower), np.where(free, np.inf, upper)
+        if kind == "corrections":
+            change: Change = Correction(
+                np.array([[1.0, -1, 0, 0], [0, 0, 1, -1]]),
+                np.zeros((2, 60)),
+                np.array([0.5, 0.25]) * (number + 1),
+                np.array([[0.5, -0.5, 0, 0], [0, 0, 0.5, -0.5]]),
+            )
+        else:
+            change = random_change(rng, node.size, 60)
+        gates.append(NewGate(node.name, node.layer, lower, upper, change))
+    return network, gates
+
+
+@pytest.mark.parametrize("monitor", [False, True])
+@pytest.mark.parametrize("kind", ["corrections", "others"])
+@pytest.mark.parametrize("seed", range(6))
+def test_many_entries_are_compared_behind_a_first_look(
+    seed: int, kind: str, monitor: bool, monkeypatch
+) -> None:
+    monkeypatch.setattr(guards, "MANY", 100)
+    network, gates = many_entries(seed, kind=kind)
+    found = add_gates(network, gates, monitor=monitor)
+    nodes = onnx.load_from_string(found.model).graph.node
+    assert any(node.op_type == "If" for node in nodes)
+    whole = onnx.shape_inference.infer_shapes(onnx.load_from_string(found.model))
+    onnx.checker.check_model(whole, full_check=True)
+    # The first look is no gate of its own, and the boxes are those of the gates.
+    kept = {tuple(box) for gate in gates for box in np.hstack([gate.lower, gate.upper])}
+    read = [node.operator for node in gates_of(found)]
+    assert {tuple(box) for gate in read for box in np.hstack([gate.lower, gate.upper])} == kept
+    points = points_near(np.random.default_rng(seed), gates, 20)
+    fires = np.array([gate.fires(points) for gate in gates])
+    assert fires.any(axis=1).all()
+    values = activations(network, points)[gates[0].tensor]
+    for gate in gates:
+        values = np.where(gate.fires(points)[:, None], gate.change(values, points), values)
+    np.testing.assert_allclose(found(points), values, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(replay(found, points), values, rtol=1e-4, atol=1e-4)
+    off = ~fires.any(axis=0)
+    np.testing.assert_array_equal(replay(found, points)[off], replay(network, points)[off])
+    assert remove_gates(found).model == network.model
+    assert [g.to_json() for g in records_of(found)[0].gates] == [g.to_json() for g in gates]
+
+
+def test_rows_of_a_batch_pass_the_first_look_one_by_one(monkeypatch) -> None:
+    monkeypatch.setattr(guards, "MANY", 100)
+    weight = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["h"]), helper.make_node("Relu", ["h"], ["y"])]
+    network = load_network(model(nodes, ["N", 60], {"w": weight}).SerializeToString())
+    gates = [replace(gate, tensor="y", layer="y") for gate in many_entries(3, kind="corrections")[1]]
+    found = add_gates(network, gates, monitor=True)
+    points = points_near(np.random.default_rng(1), gates, 5)
+    one_by_one = np.concatenate([replay(found, p[None]) for p in points])
+    np.testing.assert_allclose(replay(found, points), one_by_one, rtol=1e-6, atol=1e-6)
+    session = onnxruntime.InferenceSession(found.model, providers=["CPUExecutionProvider"])
+    fired = session.run(None, {"x": points.astype(np.float32)})[1]
+    np.testing.assert_array_equal(fired, np.array([gate.fires(points) for gate in gates]).T)
+    none = session.run(None, {"x": np.full((3, 60), 99, np.float32)})[1]
+    np.testing.assert_array_equal(none, np.zeros((3, 4), dtype=bool))
+
+
+def test_gates_behind_a_first_look_can_be_gated_again(monkeypatch) -> None:
+    monkeypatch.setattr(guards, "MANY", 100)
+    network, gates = many_entries(1, kind="corrections")
+    found = add_gates(network, gates)
+    again = add_gates(found, [replace(gates[0], lower=gates[0].lower - 1, upper=gates[0].upper + 1)])
+    points = points_near(np.random.default_rng(1), gates, 20)
+    np.testing.assert_allclose(replay(again, points), again(points), rtol=1e-4, atol=1e-4)
+    assert remove_gates(again).model == network.model
+
+
+def test_the_entries_that_tell_boxes_apart_are_looked_at() -> None:
+    centre = np.random.default_rng(0).uniform(size=(20, 300))
+    centre[:, 40:] = 0.0
+    entries = guards.telling(centre - 0.05, centre + 0.05, 12)
+    assert (entries < 40).all()
+    assert len(set(entries.tolist())) == 12
+    apart = np.abs(centre[:, None, entries] - centre[None, :, entries]) > 0.1
+    assert (apart.sum(axis=-1)[~np.eye(20, dtype=bool)] >= 6).all()
+    one = np.zeros((1, 300))
+    one[0, [3, 250]] = 0.7
+    assert {3, 250} <= set(guards.telling(one - 0.05, one + 0.05, 12).tolist())

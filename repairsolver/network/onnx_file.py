@@ -65,12 +65,14 @@ def opset_of(model: ModelProto, name: str) -> int:
 
 
 def tensors_of(graph: GraphProto) -> Iterator[TensorProto]:
-    """Every tensor that the file stores: initialisers and the values of Constant nodes."""
+    """Every tensor that the file stores: initialisers and values of Constant nodes, in branches, too."""
     yield from graph.initializer
     for node in graph.node:
         for attribute in node.attribute:
             if attribute.type == AttributeProto.TENSOR:
                 yield attribute.t
+            if attribute.type == AttributeProto.GRAPH:
+                yield from tensors_of(attribute.g)
 
 
 def embed_external(model: ModelProto, folder: Path | None, name: str) -> bool:

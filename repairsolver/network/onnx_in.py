@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import prod
 from typing import Any
@@ -17,12 +17,14 @@ from repairsolver.errors import NetworkError, UnsupportedOperatorError
 from repairsolver.network.fusing import fused
 from repairsolver.network.graph import Network, Node
 from repairsolver.network.lowering import LOWERINGS, SUPPORTED
+from repairsolver.network.lowering.branching import asked_of, branched, outside
 from repairsolver.network.lowering.builder import (
     LARGEST,
     Builder,
     Call,
     Condition,
     Constant,
+    Guard,
     RefusedError,
     Result,
     Shape,
@@ -30,11 +32,11 @@ from repairsolver.network.lowering.builder import (
     Value,
     identity,
 )
-from repairsolver.network.lowering.condition import ARRANGING, CONDITIONAL, arranged
+from repairsolver.network.lowering.condition import ARRANGING, CONDITIONAL, NEVER, arranged
 from repairsolver.network.lowering.folding import constant_of, fold
 from repairsolver.network.onnx_file import inlined, opset_of
 from repairsolver.network.operators import Softmax
-from repairsolver.network.ordering import described, in_order
+from repairsolver.network.ordering import branches, described, in_order, reads
 
 Element = np.dtype[np.float32] | np.dtype[np.float64]
 ELEMENTS: dict[int, Element] = {
@@ -127,7 +129,11 @@ def fits(wanted: Sequence[int], declared: Sequence[int]) -> bool:
 
 @dataclass
 class Reader:
-    """Lowers nodes one after another and collects everything that it has to refuse."""
+    """Lowers nodes one after another and collects everything that it has to refuse.
+
+    Args:
+        absent: inputs for which nothing has to be said: truths that hold only there are left out.
+    """
 
     model: ModelProto
     builder: Builder
@@ -136,14 +142,15 @@ class Reader:
     name: str
     values: dict[str, Result] = field(default_factory=dict)
     refused: list[str] = field(default_factory=list)
+    absent: Guard = NEVER
 
     def run(self) -> Result:
         """The value of the output."""
         self.values[self.builder.input.node] = self.builder.input
         output = self.model.graph.output[0].name
-        uses = Counter(t for node in self.nodes for t in node.input)
+        uses = Counter(t for node in self.nodes for t in reads(node))
         uses[output] += 1
-        self.read_initialisers(uses)
+        self.read_initialisers(self.model.graph, uses)
         for node in self.nodes:
             self.read(node, uses)
         self.check_finite()
@@ -157,8 +164,8 @@ class Reader:
             )
         return self.values[output]
 
-    def read_initialisers(self, uses: Mapping[str, int]) -> None:
-        tensors = [t for t in self.model.graph.initializer if uses[t.name]]
+    def read_initialisers(self, graph: GraphProto, uses: Mapping[str, int]) -> None:
+        tensors = [t for t in graph.initializer if uses[t.name]]
         huge = [t.name for t in tensors if prod(t.dims) > LARGEST]
         if huge:
             raise NetworkError(f"{self.name}: tensors {huge} have more than {LARGEST} entries")
@@ -177,7 +184,10 @@ class Reader:
         except RefusedError as reason:
             self.refused.append(f"{described(node)}: {reason}")
             outputs = [self.stand_in(t) for t in node.output]
-        self.values.update({t: v for t, v in zip(node.output, outputs, strict=False) if v is not None})
+        found = {t: v for t, v in zip(node.output, outputs, strict=False) if v is not None}
+        if self.absent:
+            found = {t: outside(v, self.absent) for t, v in found.items()}
+        self.values.update(found)
 
     def lower(
         self, node: NodeProto, inputs: Sequence[Result | None], uses: Mapping[str, int], lost: bool
@@ -185,6 +195,8 @@ class Reader:
         """The outputs of one node: folded, lowered, or refused; none where an input was lost before."""
         if node.domain not in ("", "ai.onnx"):
             raise RefusedError(f"it belongs to the operator set {node.domain!r}, not to the standard one")
+        if node.op_type == "If":
+            return [] if lost else self.branches(self.call(node, inputs, uses), uses)
         constants = [v for v in inputs if v is None or isinstance(v, Constant)]
         if not lost and len(constants) == len(inputs):
             return fold(node, constants, self.opset)
@@ -199,14 +211,50 @@ class Reader:
             raise RefusedError(f"this operator {what}")
         if lost:
             return []
+        try:
+            return table[node.op_type](self.call(node, inputs, uses))
+        except (ValueError, IndexError, TypeError) as error:
+            raise RefusedError(f"its attributes do not fit its inputs ({error})") from error
+
+    def call(self, node: NodeProto, inputs: Sequence[Result | None], uses: Mapping[str, int]) -> Call:
         private = tuple(uses[t] == 1 for t in node.input)
         wanted = frozenset(t for t in node.output if uses[t])
         attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-        call = Call(self.builder, node, tuple(inputs), private, wanted, self.opset, attributes)
-        try:
-            return table[node.op_type](call)
-        except (ValueError, IndexError, TypeError) as error:
-            raise RefusedError(f"its attributes do not fit its inputs ({error})") from error
+        return Call(self.builder, node, tuple(inputs), private, wanted, self.opset, attributes)
+
+    def branches(self, call: Call, uses: Mapping[str, int]) -> list[Result]:
+        """The outputs of an If node: its two graphs are read as if they were written out here."""
+        graphs = branches(call.node)
+        missing = {"then_branch", "else_branch"} - graphs.keys()
+        if missing:
+            raise RefusedError(f"it has no {' and no '.join(sorted(missing))}")
+        refused = len(self.refused)
+        then, otherwise = (self.inside(graphs[name], uses) for name in ("then_branch", "else_branch"))
+        if len(self.refused) > refused:
+            return []
+        if {len(then), len(otherwise)} != {len(call.node.output)}:
+            raise RefusedError(f"its branches make {len(then)} and {len(otherwise)} tensors")
+        # Where the condition fails, guards of the first branch that imply it fail, too.
+        spare = replace(self, refused=[], absent=asked_of(call))
+        idle = spare.inside(graphs["then_branch"], uses) if spare.absent else []
+        return branched(call, then, otherwise, idle or [None] * len(then))
+
+    def inside(self, graph: GraphProto, uses: Mapping[str, int]) -> list[Result]:
+        """What a graph inside of a node computes, with names of its own; nothing if a node is refused."""
+        nodes, outputs = list(graph.node), [value.name for value in graph.output]
+        own = Counter(t for node in nodes for t in reads(node)) + Counter(outputs)
+        reader = replace(self, nodes=nodes, values=dict(self.values))
+        refused = len(self.refused)
+        reader.read_initialisers(graph, own)
+        for node in nodes:
+            reader.read(node, own + Counter(uses))
+        reader.check_finite()
+        if len(self.refused) > refused:
+            return []
+        undefined = [name for name in outputs if name not in reader.values]
+        if undefined:
+            raise RefusedError(f"its branch does not compute {undefined}")
+        return [reader.values[name] for name in outputs]
 
     @cached_property
     def inferred(self) -> dict[str, Shape]:

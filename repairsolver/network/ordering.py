@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from graphlib import CycleError, TopologicalSorter
 
-from onnx import GraphProto, NodeProto
+from onnx import AttributeProto, GraphProto, NodeProto
 
 from repairsolver.errors import NetworkError
 
@@ -30,14 +30,14 @@ def in_order(graph: GraphProto, input_name: str, name: str) -> list[NodeProto]:
     undefined = {
         f"{tensor!r} (read by {described(graph.node[i])})"
         for i in needed
-        for tensor in graph.node[i].input
+        for tensor in reads(graph.node[i])
         if tensor and tensor not in known and tensor not in makers
     }
     if graph.output[0].name not in known and graph.output[0].name not in makers:
         undefined.add(f"the output {graph.output[0].name!r}")
     if undefined:
         raise NetworkError(f"{name}: nothing in the file defines {', '.join(sorted(undefined))}")
-    readers = {i: [makers[t] for t in graph.node[i].input if t in makers] for i in needed}
+    readers = {i: [makers[t] for t in reads(graph.node[i]) if t in makers] for i in needed}
     try:
         return [graph.node[i] for i in TopologicalSorter(readers).static_order()]
     except CycleError as error:
@@ -62,8 +62,25 @@ def ancestors(graph: GraphProto, makers: Mapping[str, int]) -> list[int]:
         maker = makers.get(pending.pop())
         if maker is not None and maker not in found:
             found.add(maker)
-            pending.extend(graph.node[maker].input)
+            pending.extend(reads(graph.node[maker]))
     return sorted(found)
+
+
+def branches(node: NodeProto) -> dict[str, GraphProto]:
+    """The graphs inside a node, by the names of its attributes."""
+    return {a.name: a.g for a in node.attribute if a.type == AttributeProto.GRAPH}
+
+
+def reads(node: NodeProto) -> list[str]:
+    """The tensors that a node reads, those of the graphs inside of it that come from outside included."""
+    found = list(node.input)
+    for graph in branches(node).values():
+        own = {tensor.name for tensor in (*graph.initializer, *graph.input)}
+        own |= {tensor for inner in graph.node for tensor in inner.output}
+        wanted = [tensor for inner in graph.node for tensor in reads(inner)]
+        wanted += [value.name for value in graph.output]
+        found += [tensor for tensor in wanted if tensor not in own]
+    return found
 
 
 def described(node: NodeProto) -> str:

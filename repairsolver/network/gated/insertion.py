@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from repairsolver.errors import EditError
 from repairsolver.network.agreement import check_agreement
-from repairsolver.network.gated.changes import UNLIMITED, Correction, NewGate, Override
+from repairsolver.network.gated.changes import Correction, NewGate, Override
+from repairsolver.network.gated.guards import Guards
 from repairsolver.network.gated.record import Record, records_of, write_records
 from repairsolver.network.gated.removal import base64_packed, undone
 from repairsolver.network.gated.upgrade import upgraded
+from repairsolver.network.gated.writer import Writer
 from repairsolver.network.graph import Network, Node
-from repairsolver.network.onnx_file import opset_of, parse, serialise
+from repairsolver.network.onnx_file import parse, serialise
 from repairsolver.network.onnx_in import import_model
 from repairsolver.results import Array
 
 FLAT = 128
 """Entries of a layer up to which constants and affine changes of it are written as one matrix."""
-
-AXES_AS_INPUT = 18
-"""From this opset on, reductions take their axes as an input."""
 
 
 def gateable(network: Network) -> tuple[Node, ...]:
@@ -52,9 +49,10 @@ def add_gates(network: Network, gates: Sequence[NewGate], *, monitor: bool = Fal
         raise EditError(f"{network.name}: no gates are given")
     model, opset, same = upgraded(network)
     writer = Writer(network, model)
-    for gate in gates:
-        writer.add(gate)
-    name = writer.add_monitor() if monitor else ""
+    insertion = Insertion(writer, Guards(writer))
+    for group in groups(gates):
+        insertion.add(group)
+    name = insertion.add_monitor() if monitor else ""
     writer.finish()
     record = Record(
         network.sha256,
@@ -77,153 +75,86 @@ def add_gates(network: Network, gates: Sequence[NewGate], *, monitor: bool = Fal
     return gated
 
 
+def groups(gates: Sequence[NewGate]) -> Iterator[tuple[NewGate, ...]]:
+    """Gates that are written together: corrections of one tensor, one after another, never two of them on."""
+    group: list[NewGate] = []
+    for gate in gates:
+        if group and not all(_together(before, gate) for before in group):
+            yield tuple(group)
+            group = []
+        group.append(gate)
+    yield tuple(group)
+
+
+def _together(first: NewGate, second: NewGate) -> bool:
+    a, b = first.change, second.change
+    if not isinstance(a, Correction) or not isinstance(b, Correction):
+        return False
+    meet = (first.lower[:, None] <= second.upper).all(-1) & (second.lower <= first.upper[:, None]).all(-1)
+    return first.tensor == second.tensor and a.coupled == b.coupled and not meet.any()
+
+
 @dataclass(slots=True, eq=False)
-class Writer:
-    """A model that gates are written into, one after another."""
+class Insertion:
+    """Gates that are put into a model, group by group."""
 
-    network: Network
-    model: ModelProto
-    added: list[str] = field(default_factory=list)
-    renamed: list[tuple[str, str]] = field(default_factory=list)
-    guards: dict[bytes, str] = field(default_factory=dict)
-    truths: dict[str, str] = field(default_factory=dict)
-    conditions: list[str] = field(default_factory=list)
-    head: list[NodeProto] = field(default_factory=list)
-    pending: list[NodeProto] = field(default_factory=list)
-    prefix: str = ""
-    flat: str = ""
+    writer: Writer
+    guards: Guards
+    groups: list[Sequence[NewGate]] = field(default_factory=list)
 
-    def __post_init__(self) -> None:
-        taken = {tensor for node in self.model.graph.node for tensor in (node.name, *node.output)}
-        number = 1
-        while any(tensor.startswith(f"gates{number}/") for tensor in taken):
-            number += 1
-        self.prefix = f"gates{number}/"
-
-    def node(self, operator: str, inputs: Sequence[str], output: str = "", **attributes: Any) -> str:
-        """Add a node; the name of its output."""
-        name = f"{self.prefix}{operator}{len(self.added)}"
-        out = output or name
-        self.pending.append(helper.make_node(operator, list(inputs), [out], name=name, **attributes))
-        self.added.append(name)
-        return out
-
-    def constant(self, values: NDArray[Any]) -> str:
-        """A constant as a node: older files would have to list a stored tensor among their inputs."""
-        return self.node("Constant", [], value=numpy_helper.from_array(np.ascontiguousarray(values)))
-
-    def floats(self, values: Array, shape: Sequence[int]) -> str:
-        limited = np.clip(values, -UNLIMITED, UNLIMITED)
-        return self.constant(limited.astype(self.network.element).reshape(tuple(shape)))
-
-    def add(self, gate: NewGate) -> None:
-        """One gate: its guard, the changed tensor, and the choice under the tensor's old name."""
-        place, producer = self._producer(gate.tensor)
-        known = next((node for node in self.network.nodes if node.name == gate.tensor), None)
+    def add(self, gates: Sequence[NewGate]) -> None:
+        """Gates of one tensor: their guards, what they change, and the result under the tensor's old name."""
+        writer, network, tensor = self.writer, self.writer.network, gates[0].tensor
+        place, producer = writer.producer(tensor)
+        known = next((node for node in network.nodes if node.name == tensor), None)
         if known is None:
+            raise EditError(f"{network.name}: tensor {tensor!r} is no tensor of its graph of operators")
+        if writer.batched and known.shape[:1] != (1,):
             raise EditError(
-                f"{self.network.name}: tensor {gate.tensor!r} is no tensor of its graph of operators"
-            )
-        if self.batched and known.shape[:1] != (1,):
-            raise EditError(
-                f"{self.network.name}: the first axis of tensor {gate.tensor!r}, of shape {known.shape}, "
+                f"{network.name}: the first axis of tensor {tensor!r}, of shape {known.shape}, "
                 "does not count inputs, so that it cannot be gated input by input"
             )
-        before = f"{self.prefix}{gate.tensor}/before{len(self.renamed)}"
-        producer.output[:] = [before if tensor == gate.tensor else tensor for tensor in producer.output]
-        self.renamed.append((before, gate.tensor))
-        inside = self.guard(gate.lower, gate.upper)
-        self.conditions.append(inside)
-        match gate.change:
-            case Override() if gate.change.shifts_only:
-                self._shifted(gate.change, before, known.shape, inside, gate.tensor)
-            case Override() if gate.change.affine and known.shape == (1, known.size) and known.size <= FLAT:
-                self._bent(gate.change, before, known.size, inside, gate.tensor)
-            case Override():
-                changed = self._overridden(gate.change, before, known.shape)
-                fitted = self._fitted(self.truth(inside), len(known.shape))
-                self.node("Where", [fitted, changed, before], gate.tensor)
+        before = f"{writer.prefix}{tensor}/before{len(writer.renamed)}"
+        producer.output[:] = [before if made == tensor else made for made in producer.output]
+        writer.renamed.append((before, tensor))
+        self.groups.append(gates)
+        look = self.guards.look(gates)
+        if look is None:
+            self._changed(gates, before, known.shape, self.guards.of(gates), tensor)
+        else:
+            with writer.branch() as then:
+                then.result = f"{before}/gated"
+                self._changed(gates, before, known.shape, self.guards.inside(gates), then.result)
+            with writer.branch() as otherwise:
+                otherwise.result = writer.node("Identity", [before])
+            writer.choice(look[1], (then, otherwise), len(known.shape), tensor)
+        writer.put(place)
+
+    def _changed(
+        self, gates: Sequence[NewGate], before: str, shape: tuple[int, ...], inside: str, output: str
+    ) -> None:
+        """The tensor as it is behind gates with these guards."""
+        corrections = [gate.change for gate in gates if isinstance(gate.change, Correction)]
+        size = int(np.prod(shape))
+        flat = shape == (1, size) and size <= FLAT
+        match gates[0].change:
+            case Override() as change if change.shifts_only:
+                self._shifted(change, before, shape, inside, output)
+            case Override() as change if change.affine and flat:
+                self._bent(change, before, size, inside, output)
+            case Override() as change:
+                changed = self._overridden(change, before, shape)
+                fitted = self._fitted(self.guards.truth(inside), len(shape))
+                self.writer.node("Where", [fitted, changed, before], output)
             case Correction():
-                self._corrected(gate.change, before, known.shape, inside, gate.tensor)
-        nodes = list(self.model.graph.node)
-        self._replace([*nodes[: place + 1], *self.pending, *nodes[place + 1 :]])
-        self.pending = []
-
-    def _replace(self, nodes: Sequence[NodeProto]) -> None:
-        copies = list(nodes)
-        del self.model.graph.node[:]
-        self.model.graph.node.extend(copies)
-
-    def finish(self) -> None:
-        """Guards come first: they read nothing but the network's input."""
-        self._replace([*self.head, *self.model.graph.node])
-
-    @property
-    def batched(self) -> bool:
-        """Whether the first axis of the input counts inputs."""
-        return len(self.network.input_shape) > 1 and self.network.input_shape[0] == 1
-
-    def _producer(self, tensor: str) -> tuple[int, NodeProto]:
-        for place, node in enumerate(self.model.graph.node):
-            if tensor in node.output:
-                return place, node
-        raise EditError(
-            f"{self.network.name}: no node of the file makes a tensor {tensor!r}: it cannot be gated"
-        )
-
-    def guard(self, lower: Array, upper: Array) -> str:
-        """Numbers [N, 1]: 1 where an input lies in one of the boxes [k, n], else 0."""
-        key = lower.tobytes() + b"|" + upper.tobytes()
-        if key not in self.guards:
-            waiting, self.pending = self.pending, []
-            x, several = self._flat_input(), len(lower) > 1
-            if several:
-                x = self.node("Unsqueeze", [x, self.constant(np.array([1]))])
-            low = self.node("GreaterOrEqual", [x, self.floats(lower, lower.shape)])
-            high = self.node("LessOrEqual", [x, self.floats(upper, upper.shape)])
-            element = helper.np_dtype_to_tensor_dtype(self.network.element)
-            inside = self.node("Cast", [self.node("And", [low, high])], to=element)
-            every = self._reduced("ReduceMin", inside, 2 if several else 1, keep=not several)
-            self.guards[key] = self._reduced("ReduceMax", every, 1, keep=True) if several else every
-            self.head += self.pending
-            self.pending = waiting
-        return self.guards[key]
-
-    def truth(self, inside: str) -> str:
-        """A guard as truth values [N, 1]."""
-        if inside not in self.truths:
-            waiting, self.pending = self.pending, []
-            self.truths[inside] = self.node("Cast", [inside], to=TensorProto.BOOL)
-            self.head += self.pending
-            self.pending = waiting
-        return self.truths[inside]
-
-    def _flat_input(self) -> str:
-        """The input as [N, n]; [1, n] where its first axis does not count inputs."""
-        if not self.flat:
-            waiting, self.pending = self.pending, []
-            name = self.network.input_name
-            if self.batched and len(self.network.input_shape) == 2:
-                self.flat = name
-            elif self.batched:
-                self.flat = self.node("Flatten", [name], axis=1)
-            else:
-                self.flat = self.node("Reshape", [name, self.constant(np.array([1, -1]))])
-            self.head += self.pending
-            self.pending = waiting
-        return self.flat
-
-    def _reduced(self, operator: str, tensor: str, axis: int, *, keep: bool) -> str:
-        if opset_of(self.model, self.network.name) >= AXES_AS_INPUT:
-            return self.node(operator, [tensor, self.constant(np.array([axis]))], keepdims=int(keep))
-        return self.node(operator, [tensor], axes=[axis], keepdims=int(keep))
+                self._corrected(corrections, before, shape, inside, output)
 
     def _fitted(self, condition: str, rank: int) -> str:
         """A guard, [N, 1], with as many axes as the tensor has."""
-        if rank == 2 and self.batched:
+        if rank == 2 and self.writer.batched:
             return condition
-        shape = [-1, *[1] * (rank - 1)] if self.batched else [1] * rank
-        return self.node("Reshape", [condition, self.constant(np.array(shape, dtype=np.int64))])
+        shape = [-1, *[1] * (rank - 1)] if self.writer.batched else [1] * rank
+        return self.writer.node("Reshape", [condition, self.writer.constant(np.array(shape, dtype=np.int64))])
 
     def _shifted(
         self, change: Override, tensor: str, shape: tuple[int, ...], inside: str, output: str
@@ -232,8 +163,8 @@ class Writer:
         shift = np.zeros(int(np.prod(shape)))
         shift[change.index] = change.shift
         number = self._fitted(inside, len(shape))
-        step = self.node("Mul", [number, self.floats(shift, shape)])
-        self.node("Add", [tensor, step], output)
+        step = self.writer.node("Mul", [number, self.writer.floats(shift, shape)])
+        self.writer.node("Add", [tensor, step], output)
 
     def _bent(self, change: Override, tensor: str, size: int, inside: str, output: str) -> None:
         """h + g (A h + t) with the guard g, 0 or 1: fewer nodes than a choice; a constant has A = -1."""
@@ -241,10 +172,10 @@ class Writer:
         matrix, shift = np.zeros((size, size)), np.zeros((1, size))
         matrix[change.index, change.index] = np.where(fixed, 0.0, change.slope) - 1.0
         shift[0, change.index] = np.where(fixed, change.lower, change.shift)
-        moved = self.node(
-            "Gemm", [tensor, self.floats(matrix, matrix.shape), self.floats(shift, shift.shape)]
+        moved = self.writer.node(
+            "Gemm", [tensor, self.writer.floats(matrix, matrix.shape), self.writer.floats(shift, shift.shape)]
         )
-        self.node("Add", [tensor, self.node("Mul", [moved, inside])], output)
+        self.writer.node("Add", [tensor, self.writer.node("Mul", [moved, inside])], output)
 
     def _overridden(self, change: Override, tensor: str, shape: tuple[int, ...]) -> str:
         size = int(np.prod(shape))
@@ -259,65 +190,75 @@ class Writer:
         slope = np.where(fixed, 1.0, change.slope)
         low, high = np.where(fixed, -np.inf, change.lower), np.where(fixed, np.inf, change.upper)
         if (slope != 1).any():
-            tensor = self.node("Mul", [tensor, self.floats(whole(slope, 1.0), shape)])
+            tensor = self.writer.node("Mul", [tensor, self.writer.floats(whole(slope, 1.0), shape)])
         if free.any():
-            tensor = self.node("Add", [tensor, self.floats(whole(free, 0.0), shape)])
+            tensor = self.writer.node("Add", [tensor, self.writer.floats(whole(free, 0.0), shape)])
         if np.isfinite(low).any():
-            tensor = self.node("Max", [tensor, self.floats(whole(low, -np.inf), shape)])
+            tensor = self.writer.node("Max", [tensor, self.writer.floats(whole(low, -np.inf), shape)])
         if np.isfinite(high).any():
-            tensor = self.node("Min", [tensor, self.floats(whole(high, np.inf), shape)])
+            tensor = self.writer.node("Min", [tensor, self.writer.floats(whole(high, np.inf), shape)])
         if fixed.any():
             mask = whole(fixed.astype(float), 0.0).astype(bool).reshape(shape)
-            values = self.floats(whole(np.where(fixed, change.lower, 0.0), 0.0), shape)
-            tensor = self.node("Where", [self.constant(mask), values, tensor])
+            values = self.writer.floats(whole(np.where(fixed, change.lower, 0.0), 0.0), shape)
+            tensor = self.writer.node("Where", [self.writer.constant(mask), values, tensor])
         return tensor
 
     def _corrected(
-        self, change: Correction, tensor: str, shape: tuple[int, ...], inside: str, output: str
+        self, changes: Sequence[Correction], tensor: str, shape: tuple[int, ...], inside: str, output: str
     ) -> None:
         """What is missing, times 0 or 1, added to the tensor as [N, m]; and its shape again.
 
-        A product with the guard needs fewer nodes than a choice between two tensors. What is missing is
+        Of several changes the guards are columns, [N, g], and the half-spaces of all are computed at once. A
+        product with the guard needs fewer nodes than a choice between two tensors. What is missing is
         written as max(z, 0) - z with z = C y + D x - d: its linear bounds from below are exact, so that the
-        half-space is proved whatever z is. Where half-spaces move each other, as a ReLU of -z, whose slopes
-        can be optimised.
+        half-space is proved whatever z is. Where half-spaces of a change move each other, as a ReLU of -z,
+        whose slopes can be optimised.
         """
-        plain = len(shape) == 2 and shape[0] == 1
-        size = int(np.prod(shape))
-        y = tensor if plain else self.node("Reshape", [tensor, self.constant(np.array([-1, size]))])
-        sign = -1.0 if change.coupled else 1.0
-        bound = self.floats(-sign * change.bound, (1, change.count))
-        z = self.node("Gemm", [y, self.floats(sign * change.output.T, (size, change.count)), bound])
-        if change.input.any():
-            moved = sign * change.input.T
-            z = self.node(
-                "Add", [z, self.node("MatMul", [self._flat_input(), self.floats(moved, moved.shape)])]
-            )
-        if change.coupled:
-            missing = self.node("Relu", [z])
+        writer, plain, coupled = self.writer, len(shape) == 2 and shape[0] == 1, changes[0].coupled
+        size, count = int(np.prod(shape)), sum(change.count for change in changes)
+        y = tensor if plain else writer.node("Reshape", [tensor, writer.constant(np.array([-1, size]))])
+        sign = -1.0 if coupled else 1.0
+        rows, moved, direction = (
+            np.concatenate([getattr(change, name) for change in changes])
+            for name in ("output", "input", "direction")
+        )
+        bound = writer.floats(-sign * np.concatenate([change.bound for change in changes]), (1, count))
+        z = writer.node("Gemm", [y, writer.floats(sign * rows.T, (size, count)), bound])
+        if moved.any():
+            linear = writer.node("MatMul", [writer.flat_input(), self._numbers(sign * moved.T)])
+            z = writer.node("Add", [z, linear])
+        if coupled:
+            missing = writer.node("Relu", [z])
         else:
-            zero = self.floats(np.zeros(change.count), (1, change.count))
-            missing = self.node("Sub", [self.node("Max", [z, zero]), z])
-        step = self.node("Mul", [missing, inside])
-        direction = self.floats(change.direction, change.direction.shape)
+            zero = writer.floats(np.zeros(count), (1, count))
+            missing = writer.node("Sub", [writer.node("Max", [z, zero]), z])
+        if len(changes) > 1:
+            owner = np.repeat(np.arange(len(changes)), [change.count for change in changes])
+            inside = writer.node("Gather", [inside, writer.constant(owner)], axis=1)
+        step = writer.node("Mul", [missing, inside])
         if plain:
-            self.node("Gemm", [step, direction, y], output)
+            writer.node("Gemm", [step, self._numbers(direction), y], output)
             return
-        back = np.array([-1, *shape[1:]] if self.batched else shape, dtype=np.int64)
-        moved_by = self.node("Reshape", [self.node("MatMul", [step, direction]), self.constant(back)])
-        self.node("Add", [tensor, moved_by], output)
+        back = np.array([-1, *shape[1:]] if writer.batched else shape, dtype=np.int64)
+        added = writer.node("MatMul", [step, self._numbers(direction)])
+        writer.node("Add", [tensor, writer.node("Reshape", [added, writer.constant(back)])], output)
+
+    def _numbers(self, values: Array) -> str:
+        return self.writer.floats(values, values.shape)
 
     def add_monitor(self) -> str:
         """One more output: which gates are on, [N, g]."""
-        name = f"{self.prefix}fired"
-        truths = [self.truth(inside) for inside in self.conditions]
-        if len(self.conditions) > 1:
-            self.node("Concat", truths, name, axis=1)
+        writer = self.writer
+        name = f"{writer.prefix}fired"
+        truths = [self.guards.truth(self.guards.of(gates)) for gates in self.groups]
+        if len(truths) > 1:
+            writer.node("Concat", truths, name, axis=1)
         else:
-            self.node("Identity", truths, name)
-        self.model.graph.node.extend(self.pending)
-        self.pending = []
-        self.model.graph.output.append(
-            helper.make_tensor_value_info(name, TensorProto.BOOL, ["inputs", len(self.conditions)])
+            writer.node("Identity", truths, name)
+        writer.model.graph.node.extend(writer.pending)
+        writer.pending = []
+        gates = sum(map(len, self.groups))
+        writer.model.graph.output.append(
+            helper.make_tensor_value_info(name, TensorProto.BOOL, ["inputs", gates])
         )
         return name

@@ -37,4 +37,4 @@ LOWERINGS: dict[str, Callable[[Call], Sequence[Result]]] = {
     **condition.OPERATORS,
 }
 
-SUPPORTED = tuple(sorted({*LOWERINGS, *condition.CONDITIONAL, "Constant"}))
+SUPPORTED = tuple(sorted({*LOWERINGS, *condition.CONDITIONAL, "Constant", "If"}))

@@ -7,7 +7,7 @@ from math import prod
 
 import numpy as np
 
-from repairsolver.network.lowering.arithmetic import combine, shift
+from repairsolver.network.lowering.arithmetic import adds_nothing, combine, scale, shift
 from repairsolver.network.lowering.builder import (
     PRODUCT,
     Call,
@@ -22,12 +22,16 @@ from repairsolver.results import Array
 
 
 def gemm(call: Call) -> list[Value]:
-    """alpha A' B' + beta C with a constant A or B: Dense, plus C as its bias or as another tensor."""
+    """alpha A' B' + beta C with a constant A or B (or both): Dense, plus C as its bias or another tensor."""
     alpha, beta = call.number("alpha", 1.0), call.number("beta", 1.0)
     a, b = call.value(0), call.value(1)
     left = transposed(call, a, "/A") if call.integer("transA", 0) else a
     right = transposed(call, b, "/B") if call.integer("transB", 0) else b
     added = call.value(2) if call.has(2) and beta != 0.0 else None
+    if isinstance(left, Constant) and isinstance(right, Constant) and isinstance(added, Tensor):
+        known = Constant(alpha * (left.floats @ right.floats))
+        same = beta == 1.0 and adds_nothing(known, added)
+        return [added if same else scale(call, added, np.array(beta), known.floats)]
     product = multiply(call, left, right, alpha, "/product" if isinstance(added, Tensor) else "")
     if added is None:
         return [product]

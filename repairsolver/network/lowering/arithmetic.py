@@ -21,15 +21,26 @@ from repairsolver.results import Array
 
 
 def add(call: Call) -> list[Value]:
-    """x + y, or x + c (into the bias of the layer before where it has none)."""
+    """x + y, or x + c (into the bias of the layer before where it has none); x + 0 is x for a computed 0."""
     x, y = call.value(0), call.value(1)
     match x, y:
+        case Tensor(), Constant() if adds_nothing(y, x):
+            return [x]
+        case Constant(), Tensor() if adds_nothing(x, y):
+            return [y]
         case Tensor(), Constant():
             return [shift(call, x, y, 1.0, fuse=call.private[0] and x.node == call.node.input[0])]
         case Constant(), Tensor():
             return [shift(call, y, x, 1.0, fuse=call.private[1] and y.node == call.node.input[1])]
         case _:
             return [combine(call, [call.tensor(0), call.tensor(1)], (1.0, 1.0))]
+
+
+def adds_nothing(constant: Constant, x: Tensor) -> bool:
+    """Whether a constant adds nothing to x; a stored one is a weight, which may be changed."""
+    if constant.source is not None or np.broadcast_shapes(constant.shape, x.shape) != x.shape:
+        return False
+    return not constant.value.any()
 
 
 def subtract(call: Call) -> list[Value]:

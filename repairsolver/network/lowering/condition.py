@@ -122,7 +122,7 @@ def either(call: Call) -> list[Result]:
 
 
 def _combined(call: Call, join: Callable[[Sequence[Guard]], Guard]) -> Condition:
-    parts = [_truth(call.given(position)) for position in range(2)]
+    parts = [truth(call.given(position)) for position in range(2)]
     shape = affordable(np.broadcast_shapes(*(part.index.shape for part in parts)))
     first, second = (np.broadcast_to(part.index, shape).reshape(-1) for part in parts)
     known: dict[tuple[int, int], Guard] = {}
@@ -131,7 +131,7 @@ def _combined(call: Call, join: Callable[[Sequence[Guard]], Guard]) -> Condition
     return condition([known[pair] for pair in zip(first.tolist(), second.tolist(), strict=True)], shape)
 
 
-def _truth(value: Result) -> Condition:
+def truth(value: Result) -> Condition:
     if isinstance(value, Condition):
         return value
     if isinstance(value, Constant):
@@ -150,7 +150,7 @@ def largest(call: Call) -> list[Result]:
 
 
 def _reduced(call: Call, join: Callable[[Sequence[Guard]], Guard]) -> Condition:
-    given = _truth(call.given(0))
+    given = truth(call.given(0))
     axes, rank = call.integers("axes", 1), given.index.ndim
     if not axes and call.integer("noop_with_empty_axes", 0):
         return given
@@ -188,19 +188,23 @@ def arranged(node: NodeProto, inputs: Sequence[Result | None], opset: int) -> li
 
 def where(call: Call) -> list[Result]:
     """The first choice where a guard holds, else the second one."""
-    return [_chosen(call, _truth(call.given(0)), call.value(1), call.value(2))]
+    return [chosen(call, truth(call.given(0)), call.value(1), call.value(2))]
 
 
 def switched(call: Call) -> list[Result]:
     """Numbers times truth values: the numbers where a guard holds, else 0."""
     place = 0 if isinstance(call.given(0), Condition) else 1
-    return [_chosen(call, _truth(call.given(place)), call.value(1 - place), Constant(np.zeros(())))]
+    return [chosen(call, truth(call.given(place)), call.value(1 - place), Constant(np.zeros(())))]
 
 
-def _chosen(call: Call, guards: Condition, first: Tensor | Constant, second: Tensor | Constant) -> Tensor:
-    """A gate for every guard that occurs."""
+def chosen(
+    call: Call, guards: Condition, first: Tensor | Constant, second: Tensor | Constant
+) -> Tensor | Constant:
+    """A gate for every guard that occurs; constants that are never replaced stay constants."""
     shape = affordable(np.broadcast_shapes(guards.index.shape, first.shape, second.shape))
     index = np.broadcast_to(guards.index, shape)
+    if isinstance(second, Constant) and not any(guards.table[i] for i in np.unique(index)):
+        return Constant(np.broadcast_to(second.value, shape))
     always = np.isin(index, [i for i, guard in enumerate(guards.table) if guard == ALWAYS])
     result = _mixed(call, always, first, second, "/else")
     open_ = [i for i in np.unique(index).tolist() if guards.table[i] not in (ALWAYS, NEVER)]
