@@ -132,7 +132,8 @@ def written_out_with_tanh(cube: str = "Mul", **others: float) -> onnx.ModelProto
     """The other GELU, with x^3 as products or as a power, and with other constants where they are given."""
     numbers = {"root": (2 / np.pi) ** 0.5, "cubic": 0.044715, "one": 1.0, "half": 0.5, "three": 3.0} | others
     stored = [numpy_helper.from_array(np.float32(v), k) for k, v in numbers.items()]
-    power = {"Mul": [("Mul", ["x", "x"], "s"), ("Mul", ["s", "x"], "q")], "Pow": [("Pow", ["x", "three"], "q")]}
+    products = [("Mul", ["x", "x"], "s"), ("Mul", ["s", "x"], "q")]
+    power = {"Mul": products, "Pow": [("Pow", ["x", "three"], "q")]}
     inner = [("Mul", ["q", "cubic"], "a"), ("Add", ["a", "x"], "b"), ("Mul", ["root", "b"], "c")]
     outer = [("Tanh", ["c"], "d"), ("Add", ["d", "one"], "e"), ("Mul", ["x", "half"], "f")]
     every = [*power[cube], *inner, *outer, ("Mul", ["f", "e"], "y")]

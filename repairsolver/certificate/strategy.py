@@ -200,8 +200,9 @@ def _curved(operator: ops.Curve, lower: Array, upper: Array) -> tuple[Array, Arr
     (first, last), width = (_value(operator, x) for x in (lower, upper)), upper - lower
     tangent = _slope(operator, lower / 2 + upper / 2)
     chord = (last - first) / np.maximum(width, NARROW)
-    steep = isinstance(operator, ops.Elu) and operator.alpha > 1
-    below, above = _steep(operator, lower, upper, chord) if steep else (tangent, chord)
+    below, above = tangent, chord
+    if isinstance(operator, ops.Elu) and operator.alpha > 1:
+        below, above = _steep(operator, lower, upper, chord)
     return np.where(width <= NARROW, tangent, below), np.where(width <= NARROW, tangent, above)
 
 

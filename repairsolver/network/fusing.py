@@ -1,8 +1,8 @@
 r"""Nodes that are one operator together: GELU written out with Erf or Tanh, as exporters do before opset 20.
 
 $x \Phi(x) = x (1 + \mathrm{erf}(x / \sqrt 2)) / 2$, or $x (1 + \tanh(a (x + 0.044715 x^3))) / 2$ with
-$a = \sqrt{2 / \pi}$, with factors in any order. Every tensor on the way is one of three forms, and the one that is GELU itself is read as its node; the others are left out if nothing else
-needs them.
+$a = \sqrt{2 / \pi}$, with factors in any order. Every tensor on the way is one of three forms, and
+the one that is GELU itself is read as its node; the others are left out if nothing else needs them.
 """
 
 from __future__ import annotations

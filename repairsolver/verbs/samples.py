@@ -143,8 +143,8 @@ def characterise(
     network: Network | str | Path,
     property: Property | str | Path,  # noqa: A002 - as in verify
     *,
-    epsilon: float,
-    eta: float,
+    epsilon: float = 1e-3,
+    eta: float = 1e-3,
     leaves: int = 32,
     limits: Limits | None = None,
     seed: int = 0,

@@ -129,7 +129,7 @@ def woken(
         more = _needed(fresh, _outputs(tail[start:], others, neurons), shift)
         fit = _fitted(
             (before[source], need), (kept[source], tolerance), (others[source], more),
-            np.random.default_rng([seed, 8, start]),
+            len(behaviours.positives), np.random.default_rng([seed, 8, start]),
         )  # fmt: skip
         if best is None or fit[2] + lost < best.misjudged:
             best = Detour(start, neurons, *fit[:2], shift, fit[2] + lost)
@@ -178,6 +178,7 @@ def _fitted(
     negatives: tuple[Array, Array],
     positives: tuple[Array, Array],
     fresh: tuple[Array, Array],
+    count: int,
     rng: np.random.Generator,
 ) -> tuple[Array, float, float]:
     """w, c, and the share of points that they misjudge.
@@ -185,6 +186,7 @@ def _fitted(
     Args:
         negatives, fresh: the values of negatives and their needs.
         positives: those of the points to keep, and their tolerances.
+        count: how many of these are positives; a pad may not cost more of them than it may of all, either.
     """
     (wrong, need), (kept, tolerance) = negatives, positives
     helped, risky = np.flatnonzero(np.isfinite(need)), np.flatnonzero(np.isfinite(tolerance))
@@ -202,12 +204,14 @@ def _fitted(
     weight = found[:-1] / size
     bias = float(found[-1] - weight @ middle)
     value, least = kept @ weight + bias, float((wrong[helped] @ weight + bias - need[helped]).min())
-    unseen = max(0.0, least - float((fresh[0] @ weight + bias - fresh[1]).min(initial=np.inf, where=np.isfinite(fresh[1]))))
+    unseen = max(0.0, least - _least(fresh[0] @ weight + bias, fresh[1]))
     pads = np.unique(np.concatenate([PADS, unseen + PADS]))
-    lost = np.array([(np.maximum(value + pad - least, 0.0) > tolerance).mean() for pad in pads])
+    wrongly = [np.maximum(value + pad - least, 0.0) > tolerance for pad in pads]
+    lost, own = (np.array([w[part].sum() / max(len(w[part]), 1) for w in wrongly])
+                 for part in (slice(None), slice(count)))  # fmt: skip
     most = max(lost[0] + AFFORDED / 3, AFFORDED)
     limit = np.where(pads <= unseen + SURE, max(most, ASSURED), most)
-    shift = float(pads[lost <= limit].max()) - least
+    shift = float(pads[(lost <= limit) & (own <= max(own[0], AFFORDED / 3))].max()) - least
     stay = float((np.maximum(value, 0.0) > tolerance).mean())
     short = float((wrong @ weight + bias < need).mean())
     if lost[0] > stay + WORSE * short:  # outliers among the negatives, for which too much would be lost
@@ -215,8 +219,13 @@ def _fitted(
     return weight, bias + shift, float(np.isinf(need).mean() + lost[pads <= unseen + COMPARED][-1])
 
 
+def _least(values: Array, need: Array) -> float:
+    """By how much values exceed needs at least, where these are finite; infinite where none is."""
+    return float((values - need).min(initial=np.inf, where=np.isfinite(need)))
+
+
 def between(core: Network, behaviours: Behaviours, rng: np.random.Generator) -> Behaviours:
-    """Violating points on lines through two negatives in place of the negatives; none where these have labels."""
+    """Violating points on lines through two negatives in their place; none where these have labels."""
     points = behaviours.negatives
     if behaviours.labels is not None:
         return replace(behaviours, negatives=points[:0], labels=None)
