@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from layerwise.shapes import RankMismatch
 from repairsolver.architecture.bounding.deadline import Deadline, TimeUpError
-from repairsolver.architecture.bounding.grid import LIMITS
+from repairsolver.architecture.bounding.grid import LIMITS, Limits
 from repairsolver.architecture.bounding.grid_sweep import TreeSweep, is_tree
 from repairsolver.architecture.bounding.grid_trace import Trace, UnrealisedError
 from repairsolver.architecture.bounding.sweep import lower_bound, ranks_of
@@ -78,36 +78,58 @@ def _small(model: Model) -> bool:
     return all(size <= LIMITS[-1][len(shape)] for shape in shapes for size in shape)
 
 
-def _by_grids(
-    model: Model, costs: Costs, variants: Variants, proof: Proof, seconds: float, number: int = 0
-) -> Proof:
-    limits, deadline = LIMITS[number], Deadline(seconds)
-    sweeps = []
+def _by_grids(model: Model, costs: Costs, variants: Variants, proof: Proof, seconds: float) -> Proof:
     try:
-        for variant, first in variants:
-            room = proof.best.cost - 1 - first.cost
-            if room >= 0:
-                sweep = TreeSweep(variant, costs, room, proof.ranks, limits, deadline)
-                sweeps.append((first.cost + sweep.run(), first, sweep))
+        room = proof.best.cost - 1
+        return _swept(model, costs, variants, proof, room, LIMITS[0], Deadline(seconds), seconds)
     except TimeUpError:
         return proof
-    bounds = [bound for bound, _, _ in sweeps]
-    bound = min([*bounds, float(proof.best.cost)])
-    proof = Proof(proof.best, max(int(bound), proof.lower_bound), "grids", proof.ranks)
-    for reached, first, sweep in sweeps:
-        if reached == bound < proof.best.cost:
-            proof = _adopted(model, costs, proof, first, sweep)
-    return proof
 
 
 def _by_finer_grids(model: Model, costs: Costs, variants: Variants, proof: Proof, seconds: float) -> Proof:
-    return _by_grids(model, costs, variants, proof, seconds, number=1)
+    """Budgets rise from the bound of the coarse grids: little room leaves few shapes to look at."""
+    deadline, more = Deadline(seconds), 2
+    try:
+        while True:
+            room = min((proof.lower_bound or proof.best.cost // 2) + more, proof.best.cost - 1)
+            proof = _swept(model, costs, variants, proof, room, LIMITS[-1], deadline, seconds)
+            if room >= proof.best.cost - 1 or proof.lower_bound <= room:
+                return proof
+            more = 2 * more + 1
+    except TimeUpError:
+        return proof
 
 
-def _adopted(model: Model, costs: Costs, proof: Proof, first: Step, sweep: TreeSweep) -> Proof:
+def _swept(
+    model: Model,
+    costs: Costs,
+    variants: Variants,
+    proof: Proof,
+    room: int,
+    limits: Limits,
+    deadline: Deadline,
+    seconds: float,
+) -> Proof:
+    """What grids say of repairs up to the price `room`: at least `room` + 1 where there are none."""
+    sweeps = []
+    for variant, first in variants:
+        if room >= first.cost:
+            sweep = TreeSweep(variant, costs, room - first.cost, proof.ranks, limits, deadline)
+            sweeps.append((first.cost + sweep.run(), first, sweep))
+    bound = min([*(reached for reached, _, _ in sweeps), room + 1.0])
+    proof = Proof(proof.best, max(int(bound), proof.lower_bound), "grids", proof.ranks)
+    for reached, first, sweep in sweeps:
+        if reached == bound <= room:
+            proof = _adopted(model, costs, proof, first, sweep, seconds)
+    return proof
+
+
+def _adopted(
+    model: Model, costs: Costs, proof: Proof, first: Step, sweep: TreeSweep, seconds: float
+) -> Proof:
     """The repair that the grids lead to, if numbers exist for it."""
     try:
-        edits = Trace(sweep, Deadline(sweep.deadline.seconds)).edits()
+        edits = Trace(sweep, Deadline(seconds)).edits()
     except (UnrealisedError, TimeUpError):
         return proof
     better = refitted(model, (*first.edits, *edits), costs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import product
 from math import prod
 from typing import Any
@@ -149,7 +149,7 @@ class Trace:
                 shape, edits = _step(adapters, closed, shape, self.deadline)
             except UnrealisedError:
                 price = price_at(closed, shape)
-                shape, edits = _over_joined(adapters, raw, shape, price, self.deadline)
+                shape, edits = _over_joined(adapters, (raw, closed), shape, price, self.deadline)
             inserted = [*edits, *inserted]
         return [*self._tensor(source, shape, price_at(raw, shape)), *inserted]
 
@@ -181,24 +181,24 @@ def _step(
 
 
 def _over_joined(
-    adapters: Adapters, raw: Grid, shape: Shape, price: float, deadline: Deadline
+    adapters: Adapters, sources: Sequence[Grid], shape: Shape, price: float, deadline: Deadline
 ) -> tuple[Shape, tuple[Edit, ...]]:
-    """Two insertions, of which the first is a reshape to sizes that have no entry of their own.
+    """The last two insertions, of which the first is a reshape to sizes that have no entry of their own.
 
     What leads from such sizes to the shape depends on the number of elements alone, and is looked up once.
     """
     prices = adapters.costs.adapters
     sums = {prices[r] + p for r in ("Flatten", "Reshape", "Scramble") for p in prices.values()}
     ends: dict[int, list[tuple[Shape, Edit]]] = {}
-    for rank in raw:
-        cells = grids.states(raw, rank)
+    for grid, rank in product(sources, sources[0]):
+        cells = grids.states(grid, rank)
         hopeful = np.isfinite(cells.high).all(axis=1) & np.isin(price - cells.cost, list(sums))
         for row in np.flatnonzero(hopeful):
             before = tuple(int(n) for n in cells.low[row])
             total = prod(before)
             if total not in ends:
                 deadline.check()
-                ends[total] = list(_ends(adapters, total, raw, shape))
+                ends[total] = list(_ends(adapters, total, grid, shape))
             for between, last in ends[total]:
                 first = adapters.direct(before, between)
                 if first and cells.cost[row] + first[0].cost + last.cost == price:
