@@ -43,7 +43,7 @@ class Guards:
         if key not in self.known:
             look = self.look(gates)
             with self.writer.at_head():
-                self.known[key] = self.inside(gates) if look is None else self._behind(look, gates)
+                self.known[key] = self._inside(gates) if look is None else self._alone(look, gates)
         return self.known[key]
 
     def truth(self, inside: str) -> str:
@@ -71,7 +71,29 @@ class Guards:
                 self.looks[key] = passed, writer.node("Cast", [largest], to=TensorProto.BOOL)
         return self.looks[key]
 
-    def inside(self, gates: Sequence[NewGate]) -> str:
+    def behind(self, look: tuple[str, str], gates: Sequence[NewGate]) -> str:
+        """The guards where a first look has been passed: of gates with a box that may hold an input."""
+        if len(gates) == 1:
+            return self._inside(gates)
+        writer, passed, first, found = self.writer, look[0], 0, list[str]()
+        for gate in gates:
+            own = self._columns(passed, first, len(gate.lower))
+            largest = writer.reduced("ReduceMax", own, [], keep=False)
+            some = writer.node("Cast", [largest], to=TensorProto.BOOL)
+            with writer.branch() as then:
+                then.result = self._inside([gate])
+            with writer.branch() as otherwise:
+                otherwise.result = self._columns(own, 0, 1)
+            found.append(writer.choice(some, (then, otherwise), 2))
+            first += len(gate.lower)
+        return writer.node("Concat", found, axis=1)
+
+    def _columns(self, tensor: str, first: int, count: int) -> str:
+        """Some columns of a tensor [N, k]."""
+        ends = [self.writer.constant(np.array([number])) for number in (first, first + count, 1)]
+        return self.writer.node("Slice", [tensor, *ends])
+
+    def _inside(self, gates: Sequence[NewGate]) -> str:
         """All entries compared, with the boxes [g, k, n] of all gates."""
         lower, upper = _stacked(gates)
         writer, (several, boxes, _) = self.writer, lower.shape
@@ -107,15 +129,14 @@ class Guards:
         element = helper.np_dtype_to_tensor_dtype(writer.network.element)
         return writer.node("Cast", [writer.node("And", [low, high])], to=element)
 
-    def _behind(self, look: tuple[str, str], gates: Sequence[NewGate]) -> str:
-        """The guards by themselves, behind the first look."""
+    def _alone(self, look: tuple[str, str], gates: Sequence[NewGate]) -> str:
+        """The guards without a change behind them."""
         writer, (passed, some) = self.writer, look
         with writer.branch() as then:
-            then.result = self.inside(gates)
+            then.result = self.behind(look, gates)
         with writer.branch() as otherwise:
             # No box has passed: as many columns of zeros as there are gates.
-            ends = [writer.constant(np.array([number])) for number in (0, len(gates), 1)]
-            otherwise.result = writer.node("Slice", [passed, *ends])
+            otherwise.result = self._columns(passed, 0, len(gates))
         return writer.choice(some, (then, otherwise), 2)
 
 

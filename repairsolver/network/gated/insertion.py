@@ -124,7 +124,7 @@ class Insertion:
         else:
             with writer.branch() as then:
                 then.result = f"{before}/gated"
-                self._changed(gates, before, known.shape, self.guards.inside(gates), then.result)
+                self._changed(gates, before, known.shape, self.guards.behind(look, gates), then.result)
             with writer.branch() as otherwise:
                 otherwise.result = writer.node("Identity", [before])
             writer.choice(look[1], (then, otherwise), len(known.shape), tensor)

@@ -54,7 +54,7 @@ def _joined(call: Call, guard: Condition, then: Result, otherwise: Result, idle:
     yes, no, holds = truth(then), truth(otherwise), _only(guard)
     if yes.shape != no.shape:
         raise RefusedError(f"its branches have results of shapes {list(yes.shape)} and {list(no.shape)}")
-    if any(without(truths, holds) for truths in no.table):
+    if any(without(no.table[i], holds) for i in np.unique(no.index)):
         raise RefusedError(
             "its else branch tells truths where its condition fails: that is no union of closed boxes"
         )
