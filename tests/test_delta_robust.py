@@ -121,8 +121,8 @@ def test_refined_boxes_tile_the_region_and_prove_the_change() -> None:
     delta = Programs(made, tile, 0.01, EVER).at_points(1.0)
     assert delta is not None
     before = split(tile, 2)
-    leaves, place, proved = tile.refined(before, delta, EVER, 10_000)
-    assert proved
+    leaves, place, share = tile.refined(before, delta, EVER, 10_000)
+    assert share == 1
     area = (leaves.upper - leaves.lower).prod(dim=1)
     assert float(area.sum()) == pytest.approx(4.0)
     points = np.random.default_rng(0).uniform(-1, 1, size=(5000, 2))
@@ -136,11 +136,14 @@ def test_boxes_that_time_does_not_suffice_for_stay() -> None:
     tile, made = tiling(), session()
     delta = Programs(made, tile, 0.01, EVER).at_points(0.3)
     assert delta is not None
-    leaves, _, proved = tile.refined(tile.roots(), delta, time.perf_counter() - 1, 10_000)
-    assert not proved
-    assert float((leaves.upper - leaves.lower).prod(dim=1).sum()) == pytest.approx(4.0)
-    again, _, proved = tile.refined(leaves, delta, EVER, 10_000)
-    assert proved
+    leaves, _, share = tile.refined(tile.roots(), delta, time.perf_counter() - 1, 10_000)
+    right = torch.tensor((tile.values(leaves, delta) > 0).any(axis=1))
+    area = (leaves.upper - leaves.lower).prod(dim=1)
+    assert float(area.sum()) == pytest.approx(4.0)
+    assert share < 1
+    assert share == pytest.approx(float(area[right].sum()) / 4)
+    again, _, share = tile.refined(leaves, delta, EVER, 10_000)
+    assert share == 1
     assert len(again) > len(leaves)
 
 
@@ -151,8 +154,8 @@ def test_the_least_change_that_boxes_prove(norm: str) -> None:
     programs = Programs(made, tile, 0.01, EVER)
     safe = programs.at_points(1.0)
     assert safe is not None
-    leaves, _, proved = tile.refined(tile.roots(), safe, EVER, 10_000)
-    assert proved
+    leaves, _, share = tile.refined(tile.roots(), safe, EVER, 10_000)
+    assert share == 1
     found = programs.provable(leaves, safe, EVER)
     assert programs.cost(found) < 0.98 * programs.cost(safe)
     assert (tile.values(leaves, found).max(axis=1) > 0).all()
@@ -219,3 +222,43 @@ def test_a_first_proof_that_misses_its_time_gets_all_that_is_left(monkeypatch: p
     assert len(given) == 2
     assert given[1] > given[0]
     assert made.best is not None
+
+
+@pytest.mark.parametrize(("sizes", "chosen"), [((20, 40), 40), ((20, 10**9), 20), ((10**8, 10**9), 10**8)])
+def test_of_changes_found_the_newest_is_proved_whose_proof_fits(
+    monkeypatch: pytest.MonkeyPatch, sizes: tuple[int, int], chosen: int
+) -> None:
+    looked_for = robust._Search(session(), 0.5)
+    looked_for.proof, looked_for.boxes = 1.0, 10
+    found = iter(robust._Found(np.zeros(1), size) for size in sizes)
+    late = iter((False, False, True))
+    monkeypatch.setattr(looked_for, "_late", lambda _: next(late))
+    monkeypatch.setattr(looked_for, "_next", lambda _: np.zeros(1))
+    monkeypatch.setattr(looked_for, "_refined", lambda *_: True)
+    monkeypatch.setattr(looked_for, "_smaller", lambda _: next(found))
+    newest = looked_for._round(robust._Found(np.zeros(1), 10))
+    assert newest is not None
+    assert newest.boxes == chosen
+
+
+def test_a_finer_tiling_is_too_late_where_its_proof_would_not_fit() -> None:
+    looked_for = robust._Search(session(), 0.5)
+    looked_for.proof, looked_for.boxes = 1.0, 10
+    assert not looked_for._late(robust._Found(np.zeros(1), 10))
+    assert looked_for._late(robust._Found(np.zeros(1), 10**6))
+    looked_for.round = looked_for._left
+    assert looked_for._late(robust._Found(np.zeros(1), 10))
+
+
+def test_a_first_tiling_that_is_nearly_done_gets_as_much_time_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_for, shares = robust._Search(session(), 0.5), iter((0.9, 0.96, 1.0))
+    levels: list[float] = []
+
+    def refined(*_: object) -> bool:
+        levels.append(looked_for.level)
+        looked_for.share = next(shares)
+        return looked_for.share == 1
+
+    monkeypatch.setattr(looked_for, "_refined", refined)
+    assert looked_for._first() is not None
+    assert levels[0] < levels[1] == levels[2]

@@ -107,14 +107,18 @@ def test_repairs_with_options_of_their_rows(root: Path) -> None:
     labels = net(keep).argmin(axis=1)
     np.savez(root / "keep.npz", inputs=keep[:100], labels=labels[:100])
     np.savez(root / "unseen.npz", inputs=keep[100:], labels=labels[100:])
+    np.savez(root / "prefer.npz", inputs=keep[:5], labels=(labels[:5] + 1) % 5)
     (root / "repairs.csv").write_text(
-        "network,property,timeout,norm,keep,unseen,expected\n"
-        "controller.onnx,head_on.vnnlib,60,linf,keep.npz,unseen.npz,\n"
-        "controller.onnx,safe.vnnlib,60,,,,holds\n"
+        "network,property,timeout,norm,keep,unseen,expected,prefer,prefer_soft\n"
+        "controller.onnx,head_on.vnnlib,60,linf,keep.npz,unseen.npz,,,\n"
+        "controller.onnx,safe.vnnlib,60,,,,holds,,\n"
+        "controller.onnx,head_on.vnnlib,60,linf,,,,prefer.npz,1\n"
     )
     out = root / "out"
     rs.sweep(root / "repairs.csv", out, mode="repair", options={"decision": "min"}, executor=Here())
-    first, second = rows_of(out)
+    first, second, third = rows_of(out)
+    assert (third["result"], third["options"]) == ("repaired", "decision=min norm=linf prefer_soft=1.0")
+    assert float(third["cost"]) > 1.5 * float(first["cost"])  # other labels are preferred, at a price
     assert (first["result"], first["measure"], first["proved"]) == ("repaired", "linf", "true")
     assert (second["measure"], float(second["cost"])) == ("l1", 0.0)
     assert first["options"] == "decision=min norm=linf"

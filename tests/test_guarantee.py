@@ -55,6 +55,13 @@ def exact():
     return net, prop, rs.repair(net, prop, limits=rs.Limits(seconds=60), decision="min")
 
 
+def test_a_cheaper_change_without_a_known_counterexample_is_told(exact):
+    fix = exact[2]
+    assert fix.unbroken is None or fix.lower_bound <= fix.unbroken < fix.cost
+    assert "0.125 has no known counterexample" in explain_repair(replace(fix, unbroken=0.125))
+    assert "no known counterexample" not in explain_repair(replace(fix, unbroken=None))
+
+
 def unproved(exact, monkeypatch, share):
     """The exact repair ends without a proof, and later proofs leave this share of the box open."""
     net, prop, fix = exact

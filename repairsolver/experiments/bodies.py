@@ -60,13 +60,14 @@ def repair_instance(files: Files, options: Mapping[str, Any], folder: Path) -> d
 
     given, history = dict(options["options"]), History()
     net, props, prepared = _inputs(files, given)
-    points, keep, unseen = (
-        load_points(files[slot][0], net) if slot in files else None for slot in ("points", "keep", "unseen")
+    points, keep, prefer, unseen = (
+        load_points(files[slot][0], net) if slot in files else None
+        for slot in ("points", "keep", "prefer", "unseen")
     )
     started = time.perf_counter()
     fix = repair(
         net, props if len(props) > 1 else props[0], limits=_limits(options, given), certificate=True,
-        points=points, keep=keep, on_event=history, **given,
+        points=points, keep=keep, prefer=prefer, on_event=history, **given,
     )  # fmt: skip
     seconds = time.perf_counter() - started
     if unseen is not None and fix.network is not None and fix.fidelity is not None:

@@ -129,6 +129,7 @@ MODES: dict[str, Mode] = {
             "gap": _not_negative,
             "solver": str,
             "keep_soft": _not_negative,
+            "prefer_soft": _positive,
             "decision": one_of("max", "min"),
             "place": one_of("auto", "inner", "output"),
             "max_gates": _count,
@@ -137,7 +138,7 @@ MODES: dict[str, Mode] = {
             "epsilon": _share,
             "eta": _share,
         },
-        ("points", "keep", "unseen"),
+        ("points", "keep", "prefer", "unseen"),
         frozenset(status.value for status in RepairStatus),
     ),
 }

@@ -243,6 +243,8 @@ class Repair:
         remarks: what the caller should know besides, such as points outside of every region.
         dropped: demands of points that were left out, as they contradict others; see `contradictory`.
         given_up: numbers of the regions that nothing was asked of; see `give_up`.
+        unbroken: of a repair, the cost of a cheaper change of which no counterexample is known, where one was
+            looked for: nobody has proved it, so it is not the answer.
     """
 
     status: RepairStatus
@@ -268,6 +270,7 @@ class Repair:
     remarks: tuple[str, ...] = ()
     dropped: tuple[Demand, ...] = ()
     given_up: tuple[int, ...] = ()
+    unbroken: float | None = None
 
     @property
     def proved(self) -> bool:

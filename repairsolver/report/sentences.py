@@ -201,6 +201,8 @@ def _change(repair: Repair) -> str:
     least = f"no repair of the same layer has less than {repair.lower_bound:.6g}"
     if repair.lower_bound <= 0:
         least = "it is not proved minimal, and no lower bound is known"
+    if repair.unbroken is not None:
+        least += f"; a change of {repair.unbroken:.6g} has no known counterexample, only its proof is missing"
     return f"{counted(entries, 'number')} changed, {_measure(repair)} is {repair.cost or 0.0:.6g}; {least}"
 
 

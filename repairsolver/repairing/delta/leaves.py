@@ -185,7 +185,7 @@ class Tiling:
 
     def refined(
         self, leaves: Leaves, delta: Array, until: float, most: int
-    ) -> tuple[Leaves, NDArray[np.int64], bool]:
+    ) -> tuple[Leaves, NDArray[np.int64], float]:
         """Boxes on each of which bounds prove the property under a change, made from others by halving.
 
         Args:
@@ -194,7 +194,7 @@ class Tiling:
 
         Returns:
             The boxes: first those that stay, in order; where each of the old ones stands, -1 if halved; and
-            whether all are proved.
+            the share of the regions' volume that is proved, 1 for all.
         """
         right = torch.tensor((self.values(leaves, delta) > 0).any(axis=1))
         place = torch.where(right, torch.cumsum(right, 0) - 1, -1).numpy()
@@ -214,7 +214,14 @@ class Tiling:
             left = part[(~right).nonzero()[:, 0]]
             count = len(left) + sum(map(len, [*parts, *stack]))
             if time.perf_counter() > until or count > most:
-                return united([*parts, left, *stack]), place, not (len(left) or stack)
+                rest = united([left, *stack])
+                return united([*parts, rest]), place, 1 - self._volume(rest)
             if len(left):
                 stack.append(self.halves(left))
-        return united(parts), place, True
+        return united(parts), place, 1.0
+
+    def _volume(self, leaves: Leaves) -> float:
+        """The share that boxes have of their regions' volume, where inputs may vary."""
+        whole = (self.queries.upper - self.queries.lower)[leaves.query]
+        sides = torch.where(whole > 0, (leaves.upper - leaves.lower) / whole, torch.ones_like(whole))
+        return float(sides.prod(dim=1).sum()) / len(self.queries)

@@ -331,17 +331,10 @@ def _least(session: Session) -> str:
         return f"its change is minimal up to {session.gap:.2%}"
     why = f" ({session.failure})" if session.failure else ""
     if session.lower > 0:
-        return f"its change is not proved minimal: at least {session.lower:.6g}{_unbroken(session)}{why}"
+        return f"its change is not proved minimal: at least {session.lower:.6g}{why}"
     if not why and Feature.DUAL_BOUND not in get_solver(session.solver).features:
         why = f" (solver {session.solver!r} gives none)"
     return f"its change is not proved minimal, and no lower bound is known{why}"
-
-
-def _unbroken(session: Session) -> str:
-    """What no attack breaks although it is cheaper: nobody has proved it, so it is not the answer."""
-    if session.best is None or session.unbroken >= session.best.cost:
-        return ""
-    return f"; at {session.unbroken:.6g} no counterexample is known, only the proof is missing"
 
 
 def result_of(
@@ -374,4 +367,5 @@ def result_of(
         message=message,
         counterexamples=session.found,
         minimal=status is RepairStatus.REPAIRED and relative is not None and relative <= session.gap,
+        unbroken=session.unbroken if cost is not None and session.unbroken < cost else None,
     )

@@ -8,14 +8,15 @@ All work on boxes is kept, whatever the change: a layer with a linear tail leave
    bounds are loose.
 3. The margin falls, and the boxes on which the bounds do not prove its change are halved further: to 2.
 
-The verifier proves the first result, so that there is one, and the last one, which the time is planned for.
+The verifier proves the first result, so that there is one, and the last one whose proof fits into the time;
+as long as another round and its proof fit, it goes on. What proofs take is foretold from the newest one.
 Lower bounds never see pseudo-points, which no input need reach.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -48,11 +49,18 @@ FIRST_SHARE, PROGRAM_SHARE, SEARCH_SHARE = 0.06, 0.1, 0.65
 """Of the time: for one margin before there is a first change; for the programs of one tiling; and until the
 last proof begins at the latest."""
 
+NEARLY = 0.95
+"""Of the regions' volume: so much of it proved is worth as much time again, instead of a larger margin."""
+
 EARLY_SHARE = 0.25
 """Of the time: the most for the first proof."""
 
 GROWTH = 1.6
 """By how much the number of boxes is expected to grow when the margin falls."""
+
+POWER, ROOM = 0.8, 0.85
+"""A proof on n times as many boxes takes about n^POWER times as long (0.46 to 0.78 measured, seldom more);
+and the share of the time left that it is planned for."""
 
 ROUNDINGS = 5
 """Candidates that rounding makes miss points, before one is given up."""
@@ -80,6 +88,14 @@ def search_boxes(session: Session, start: float) -> None:
         _Search(session, start).run()
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Found:
+    """A change that bounds prove on so many boxes."""
+
+    delta: Array
+    boxes: int
+
+
 class _Search:
     """A tiling that grows, with the programs over it."""
 
@@ -91,7 +107,8 @@ class _Search:
         self.leaves = self.tiling.roots()
         margin = MARGIN * session.problem(0.0, np.inf).scale()
         self.programs = Programs(session, self.tiling, margin, self.begun + self.seconds)
-        self.rate, self.reached = 0.0, start
+        self.proof = self.boxes = self.round = self.share = 0.0
+        self.reached = start
         self.largest = MOST_CHANGE * session.layer_size
 
     def run(self) -> None:
@@ -99,16 +116,25 @@ class _Search:
         if target is None:
             return
         found = self._smaller(target)
-        early = found
         if not self._proved(found, EARLY_SHARE * self.seconds):
-            self._proved(found, self.session.remaining)  # it goes on where it stopped
+            self._proved(found, self._left)  # it goes on where it stopped
             return
-        while not self.session.finished and not self._late() and (target := self._next(found)) is not None:
-            if not self._refined(target, self.begun + SEARCH_SHARE * self.seconds):
+        while (fresh := self._round(found)) is not None and self._proved(fresh, self._left):
+            found = fresh
+
+    def _round(self, found: _Found) -> _Found | None:
+        """The newest smaller change whose proof fits into the time; None if there is none."""
+        known: list[_Found] = []
+        while not self.session.finished and not self._late(found):
+            begun, target = time.perf_counter(), self._next(found)
+            until = begun + self._left - self._foretold(GROWTH * found.boxes)
+            if target is None or not self._refined(target, until):
                 break
             found = self._smaller(target)
-        if found is not early and not self.session.finished:
-            self._proved(found, self.session.remaining)
+            known.append(found)
+            self.round = time.perf_counter() - begun
+        fit = [one for one in known if self._foretold(one.boxes) <= self._left]
+        return None if not known or self.session.finished else (fit or known)[-1 if fit else 0]
 
     def _first(self) -> Array | None:
         """A change that is proved on boxes, with a margin that rises as long as that takes too much time."""
@@ -126,6 +152,8 @@ class _Search:
                 continue
             if self._refined(target, min(until, self._after(share))):
                 return target
+            if self.share > NEARLY and self._refined(target, min(until, self._after(share))):
+                return target
             lowest, share = self.level, LONGER * share
             self.level *= RISE if rises < GENTLE else STEEP_RISE
             rises += 1
@@ -139,11 +167,11 @@ class _Search:
 
     def _refined(self, target: Array, until: float) -> bool:
         """Halve the boxes that bounds do not prove under a change; whether all are proved then."""
-        self.leaves, place, proved = self.tiling.refined(self.leaves, target, until, MOST_BOXES)
+        self.leaves, place, self.share = self.tiling.refined(self.leaves, target, until, MOST_BOXES)
         self.programs.cuts = self.programs.cuts.of(place)
-        return proved
+        return self.share == 1
 
-    def _smaller(self, target: Array) -> Array:
+    def _smaller(self, target: Array) -> _Found:
         self.reached = self.level
         until = self._after(PROGRAM_SHARE)
         found = self.programs.provable(self.leaves, target, until)
@@ -151,11 +179,11 @@ class _Search:
         self.session.emit(
             "boxes", f"margin {self.level:.3g}: {count} boxes, provable at {cost:.6g}", boxes=count, cost=cost
         )
-        return found
+        return _Found(found, count)
 
-    def _next(self, found: Array) -> Array | None:
+    def _next(self, found: _Found) -> Array | None:
         """The change of the next smaller margin that costs less; None if none does."""
-        cost, lowest = self.programs.cost(found), self.programs.margin
+        cost, lowest = self.programs.cost(found.delta), self.programs.margin
         fall = FAST_FALL if len(self.leaves) < FEW_BOXES else FALL
         while self.level * fall > lowest:
             self.level *= fall
@@ -173,20 +201,27 @@ class _Search:
                 return delta
         return None
 
-    def _late(self) -> bool:
-        """Whether the proof of a finer tiling would come too late."""
-        proof = self.rate * GROWTH * len(self.leaves)
-        spent = time.perf_counter() - self.begun
-        return spent > SEARCH_SHARE * self.seconds or proof > self.session.remaining
+    @property
+    def _left(self) -> float:
+        """Seconds for a last proof: half of what is kept for the end may go, which needs less as a rule."""
+        return (self.session.remaining + self.session.left) / 2
 
-    def _proved(self, delta: Array, seconds: float) -> bool:
+    def _foretold(self, boxes: float) -> float:
+        """Seconds that a proof on so many boxes should take, from the newest one."""
+        return self.proof * float(max(1.0, boxes / self.boxes) ** POWER)
+
+    def _late(self, found: _Found) -> bool:
+        """Whether the proof of a finer tiling would come too late."""
+        return self.round + self._foretold(GROWTH * found.boxes) > ROOM * self._left
+
+    def _proved(self, found: _Found, seconds: float) -> bool:
         """Write a change into the file and have the verifier prove it."""
-        session, candidate = self.session, self._written(delta)
+        session, candidate = self.session, self._written(found.delta)
         if candidate is None:
             return False
-        verdict = verify(session, candidate.network, min(seconds, session.remaining))
+        verdict = verify(session, candidate.network, min(seconds, self._left))
         session.judge(candidate, verdict)
-        self.rate = verdict.seconds / len(self.leaves)
+        self.proof, self.boxes = verdict.seconds, found.boxes
         if verdict.status is VerifyStatus.VIOLATED:
             learn(session, verdict)
         if verdict.status is not VerifyStatus.HOLDS:
@@ -209,7 +244,7 @@ class _Search:
             target = self._target(self.reached)
             if target is None or not self._refined(target, self._after(FIRST_SHARE)):
                 return None
-            delta = self._smaller(target)
+            delta = self._smaller(target).delta
         return None
 
 
