@@ -53,8 +53,8 @@ class PointSet:
         if inputs.ndim != 2 or not inputs.size:
             none = "there are no points: " if inputs.ndim == 2 else ""
             raise PointSetError(
-                f"{self.name}: {none}points have shape {inputs.shape}, expected [points, inputs], at least one "
-                "of each"
+                f"{self.name}: {none}points have shape {inputs.shape}, expected [points, inputs], at least "
+                "one of each"
             )
         bad = np.flatnonzero(~np.isfinite(inputs).all(axis=1))
         if bad.size:
