@@ -212,6 +212,7 @@ def test_auto_samples_a_candidate_that_keeps_little_where_no_other_is_accepted(e
     assert found.network.sha256 == fix.network.sha256
     assert found.status in ("repaired-pac", "repaired")
     assert [level.attempts for level in seen] == [3]
+    assert "less than 99.00%; samples accept no repair that keeps more" in found.remarks[-1]
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.5, float("nan")])

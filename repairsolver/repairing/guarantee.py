@@ -109,14 +109,17 @@ def _auto(
         return exact
     if shown:
         return _kept_more(exact, network, prop, level, method, left(1.0), least, wishes, started)
+    low = ""
     if method == "delta" and exact.network is not None and _agreement(exact) < least:
+        low = _low("the best candidate of the exact repair", exact, least)
         fix = _by_samples(network, prop, level, None, left(SAMPLES_SHARE), wishes)
         level = replace(level, attempts=max(fix.rounds, 1))
         if fix.status is RepairStatus.PAC and _agreement(fix) > _agreement(exact):
-            why = _low("the best candidate of the exact repair", exact, least)
-            fix = _instead(fix, why, prop, level, left(PROOF_SHARE), wishes)
+            fix = _instead(fix, low, prop, level, left(PROOF_SHARE), wishes)
             return replace(fix, seconds=time.perf_counter() - started)
     fix = _unproved(exact, network, prop, level, method, left, wishes)
+    if low and fix.network is exact.network:
+        fix = _noted(fix, f"{low}; samples accept no repair that keeps more")
     return replace(fix, seconds=time.perf_counter() - started)
 
 
