@@ -19,10 +19,10 @@ from repairsolver.cli.main import app
 from repairsolver.errors import EditError
 from repairsolver.network import Network, load_network, replay
 from repairsolver.network.forward import activations
-from repairsolver.network.gated import Correction, Override, gateable
+from repairsolver.network.gated import Correction, Override, add_gates, asked_of, gateable, records_of
 from repairsolver.network.gates import gates_of
 from repairsolver.network.operators import Relu
-from repairsolver.property import Conjunction, Property, Region
+from repairsolver.property import Conjunction, Property, Region, write_property
 from repairsolver.repairing.gate import method
 from repairsolver.repairing.gate.contradiction import contradictions, explained
 from repairsolver.repairing.gate.placement import Wanted, layer_of, overridden, place_gates
@@ -30,6 +30,7 @@ from repairsolver.repairing.gate.regions import cover, covered_share, places_aro
 from repairsolver.repairing.gate.shield import shield
 from repairsolver.results import RepairStatus, Verdict, VerifyStatus
 from repairsolver.solvers import SolutionStatus, solve
+from repairsolver.verbs.repairs import AGAIN
 from repairsolver.verification.attack import attack
 from repairsolver.verification.replay import into_box
 
@@ -100,13 +101,39 @@ def test_several_properties_hold_at_once_and_one_after_another() -> None:
     assert both.status is RepairStatus.REPAIRED
     assert [v.status for v in both.verdicts] == [VerifyStatus.HOLDS, VerifyStatus.HOLDS]
     once = rs.repair(network, first, method="gate", place="output", limits=LIMITS)
-    twice = rs.repair(once.network, [first, second], method="gate", place="output", limits=LIMITS)
+    assert not once.remarks
+    twice = rs.repair(once.network, second, method="gate", place="output", limits=LIMITS)
     assert twice.status is RepairStatus.REPAIRED
-    assert "only properties given here are proved again" in twice.message
-    assert "proved again" not in once.message
+    assert twice.remarks == (AGAIN,)
+    assert "proved again" not in once.message + twice.message
     for prop in (first, second):
         assert rs.verify(twice.network, prop, limits=LIMITS).status is VerifyStatus.HOLDS
+    assert rs.check(twice.certificate, network=twice.network, property=second).valid
     assert rs.remove_gates(twice.network).model == network.model
+    assert twice.edit.apply(once.network).model == twice.network.model
+
+
+def test_a_later_repair_does_not_break_what_an_earlier_one_was_for() -> None:
+    network = dense_network(5, [2, 10, 10, 3])
+    box = ([-1.0, -1.0], [1.0, 1.0])
+    low, high = np.quantile(network(np.random.default_rng(0).uniform(-1, 1, (1000, 2)))[:, 0], [0.4, 0.6])
+    first = rs.output_range(*box, output=0, outputs=3, at_most=float(low))
+    once = rs.repair(network, first, method="gate", place="output", limits=LIMITS)
+    assert asked_of(once.network) == (first.text or write_property(first))
+    contrary = rs.output_range(*box, output=0, outputs=3, at_least=float(high))
+    fix = rs.repair(once.network, contrary, method="gate", place="output", limits=LIMITS)
+    assert fix.status is RepairStatus.INFEASIBLE
+    forgotten = without_asked(once.network)
+    assert asked_of(forgotten) == ""
+    fix = rs.repair(forgotten, contrary, method="gate", place="output", limits=LIMITS)
+    assert fix.status is RepairStatus.REPAIRED
+    assert "only properties given here are proved again" in fix.message
+
+
+def without_asked(network: rs.Network) -> rs.Network:
+    """The same gates, put in without the property that they are for."""
+    gates = [gate for record in records_of(network) for gate in record.gates]
+    return add_gates(rs.remove_gates(network), gates)
 
 
 def test_nothing_is_done_where_nothing_is_wrong() -> None:

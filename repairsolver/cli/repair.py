@@ -362,7 +362,7 @@ def _write_certificates(fix: Repair, path: Path, count: int) -> None:
     if not fix.proved and fix.statement is not None:
         write_statement(fix.statement, path)
         return
-    verdicts = fix.verdicts if count > 1 else [fix.verdict]
+    verdicts = fix.verdicts or [fix.verdict]
     for verdict, target in zip(verdicts, proof_paths(path, count), strict=False):
         write_proof(verdict, target)
 

@@ -6,8 +6,22 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from repairsolver.errors import PropertyError
-from repairsolver.property import write_property
+from repairsolver.network.gated import asked_of
+from repairsolver.network.graph import Network
+from repairsolver.property import parse_property, write_property
 from repairsolver.property.specification import Property
+
+
+def asked_before(network: Network, given: Sequence[Property]) -> list[Property]:
+    """What a network's gates were put in for, unless it is among the properties given.
+
+    Raises:
+        EditError, PropertyError: the file's record of it cannot be read.
+    """
+    text = asked_of(network)
+    if not text or any(prop.text == text for prop in given):
+        return []
+    return [parse_property(text, name="what earlier gates are for")]
 
 
 def united(properties: Sequence[Property]) -> Property:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from repairsolver.repairing.imitation.responsibility import Localisation
     from repairsolver.repairing.result import Repair
 
+AGAIN = "What earlier gates were put in for is asked of the network again, so that it still holds."
+
 
 @typed
 def repair(
@@ -77,7 +79,8 @@ def repair(
 
     Args:
         network: a network or an ONNX or NNet file.
-        property: a property or a VNN-LIB file; it describes the violation. Of several all must hold.
+        property: a property or a VNN-LIB file; it describes the violation. Of several all must hold; method
+            "gate" asks for what gates that the file has were put in for, too.
         method: how to repair; "delta" changes weights and biases as little as possible; "gate" leaves them,
             and overrides the network at run time, in boxes of inputs where it is wrong; "imitation" teaches
             inputs that violate the behaviour of inputs that do not, see `Imitation`.
@@ -141,14 +144,16 @@ def repair(
     """
     check_options(seed, limits)
     net = as_network(network)
-    props = as_properties(property, net)
+    given = as_properties(property, net)
     from repairsolver.repairing.engine import repair_property as make
     from repairsolver.repairing.gate.wishes import Gating
-    from repairsolver.repairing.several import united
+    from repairsolver.repairing.several import asked_before, united
     from repairsolver.sampling.binomial import check_level
 
     check_level("epsilon", epsilon)
     check_level("eta", eta)
+    before = asked_before(net, given) if method == "gate" else []
+    props = [*given, *before]
     if guarantee != "exact":
         from repairsolver.repairing.guarantee import repair_with_guarantee
 
@@ -198,7 +203,9 @@ def repair(
         seed=seed,
         on_event=on_event,
     )
-    return _certified(fix, props, limits, on_event) if certificate else fix
+    if before and fix.network is not None:
+        fix = replace(fix, remarks=(*fix.remarks, AGAIN))
+    return _certified(fix, props, len(given), limits, on_event) if certificate or before else fix
 
 
 @typed
@@ -249,7 +256,7 @@ def localise(
 
 
 def _certified(
-    fix: Repair, props: Sequence[Property], limits: Limits | None, on_event: OnEvent | None
+    fix: Repair, props: Sequence[Property], given: int, limits: Limits | None, on_event: OnEvent | None
 ) -> Repair:
     """A proved repair with proofs that are kept, if there are some that can be and time is left for them."""
     if not fix.proved or fix.network is None:
@@ -278,5 +285,5 @@ def _certified(
             )
         verdicts.append(verdict)
     fix = replace(fix, verdicts=tuple(verdicts))
-    proved = len(props) == 1 and verdicts[0].status is VerifyStatus.HOLDS
+    proved = given == 1 and verdicts[0].status is VerifyStatus.HOLDS
     return replace(fix, verdict=verdicts[0]) if proved else fix

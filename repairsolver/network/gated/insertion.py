@@ -32,7 +32,9 @@ def gateable(network: Network) -> tuple[Node, ...]:
     return tuple(node for node in network.nodes if node.name in made)
 
 
-def add_gates(network: Network, gates: Sequence[NewGate], *, monitor: bool = False) -> Network:
+def add_gates(
+    network: Network, gates: Sequence[NewGate], *, monitor: bool = False, asked: str = ""
+) -> Network:
     """The network with gates, as an ONNX file that any runtime runs.
 
     Where no gate is on it computes what it computed before. A file with an opset below 13 is raised to 13.
@@ -40,6 +42,7 @@ def add_gates(network: Network, gates: Sequence[NewGate], *, monitor: bool = Fal
     Args:
         gates: of one tensor, a later one chooses after an earlier one.
         monitor: add an output of truth values, one column for each gate: whether it is on.
+        asked: text of the property that they are for; the file carries it, see `asked_of`.
 
     Raises:
         EditError: there is no such tensor, or its first axis does not count inputs.
@@ -61,6 +64,7 @@ def add_gates(network: Network, gates: Sequence[NewGate], *, monitor: bool = Fal
         tuple(writer.renamed),
         name,
         opset,
+        asked=base64_packed(asked.encode()) if asked else "",
     )
     earlier = records_of(network)
     write_records(model, (*earlier, record), network.name)

@@ -28,6 +28,7 @@ class Record:
         monitor: the output that tells which gates are on; empty for none.
         opset: the version of the operators before, if it was raised.
         stored: the file before, compressed, where taking the nodes out does not give its bytes.
+        asked: the property that the gates were put in for, as text, compressed; empty where none was given.
     """
 
     original: str
@@ -37,9 +38,10 @@ class Record:
     monitor: str = ""
     opset: int | None = None
     stored: str = ""
+    asked: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        return {
+        content = {
             "version": VERSION,
             "original": self.original,
             "gates": [gate.to_json() for gate in self.gates],
@@ -49,6 +51,7 @@ class Record:
             "opset": self.opset,
             "stored": self.stored,
         }
+        return content | ({"asked": self.asked} if self.asked else {})
 
 
 def record_from_json(content: dict[str, Any]) -> Record:
@@ -63,6 +66,7 @@ def record_from_json(content: dict[str, Any]) -> Record:
         str(content["monitor"]),
         None if content["opset"] is None else int(content["opset"]),
         str(content["stored"]),
+        str(content.get("asked", "")),
     )
 
 

@@ -31,6 +31,23 @@ def remove_gates(network: Network) -> Network:
     return network
 
 
+def asked_of(network: Network) -> str:
+    """Text of the property that the newest gates of a file were put in for; empty where none is known.
+
+    Raises:
+        EditError: the file's record of it cannot be read.
+    """
+    records = records_of(network)
+    asked = records[-1].asked if records else ""
+    try:
+        return base64_unpacked(asked).decode() if asked else ""
+    except (ValueError, zlib.error) as error:
+        raise EditError(
+            f"{network.name}: the property that its gates were put in for cannot be read: {error}; take the "
+            "gates out with `repairsolver gates FILE --remove`"
+        ) from error
+
+
 def without_newest(network: Network, records: tuple[Record, ...]) -> Network:
     """The network before the newest gates."""
     record, model = records[-1], parse(network.model, network.name)

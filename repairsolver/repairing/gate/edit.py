@@ -28,11 +28,13 @@ class Gates:
         gates: in the order in which they are put in.
         sha256: of the network that they belong to.
         monitor: whether an output tells which of them are on.
+        asked: text of the property that they are for, which the file carries.
     """
 
     gates: tuple[NewGate, ...]
     sha256: str = ""
     monitor: bool = False
+    asked: str = ""
 
     @property
     def count(self) -> int:
@@ -58,7 +60,9 @@ class Gates:
                 f"{network.name}: these gates belong to the network with SHA-256 {self.sha256[:16]}..., "
                 f"got {network.sha256[:16]}...: apply them to the file that was repaired"
             )
-        return add_gates(network, self.gates, monitor=self.monitor) if self.gates else network
+        if not self.gates:
+            return network
+        return add_gates(network, self.gates, monitor=self.monitor, asked=self.asked)
 
     def fired(self, points: Array) -> Array:
         """How often each gate is on: the share of inputs [b, n], for each gate."""
@@ -82,6 +86,7 @@ class Gates:
         """Every number survives exactly."""
         content = {"format": FORMAT, "version": VERSION, "network_sha256": self.sha256}
         gates = [gate.to_json() for gate in self.gates]
+        content |= {"asked": self.asked} if self.asked else {}
         return json.dumps(content | {"monitor": self.monitor, "gates": gates}, indent=1)
 
     def save(self, path: str | Path) -> None:
@@ -110,7 +115,8 @@ class Gates:
                     f"{content['version']!r}; expected {FORMAT!r}, version {VERSION}"
                 )
             gates = tuple(gate_from_json(gate) for gate in content["gates"])
-            return Gates(gates, str(content["network_sha256"]), bool(content["monitor"]))
+            asked = str(content.get("asked", ""))
+            return Gates(gates, str(content["network_sha256"]), bool(content["monitor"]), asked)
         except (json.JSONDecodeError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise EditError(f"not gates in the format {FORMAT!r}: {error!r}") from error
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from repairsolver.errors import EditError
 from repairsolver.metrics import evaluate
+from repairsolver.network.gated import asked_of
 from repairsolver.network.gates import gates_of
 from repairsolver.network.graph import Network
 from repairsolver.property import PointSet
@@ -227,7 +228,8 @@ def _nothing_to_do(session: Session, verdict: Verdict) -> Repair:
 
 
 def _result(session: Session, message: str) -> Repair:
-    earlier = session.best is not None and bool(gates_of(session.network))
+    gated = session.best is not None and bool(gates_of(session.network))
+    earlier = gated and not asked_of(session.network)
     why = "; ".join([*session.reasons, *([EARLIER] if earlier else [])])
     if session.best is not None:
         where = _where(session.best, session)

@@ -11,6 +11,7 @@ import numpy as np
 from repairsolver.metrics import Fidelity, fidelity
 from repairsolver.network.gated import NewGate, add_gates
 from repairsolver.network.graph import Network
+from repairsolver.property import write_property
 from repairsolver.property.specification import Property
 from repairsolver.repairing.gate.edit import Gates
 from repairsolver.repairing.gate.regions import Place
@@ -91,7 +92,8 @@ def prove(
         most: seconds.
     """
     session.rounds += 1
-    network = add_gates(session.network, gates, monitor=session.gating.monitor)
+    asked = session.prop.text or write_property(session.prop)
+    network = add_gates(session.network, gates, monitor=session.gating.monitor, asked=asked)
     session.say(f"round {session.rounds}: {len(gates)} gates at {where}")
     limits = session.limited(share)
     limits = replace(limits, seconds=min(most, limits.seconds or most))
@@ -99,7 +101,7 @@ def prove(
         network, session.prop, limits=limits, seed=session.seed + session.rounds, on_event=session.on_event,
         record=True,
     )  # fmt: skip
-    edit = Gates(tuple(gates), session.network.sha256, session.gating.monitor)
+    edit = Gates(tuple(gates), session.network.sha256, session.gating.monitor, asked)
     return Candidate(edit, network, verdict, where)
 
 
