@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 import random
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from benchmarks.architecture.choice import LEAST, Prior, fitted
-from benchmarks.architecture.classes import PRICES, TIER_OF
-from benchmarks.architecture.pools import Candidate, by_default, drawn, made, paid, score
+from benchmarks.architecture.choice import LEAST, Prior, _Stack, fitted
+from benchmarks.architecture.classes import MOVED, PLACES, PRICES, tiers
+from benchmarks.architecture.orders import IN_USE, ORDERS
+from benchmarks.architecture.pools import Candidate, by_default, drawn, made, paid, rank, score
 from benchmarks.architecture.scaling import broken, network
-from benchmarks.architecture.tuning import TABLE
+from benchmarks.architecture.tuning import FOLDS, TABLE, Judged, Variant, best, judged, split
 from repairsolver.architecture.costs import Costs
 from repairsolver.architecture.diagnosis import diagnose_model
 from repairsolver.architecture.edits import Edit
@@ -45,7 +49,7 @@ def test_prices_are_read_back_from_edits():
     }
     model, seen = read_model(case), set()
     for seed in range(6):
-        prices = drawn(random.Random(seed), 0.5)
+        prices = drawn(random.Random(seed), 0.5, PLACES[seed])
         assert sorted(prices.values()) == list(range(1, len(PRICES) + 1))
         for way in search(model, made(prices)):
             total = 0
@@ -71,15 +75,79 @@ POOL = [
 """Cropping is accepted where padding and removal are possible too."""
 
 
+TIERS = tiers(PLACES[-1])
+
+
 def test_fitted_prices_prefer_what_is_accepted():
     """The more cases, the further; with no room, or no cases, the tiers stay as they are."""
     crop, pad = PRICES.index("adapters.Crop"), PRICES.index("adapters.Pad")
-    few, many = (fitted([POOL] * n, Prior(0.4, 0.4)) for n in (2, 30))
-    assert score([POOL], TIER_OF) == (0, 1)
+    few, many = (fitted([POOL] * n, Prior(0.4, 0.4), PLACES[-1]) for n in (2, 30))
+    assert score([POOL], TIERS, IN_USE) == (0, 1)
     assert all(choice.prices[crop] < choice.prices[pad] for choice in (few, many))
     assert all(choice.log_likelihood([POOL]) > -0.01 for choice in (few, many))
-    assert fitted([POOL] * 30, Prior(0, 0)).rounded() == TIER_OF
-    assert fitted([], Prior(0.4, 0.4)).rounded() == TIER_OF
+    assert fitted([POOL] * 30, Prior(0, 0), PLACES[-1]).rounded() == TIERS
+    assert fitted([], Prior(0.4, 0.4), PLACES[-1]).rounded() == TIERS
+
+
+def test_the_likelihood_has_the_gradient_that_the_fit_goes_by():
+    """A pool without an accepted repair does not count, nor does a repair with an edit too many."""
+    spare = replace(candidate("declared", 0.0, "d", False), needed=False)
+    pools = [POOL, POOL[:1], [*POOL[1:], spare]]
+    stack, weights = _Stack.of(pools), np.linspace(0.5, 1.5, len(PRICES))
+    value, slope, by_gamma = stack.surprise(weights, 0.3)
+    by_hand = 0.0
+    for pool in (POOL, POOL[1:]):
+        exps = [math.exp(-weights[PRICES.index(*c.paid)] - 0.3 * c.way.size) for c in pool]
+        by_hand -= math.log(exps[[c.accepted for c in pool].index(True)] / sum(exps))
+    assert value == pytest.approx(by_hand)
+    eps = 1e-6
+    for i in range(len(PRICES)):
+        moved = weights + eps * (np.arange(len(PRICES)) == i)
+        assert slope[i] == pytest.approx((stack.surprise(moved, 0.3)[0] - value) / eps, abs=1e-4)
+    assert by_gamma == pytest.approx((stack.surprise(weights, 0.3 + eps)[0] - value) / eps, abs=1e-4)
+
+
+def several(names, accepted, price, needed=True):
+    """A repair that sets all of these."""
+    edits = tuple(Edit("set", "layer", name, cost=1) for name in names)
+    way = Step(price, 0, 0.0, names, edits)
+    return Candidate({"roles.kernel": price}, way, accepted, needed)
+
+
+def test_orders_differ_in_what_comes_late():
+    prices = dict.fromkeys(PRICES, 1)
+    first, same = several("a", False, 1), replace(several("a", False, 2), way=Step(2, 0, 0.0, "a2"))
+    same = replace(same, way=replace(same.way, edits=first.way.edits))
+    more, other = several("ab", False, 3), several("c", True, 4)
+    unneeded = several("d", False, 2, needed=False)
+    ranks = {order.name: rank([first, same, unneeded, more, other], prices, order) for order in ORDERS}
+    assert ranks == {
+        "price, all": 4,
+        "price": 3,
+        "more comes last": 2,
+        "kinds first": 2,
+        "kinds first, more comes last": 1,
+    }
+
+
+def test_a_variant_is_chosen_on_folds_that_its_prices_did_not_see(monkeypatch):
+    """Every inner fit sees the other folds only; of equal variants the first of the list is taken."""
+    seen = []
+
+    def fit(pools, prior, places):
+        seen.append(len(pools))
+        return fitted(pools, Prior(0, 0), places)
+
+    monkeypatch.setattr("benchmarks.architecture.tuning.fitted", fit)
+    found = judged([POOL] * 10, random.Random(0))
+    assert set(seen) == {10 - 10 // FOLDS}
+    assert len(found) == len(PLACES) * len(ORDERS)
+    held, rest = split([[c] for c in POOL], [2, 0, 1], 1)
+    assert (held, rest) == ([[POOL[0]]], [[POOL[2]], [POOL[1]]])
+    a, b = (Variant(PLACES[0], Prior(0, 0), order) for order in ORDERS[:2])
+    assert best([Judged(3, -2.0, a), Judged(3, -1.0, b)]) == b
+    assert best([Judged(3, -1.0, a), Judged(3, -1.0, b)]) == a
+    assert best([Judged(4, -9.0, a), Judged(3, -1.0, b)]) == a
 
 
 def test_the_prices_in_use_are_whole_and_in_order():
@@ -89,6 +157,8 @@ def test_the_prices_in_use_are_whole_and_in_order():
     assert all(table["prices"][large] >= table["prices"][small] for large, small in LEAST)
     assert by_default() == table["prices"]
     assert table["fitted"]["seed"] == 0
+    assert table["fitted"]["order"] == IN_USE.name
+    assert tuple(table["fitted"][name] for name in MOVED) in PLACES
 
 
 def sequence(shape, *layers):

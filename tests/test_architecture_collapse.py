@@ -86,7 +86,7 @@ def test_no_axes_of_size_one_come_after_an_inserted_global_pool(between):
     costs = replace(DEAR, adapters={**DEAR.adapters, "GlobalPool": 1, "Reshape": 3, "Flatten": 3})
     free = repair_model(model, replace(costs, collapse=True))
     assert collapsing(model, free.edits)
-    fix = repair_model(model, costs)
+    fix = repair_model(model, costs, seconds=60)
     assert collapsing(model, fix.edits) == ()
     assert fix.cost > free.cost
     assert refuse(list(layouts(model, costs)), costs, free.cost, 20).status == "refused"

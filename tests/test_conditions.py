@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -274,3 +275,64 @@ def test_truths_of_an_else_branch_are_no_boxes() -> None:
     ]
     with pytest.raises(UnsupportedOperatorError, match="no union of closed boxes"):
         load_network(asking(INSIDE, otherwise, helper.make_node("Mul", ["x", "t"], ["y"])))
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("cast", [True, False])
+def test_truths_joined_with_known_ones(known: bool, first: bool, cast: bool) -> None:
+    """On in a box that random inputs miss: a guard that is read wrongly shows only at inputs of the box."""
+    nodes = [helper.make_node("GreaterOrEqual", ["x", "end"], ["far"])]
+    far, flag = "far", np.array([[known]])
+    if cast:
+        nodes.append(helper.make_node("Cast", ["far"], ["number"], to=TensorProto.FLOAT))
+        far, flag = "number", flag.astype(np.float32)
+    parts = ["known", far] if first else [far, "known"]
+    nodes.append(helper.make_node("Concat", parts, ["joined"], axis=1))
+    joined = "joined"
+    if not cast:
+        nodes.append(helper.make_node("Cast", ["joined"], ["numbers"], to=TensorProto.FLOAT))
+        joined = "numbers"
+    nodes += [
+        helper.make_node("ReduceMin", [joined], ["all"], axes=[1]),
+        helper.make_node("Mul", ["x", "all"], ["more"]),
+        helper.make_node("Add", ["x", "more"], ["y"]),
+    ]
+    end = np.array([[7.5, 7.5]], np.float32)
+    data = model(nodes, (1, 2), {"end": end, "known": flag}).SerializeToString()
+    points = np.array([[8.0, 8.0], [8.0, 0.0], [0.0, 8.0], [7.5, 9.0], [0.0, 0.0], [-8.0, 8.0]])
+    network = load_network(data)
+    np.testing.assert_array_equal(network(points), run(data, points, (1, 2)))
+
+
+@pytest.mark.parametrize(
+    ("nodes", "constants", "reason"),
+    [
+        (
+            [
+                helper.make_node("Cast", ["far"], ["index"], to=TensorProto.INT64),
+                helper.make_node("Gather", ["table", "index"], ["truth"]),
+                helper.make_node("Where", ["truth", "x", "end"], ["y"]),
+            ],
+            {"table": np.array([True, False])},
+            "input 1 ('index') must not be truth values",
+        ),
+        (
+            [
+                helper.make_node("Cast", ["far"], ["number"], to=TensorProto.FLOAT),
+                helper.make_node("Concat", ["number", "table"], ["joined"], axis=1),
+                helper.make_node("ReduceMin", ["joined"], ["least"], axes=[1]),
+                helper.make_node("Mul", ["x", "least"], ["y"]),
+            ],
+            {"table": np.array([[0.5]], np.float32)},
+            "it joins truth values with numbers that are not 0 or 1",
+        ),
+    ],
+)
+def test_truths_as_numbers_of_entries_or_among_other_numbers_are_refused(
+    nodes: list[NodeProto], constants: dict[str, np.ndarray], reason: str
+) -> None:
+    compared = helper.make_node("GreaterOrEqual", ["x", "end"], ["far"])
+    stored = {"end": np.array([[7.5, 7.5]], np.float32)} | constants
+    with pytest.raises(UnsupportedOperatorError, match=re.escape(reason)):
+        load_network(model([compared, *nodes], (1, 2), stored).SerializeToString())

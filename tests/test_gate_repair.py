@@ -23,11 +23,12 @@ from repairsolver.network.gated import Correction, Override, gateable
 from repairsolver.network.gates import gates_of
 from repairsolver.network.operators import Relu
 from repairsolver.property import Conjunction, Property, Region
+from repairsolver.repairing.gate import method
 from repairsolver.repairing.gate.contradiction import contradictions, explained
 from repairsolver.repairing.gate.placement import Wanted, layer_of, overridden, place_gates
-from repairsolver.repairing.gate.regions import cover, places_around
+from repairsolver.repairing.gate.regions import cover, covered_share, places_around
 from repairsolver.repairing.gate.shield import shield
-from repairsolver.results import RepairStatus, VerifyStatus
+from repairsolver.results import RepairStatus, Verdict, VerifyStatus
 from repairsolver.solvers import SolutionStatus, solve
 from repairsolver.verification.attack import attack
 from repairsolver.verification.replay import into_box
@@ -53,6 +54,7 @@ def require_repaired(fix: rs.Repair, network: Network, prop: Property) -> None:
     assert fix.status is RepairStatus.REPAIRED, fix.message
     assert fix.network is not None
     assert isinstance(fix.edit, rs.Gates)
+    assert "% of a region's volume" in fix.message
     assert fix.verdict is not None
     assert fix.verdict.status is VerifyStatus.HOLDS
     assert fix.certificate is not None
@@ -100,6 +102,8 @@ def test_several_properties_hold_at_once_and_one_after_another() -> None:
     once = rs.repair(network, first, method="gate", place="output", limits=LIMITS)
     twice = rs.repair(once.network, [first, second], method="gate", place="output", limits=LIMITS)
     assert twice.status is RepairStatus.REPAIRED
+    assert "only properties given here are proved again" in twice.message
+    assert "proved again" not in once.message
     for prop in (first, second):
         assert rs.verify(twice.network, prop, limits=LIMITS).status is VerifyStatus.HOLDS
     assert rs.remove_gates(twice.network).model == network.model
@@ -311,6 +315,33 @@ def test_contradictions_are_irreducible(seed: int) -> None:
         for k in range(len(picked.bound)):
             assert possible(np.delete(picked.output, k, 0), np.delete(picked.bound, k))
     assert not found or "region 7" in explained(region, 7)
+
+
+def test_most_of_the_time_is_for_a_violation_that_is_hard_to_find(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, prop = violated_sometimes(1)
+    given = []
+
+    def undecided(*_: object, limits: rs.Limits, **__: object) -> Verdict:
+        given.append(limits.seconds)
+        return Verdict(VerifyStatus.TIMEOUT, None)
+
+    monkeypatch.setattr(method, "attack", lambda *_, **__: ())
+    monkeypatch.setattr(method, "verify_property", undecided)
+    fix = rs.repair(network, prop, method="gate", limits=rs.Limits(seconds=100))
+    assert fix.status is RepairStatus.TIMEOUT
+    assert 50 < given[0] < 100
+
+
+def test_the_share_of_a_region_that_boxes_cover() -> None:
+    """A fixed input is met or not; two gates of one box count once; a region is covered at most once."""
+    region = Region(np.array([0.0, 0, 3]), np.array([2.0, 4, 3]), ())
+    prop = Property((region,), 3, 2)
+    box = np.array([-9.0, 1, 3]), np.array([1.0, 2, 9])
+    assert covered_share(prop, [box, box]) == 1 / 8
+    assert covered_share(prop, [box, (np.array([1.5, 0, 3]), np.array([2.0, 4, 3]))]) == 3 / 8
+    assert covered_share(prop, [(np.full(3, -np.inf), np.array([np.inf, np.inf, 2.9]))]) == 0
+    whole = np.full(3, -np.inf), np.full(3, np.inf)
+    assert covered_share(prop, [whole, box]) == 1
 
 
 def test_few_boxes_cover_many() -> None:

@@ -111,6 +111,9 @@ def test_bad_wishes():
         rs.repair(NET, PROP, guarantee="sure")
     with pytest.raises(SamplingError, match="eta: expected"):
         rs.repair(NET, PROP, guarantee="pac", eta=0)
+    for guarantee in ("exact", "pac", "auto"):
+        with pytest.raises(SamplingError, match="epsilon: expected a number strictly between 0 and 1"):
+            rs.repair(NET, PROP, guarantee=guarantee, epsilon=2.0, limits=rs.Limits(seconds=1))
 
 
 def test_command_line(tmp_path):
@@ -180,6 +183,36 @@ def test_auto_keeps_a_proof_that_keeps_more(exact, monkeypatch):
     found = rs.repair(net, prop, guarantee="auto", limits=rs.Limits(seconds=20), **WISHES)
     assert found.proved
     assert "so that the proved one is kept" in found.message
+
+
+def test_auto_takes_no_unproved_candidate_that_keeps_little(exact, monkeypatch):
+    """Samples would accept it; the repair by samples keeps more."""
+    net, prop, fix = exact
+    late = kept(replace(fix, status=rs.RepairStatus.TIMEOUT, verdict=None), 0.24)
+    monkeypatch.setattr(guarantees, "repair_property", lambda *args, **wishes: late)
+    found = rs.repair(net, prop, guarantee="auto", limits=rs.Limits(seconds=20), **WISHES)
+    assert found.status in ("repaired-pac", "repaired")
+    assert found.network.sha256 != fix.network.sha256
+    assert found.fidelity.agreement.value > 0.9
+    assert "taken since the best candidate of the exact repair agrees" in found.message
+    assert "\nTaken since the best candidate of the exact repair agrees" in explain_repair(found)
+    assert "on 24.00%, less than 99.00%" in found.message
+
+
+def test_auto_samples_a_candidate_that_keeps_little_where_no_other_is_accepted(exact, monkeypatch):
+    net, prop, fix = exact
+    late = kept(replace(fix, status=rs.RepairStatus.TIMEOUT, verdict=None), 0.24)
+    monkeypatch.setattr(guarantees, "repair_property", lambda *args, **wishes: late)
+    none = replace(fix, status=rs.RepairStatus.TIMEOUT, network=None, rounds=3)
+    monkeypatch.setattr(guarantees, "_by_samples", lambda *args: none)
+    seen = []
+    judged = guarantees._judged
+    monkeypatch.setattr(guarantees, "_judged", lambda *args: seen.append(args[2]) or judged(*args))
+    found = rs.repair(net, prop, guarantee="auto", limits=rs.Limits(seconds=20), **WISHES)
+    assert found.network.sha256 == fix.network.sha256
+    assert found.status in ("repaired-pac", "repaired")
+    assert [level.attempts for level in seen] == [3]
+    assert "less than 99.00%; samples accept no repair that keeps more" in found.remarks[-1]
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.5, float("nan")])

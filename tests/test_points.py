@@ -168,6 +168,8 @@ def test_point_sets_are_read_only_copies() -> None:
             array[0] = 1
     with pytest.raises(PointSetError, match=r"points have shape \(3,\)"):
         PointSet(np.zeros(3))
+    with pytest.raises(PointSetError, match=r"there are no points: .* \(0, 5\), expected .* at least one"):
+        PointSet(np.zeros((0, 5)))
 
 
 def test_properties_must_fit_the_network(tmp_path: Path, network: Network) -> None:

@@ -70,6 +70,15 @@ def test_bounds_of_models_contain_what_points_show():
         assert _upper(slope, shift) == pytest.approx(value, abs=1e-6)
 
 
+@pytest.mark.parametrize("size", [1e-12, 1e-6, 1e12, 1e32])
+def test_bounds_and_peaks_of_outputs_of_any_size(size):
+    rng = np.random.default_rng(3)
+    slope, shift = rng.normal(size=(4, 3)), rng.normal(size=4)
+    assert _upper(size * slope, size * shift) == pytest.approx(size * _upper(slope, shift), rel=1e-6)
+    assert _peak(size * slope, size * shift)[0] == pytest.approx(size * _peak(slope, shift)[0], rel=1e-6)
+    assert _upper(0 * slope, 0 * shift) == 0
+
+
 def test_peaks_lie_in_the_box():
     model = PacModel(
         np.array([1.0, 2.0]), np.array([3.0, 2.0]), np.array([[1.0, 0.0]]), np.zeros(1), np.ones(1), (1,)

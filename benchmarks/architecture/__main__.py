@@ -86,7 +86,7 @@ def main() -> None:
         return
     if arguments.set == "prices":
         recorder = Recorder(RESULTS / "prices.csv", PRICE_COLUMNS, seed=arguments.seed)
-        for row in priced(arguments.seed):
+        for row in priced(arguments.seed, whole=not arguments.pools):
             recorder.add(row)
         print(_held_out(recorder.rows))
         return
@@ -237,6 +237,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--largest", type=int, default=300, help="most layers (scaling)")
     parser.add_argument(
         "--write", action="store_true", help="prices: fit them to all cases, into the package"
+    )
+    parser.add_argument(
+        "--pools", action="store_true", help="prices: rank held-out bugs in their pools only (faster)"
     )
     parser.add_argument("--resume", action="store_true")
     return parser.parse_args()

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
 
-from benchmarks.architecture.classes import CLASS_OF, CLASSES, PRICES, TIER_OF
+from benchmarks.architecture.classes import CLASSES, PRICES, Places, class_of, tiers
 from benchmarks.architecture.pools import Pool, Prices
 
 Floats: TypeAlias = npt.NDArray[np.float64]
@@ -42,14 +42,13 @@ class Prior:
 
 
 PRIORS = tuple(Prior(a, b) for a, b in ((0, 0), (0.1, 0.1), (0, 0.2), (0.2, 0.2), (0, 0.4), (0.4, 0.4)))
-_TIERS = np.array([TIER_OF[name] for name in PRICES], dtype=np.float64)
 
 
-def _offsets() -> tuple[Floats, Floats]:
+def _offsets(places: Places) -> tuple[Floats, Floats]:
     """(prices, classes) and (prices, own offsets): what moves which price; flattening is a reshape."""
     own = [name.replace("Flatten", "Reshape") for name in PRICES]
-    single = sorted(set(own))
-    classes = np.array([[CLASS_OF[name] == c for c in CLASSES] for name in PRICES], dtype=np.float64)
+    single, belongs = sorted(set(own)), class_of(places)
+    classes = np.array([[belongs[name] == c for c in CLASSES] for name in PRICES], dtype=np.float64)
     return classes, np.array([[name == s for s in single] for name in own], dtype=np.float64)
 
 
@@ -63,7 +62,7 @@ class Choice:
 
     def log_likelihood(self, pools: Sequence[Pool]) -> float:
         """Of the accepted repairs, over the pools that have one."""
-        return -sum(_surprise(pool, self.beta * self.prices, self.gamma)[0] for pool in _arrays(pools))
+        return -_Stack.of(pools).surprise(self.beta * self.prices, self.gamma)[0]
 
     def rounded(self) -> Prices:
         """The nearest whole prices, at least 1, in the order that `LEAST` demands."""
@@ -73,54 +72,62 @@ class Choice:
         return prices
 
 
-_Arrays: TypeAlias = tuple[Floats, Floats, npt.NDArray[np.bool_]]
+@dataclass(frozen=True)
+class _Stack:
+    """Counts (repairs, prices), sizes and what is accepted, of all pools with an accepted repair on end."""
 
+    counts: Floats
+    sizes: Floats
+    accepted: npt.NDArray[np.bool_]
+    begins: npt.NDArray[np.int_]
+    pool: npt.NDArray[np.int_]
 
-def _arrays(pools: Sequence[Pool]) -> list[_Arrays]:
-    """Counts (repairs, prices), sizes and what is accepted, for each pool with an accepted repair."""
-    return [
-        (
-            np.array([[c.paid.get(name, 0) for name in PRICES] for c in pool], dtype=np.float64),
-            np.array([c.way.size for c in pool]),
-            np.array([c.accepted for c in pool]),
+    @classmethod
+    def of(cls, pools: Sequence[Pool]) -> _Stack:
+        needed = [[c for c in pool if c.needed] for pool in pools]
+        kept = [pool for pool in needed if any(c.accepted for c in pool)]
+        flat, lengths = [c for pool in kept for c in pool], [len(pool) for pool in kept]
+        counts = np.array([[c.paid.get(name, 0) for name in PRICES] for c in flat], dtype=np.float64)
+        return cls(
+            counts.reshape(-1, len(PRICES)),
+            np.array([c.way.size for c in flat], dtype=np.float64),
+            np.array([c.accepted for c in flat], dtype=np.bool_),
+            np.cumsum([0, *lengths], dtype=np.int_)[:-1],
+            np.repeat(np.arange(len(kept)), lengths),
         )
-        for pool in pools
-        if any(c.accepted for c in pool)
-    ]
+
+    def surprise(self, weights: Floats, gamma: float) -> tuple[float, Floats, float]:
+        """-log P(accepted) in all pools, and its gradient by the weights and by gamma."""
+        utility = -self.counts @ weights - gamma * self.sizes
+        chance = np.exp(utility - np.maximum.reduceat(utility, self.begins)[self.pool])
+        chance /= np.add.reduceat(chance, self.begins)[self.pool]
+        taken = np.where(self.accepted, chance, 0)
+        won = np.add.reduceat(taken, self.begins)
+        pull = taken / won[self.pool] - chance
+        return -float(np.log(won).sum()), pull @ self.counts, float(pull @ self.sizes)
 
 
-def _surprise(pool: _Arrays, weights: Floats, gamma: float) -> tuple[float, Floats, float]:
-    """-log P(accepted), and its gradient by the weights and by gamma."""
-    counts, sizes, accepted = pool
-    utility = -counts @ weights - gamma * sizes
-    chance = np.exp(utility - utility.max())
-    chance /= chance.sum()
-    won = chance[accepted].sum()
-    pull = np.where(accepted, chance, 0) / won - chance
-    return -float(np.log(won)), pull @ counts, float(pull @ sizes)
-
-
-def fitted(pools: Sequence[Pool], prior: Prior) -> Choice:
+def fitted(pools: Sequence[Pool], prior: Prior, places: Places) -> Choice:
     """First beta and gamma with the tiers as they are, then the most likely offsets."""
-    arrays = _arrays(pools)
+    stack, level = _Stack.of(pools), tiers(places)
+    start = np.array([level[name] for name in PRICES], dtype=np.float64)
 
     def scale(v: Floats) -> tuple[float, Floats]:
         beta, gamma = np.exp(v)
-        parts = [_surprise(pool, beta * _TIERS, gamma) for pool in arrays]
-        by_beta = sum(float(d @ _TIERS) for _, d, _ in parts) * beta
-        return sum(f for f, _, _ in parts), np.array([by_beta, sum(g for _, _, g in parts) * gamma])
+        value, slope, by_gamma = stack.surprise(beta * start, gamma)
+        return value, np.array([float(slope @ start) * beta, by_gamma * gamma])
 
     beta, gamma = np.exp(minimize(scale, np.log([0.5, 0.5]), jac=True).x)
-    spreads = [(matrix, sd) for matrix, sd in zip(_offsets(), (prior.classes, prior.own), strict=True) if sd]
+    widths = (prior.classes, prior.own)
+    spreads = [(matrix, sd) for matrix, sd in zip(_offsets(places), widths, strict=True) if sd]
     if not spreads:
-        return Choice(_TIERS, beta, gamma)
+        return Choice(start, beta, gamma)
     moves = np.hstack([sd * matrix for matrix, sd in spreads])
 
     def posterior(v: Floats) -> tuple[float, Floats]:
-        weights = beta * _TIERS * np.exp(moves @ v)
-        parts = [_surprise(pool, weights, gamma) for pool in arrays]
-        slope = moves.T @ (sum((d for _, d, _ in parts), np.zeros(len(PRICES))) * weights)
-        return sum(f for f, _, _ in parts) + float(v @ v) / 2, slope + v
+        weights = beta * start * np.exp(moves @ v)
+        value, slope, _ = stack.surprise(weights, gamma)
+        return value + float(v @ v) / 2, moves.T @ (slope * weights) + v
 
     found = minimize(posterior, np.zeros(moves.shape[1]), jac=True, method="L-BFGS-B").x
-    return Choice(_TIERS * np.exp(moves @ found), beta, gamma)
+    return Choice(start * np.exp(moves @ found), beta, gamma)

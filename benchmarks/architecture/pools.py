@@ -8,27 +8,29 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from benchmarks.architecture.classes import PRICES, TIER_OF
+from benchmarks.architecture.classes import PLACES, PRICES, Places, tiers
 from benchmarks.architecture.matching import same_repair
+from benchmarks.architecture.orders import Order
 from repairsolver.architecture.costs import Costs
 from repairsolver.architecture.edits import Edit
 from repairsolver.architecture.model import Model
-from repairsolver.architecture.ranking import different_first, irredundant
+from repairsolver.architecture.ranking import irredundant
 from repairsolver.architecture.reading import read_model
 from repairsolver.architecture.search import search
 from repairsolver.architecture.transitions import Step
 
-DRAWS, SLACK = 12, 16
+DRAWS, SLACK = 18, 16
 Prices = dict[str, int]
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A repair in a pool: how often each price is paid, the repair, whether it is accepted."""
+    """A repair in a pool: how often each price is paid, whether it is accepted, and all its edits needed."""
 
     paid: Mapping[str, int]
     way: Step
     accepted: bool
+    needed: bool = True
 
 
 Pool = Sequence[Candidate]
@@ -94,44 +96,47 @@ def paid(edit: Edit, model: Model, prices: Mapping[str, int]) -> dict[str, int]:
     return {next(name for name in reversed(options) if prices[name] == edit.cost): 1}
 
 
-def drawn(rng: random.Random, spread: float) -> Prices:
+def drawn(rng: random.Random, spread: float, places: Places) -> Prices:
     """Prices around the tiers, all different, so that a paid price has one name."""
-    order = rng.sample(PRICES, len(PRICES))
-    wanted = {name: TIER_OF[name] * rng.uniform(1 - spread, 1 + spread) for name in order}
+    order, level = rng.sample(PRICES, len(PRICES)), tiers(places)
+    wanted = {name: level[name] * rng.uniform(1 - spread, 1 + spread) for name in order}
     ranked = sorted(order, key=wanted.__getitem__)
     return {name: place + 1 for place, name in enumerate(ranked)}
 
 
 def pool(case: Mapping[str, Any], seed: int) -> Pool:
-    """Repairs of a case under prices in orders around that of the tiers, none with an edit too many."""
+    """Repairs of a case under prices in orders around those of the tiers, `PLACES` taking turns."""
     rng, model = random.Random(seed), read_model(case)
     found: dict[str, Candidate] = {}
     for number in range(DRAWS):
-        prices = drawn(rng, 0.1 if number == 0 else 0.7)
-        ways = search(model, made(prices), slack=SLACK)
-        for way in irredundant(model, [way for way in ways if way.words not in found]):
+        prices = drawn(rng, 0.1 if number == 0 else 0.7, PLACES[number % len(PLACES)])
+        new = [way for way in search(model, made(prices), slack=SLACK) if way.words not in found]
+        needed = {way.words for way in irredundant(model, new)}
+        for way in new:
             count: Counter[str] = Counter()
             for edit in way.edits:
                 if edit.cost:
                     count.update(paid(edit, model, prices))
-            found[way.words] = Candidate(count, way, same_repair(way.edits, case["fix_edits"], values=True))
+            accepted = same_repair(way.edits, case["fix_edits"], values=True)
+            found[way.words] = Candidate(count, way, accepted, way.words in needed)
     return list(found.values())
 
 
-def rank(candidates: Pool, prices: Mapping[str, int]) -> int:
+def rank(candidates: Pool, prices: Mapping[str, int], order: Order) -> int:
     """The place of the accepted repair, from 0; a large number where it is not there."""
     priced = {
         candidate.way.words: replace(
             candidate.way, cost=sum(prices[n] * c for n, c in candidate.paid.items())
         )
         for candidate in candidates
+        if candidate.needed or order.spare
     }
     accepted = {candidate.way.words for candidate in candidates if candidate.accepted}
-    ordered = different_first(sorted(priced.values()))
+    ordered = order.arrange(sorted(priced.values()))
     return next((place for place, way in enumerate(ordered) if way.words in accepted), 10**6)
 
 
-def score(pools: Sequence[Pool], prices: Mapping[str, int]) -> tuple[int, int]:
+def score(pools: Sequence[Pool], prices: Mapping[str, int], order: Order) -> tuple[int, int]:
     """How often the accepted repair comes first, and among the first three."""
-    ranks = [rank(candidates, prices) for candidates in pools]
+    ranks = [rank(candidates, prices, order) for candidates in pools]
     return sum(r == 0 for r in ranks), sum(r < 3 for r in ranks)

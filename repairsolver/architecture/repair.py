@@ -15,7 +15,7 @@ from repairsolver.architecture.diagnosis import Diagnosis, diagnose_model
 from repairsolver.architecture.edits import Edit, apply_edits
 from repairsolver.architecture.model import Model
 from repairsolver.architecture.proving import Proof, prove_cheapest
-from repairsolver.architecture.ranking import different_first, irredundant, without
+from repairsolver.architecture.ranking import irredundant, without
 from repairsolver.architecture.search import search
 from repairsolver.architecture.transitions import Step
 from repairsolver.errors import SoundnessError
@@ -53,7 +53,7 @@ class ArchitectureRepair:
         lower_bound: no edits of a smaller price repair the model.
         engine: what proved that the price is the least: grids, boxes, z3; "" where nothing did.
         reasons: for every edit the fault that remains without it.
-        alternatives: other repairs, cheapest first; those that do what a cheaper one does and more come last.
+        alternatives: other repairs, cheapest first.
         listed: what `every` came to: all repairs of this price, all but for their numbers, some, or "".
         diagnosis: what is wrong with the given model.
         seconds: what the search and the proof took.
@@ -153,7 +153,6 @@ def repair_model(
         ways, listed = _every(model, prices, proof, ways, every, seconds)
         best = ways[0]
     repaired = _checked(model, best.edits)
-    others = different_first(ways)[1:]
     return ArchitectureRepair(
         "repaired",
         repaired,
@@ -163,7 +162,7 @@ def repair_model(
         proof.lower_bound,
         proof.engine if proof.closed else "",
         tuple(_reasons(model, best.edits)),
-        tuple(way.edits for way in others),
+        tuple(way.edits for way in ways[1:]),
         listed,
         seconds=(searched - start, done - searched),
         given=model,

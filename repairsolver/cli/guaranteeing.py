@@ -46,7 +46,7 @@ MinAgreement = Annotated[
         min=0.0,
         max=1.0,
         rich_help_panel=PANEL,
-        help="Of *auto*: a proved repair that keeps fewer decisions (0.99 without it) may give way to one by "
+        help="Of *auto*: an exact repair that keeps fewer decisions (0.99 without it) may give way to one by "
         "samples.",
     ),
 ]

@@ -51,7 +51,11 @@ class PointSet:
         refuse_misfit("PointSet", "inputs", "ArrayLike", self.inputs)
         inputs = np.array(self.inputs, dtype=np.float64)
         if inputs.ndim != 2 or not inputs.size:
-            raise PointSetError(f"{self.name}: points have shape {inputs.shape}, expected [points, inputs]")
+            none = "there are no points: " if inputs.ndim == 2 else ""
+            raise PointSetError(
+                f"{self.name}: {none}points have shape {inputs.shape}, expected [points, inputs], at least "
+                "one of each"
+            )
         bad = np.flatnonzero(~np.isfinite(inputs).all(axis=1))
         if bad.size:
             raise PointSetError(f"{self.name}: NaN or infinite numbers in points {_some(bad.tolist())}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -31,8 +32,9 @@ GUARANTEES = ("pac", "auto")
 MIN_AGREEMENT = 0.99
 """The share of decisions that a proved repair must keep for `auto` to take it at once."""
 
-EXACT_SHARE, PROOF_SHARE = 0.6, 0.5
-"""The share of the time for an exact repair; and of what is left then, for a proof of the final candidate."""
+EXACT_SHARE, PROOF_SHARE, SAMPLES_SHARE = 0.6, 0.5, 0.75
+"""The share of the time for an exact repair; of what is left then, for a proof of the final candidate; and
+for a repair by samples where that candidate keeps too few decisions to be wanted."""
 
 
 def repair_with_guarantee(
@@ -51,8 +53,8 @@ def repair_with_guarantee(
 
     `auto` repairs exactly within its share of the time. If that ends without a proof, its best candidate is
     proved as far as time allows, and the boxes that stay open are sampled; if samples reject it, the change
-    is made larger by the violations among them. A proved repair that agrees with the network less than
-    `min_agreement` on the property's domain is not taken either where the repair by samples agrees more.
+    is made larger by the violations among them. What agrees with the network less than `min_agreement` on
+    the property's domain, proved or not, is not taken where the repair by samples agrees more.
 
     Args:
         epsilon, eta: of the statement P(violation) <= epsilon with confidence 1 - eta.
@@ -107,11 +109,35 @@ def _auto(
         return exact
     if shown:
         return _kept_more(exact, network, prop, level, method, left(1.0), least, wishes, started)
+    low = ""
+    if method == "delta" and exact.network is not None and _agreement(exact) < least:
+        low = _low("the best candidate of the exact repair", exact, least)
+        fix = _by_samples(network, prop, level, None, left(SAMPLES_SHARE), wishes)
+        level = replace(level, attempts=max(fix.rounds, 1))
+        if fix.status is RepairStatus.PAC and _agreement(fix) > _agreement(exact):
+            fix = _instead(fix, low, prop, level, left(PROOF_SHARE), wishes)
+            return replace(fix, seconds=time.perf_counter() - started)
+    fix = _unproved(exact, network, prop, level, method, left, wishes)
+    if low and fix.network is exact.network:
+        fix = _noted(fix, f"{low}; samples accept no repair that keeps more")
+    return replace(fix, seconds=time.perf_counter() - started)
+
+
+def _unproved(
+    exact: Repair,
+    network: Network,
+    prop: Property,
+    level: Level,
+    method: str,
+    left: Callable[[float], Limits],
+    wishes: dict[str, Any],
+) -> Repair:
+    """The candidate of an exact repair if samples accept it; else the change that mends what they found."""
     known: Array | None = None
     if exact.network is not None:
         judged = _judged(exact, prop, level, left(PROOF_SHARE), wishes)
         if judged.status is not exact.status:
-            return replace(judged, seconds=time.perf_counter() - started)
+            return judged
         known = _examples(judged)
         level = replace(level, attempts=level.attempts + 1)
     if method != "delta":
@@ -120,7 +146,7 @@ def _auto(
     if fix.status is RepairStatus.PAC:
         level = replace(level, attempts=level.attempts + fix.rounds)
         fix = _proved_partly(fix, prop, level, left(PROOF_SHARE), wishes)
-    return replace(fix, seconds=time.perf_counter() - started)
+    return fix
 
 
 def _kept_more(
@@ -135,24 +161,40 @@ def _kept_more(
     started: float,
 ) -> Repair:
     """A repair by samples where it keeps more decisions than a proved one that keeps too few."""
-    low = f"the proved repair agrees with the network on {_agreement(exact):.2%}, less than {least:.2%}"
+    low = _low("the proved repair", exact, least)
     if method != "delta":
-        return replace(exact, message=f"{exact.message}; {low}; only method 'delta' repairs by samples")
+        return _noted(exact, f"{low}; only method 'delta' repairs by samples")
     share = None if limits.seconds is None else limits.seconds * (1 - PROOF_SHARE)
     try:
         fix = _by_samples(network, prop, level, None, replace(limits, seconds=share), wishes)
     except KeyboardInterrupt:
         raise Interrupted(replace(exact, message=f"{exact.message}; {low}; interrupted")) from None
     if fix.status is not RepairStatus.PAC:
-        return replace(exact, message=f"{exact.message}; {low}; samples accept no other repair in time")
+        return _noted(exact, f"{low}; samples accept no other repair in time")
     if _agreement(fix) <= _agreement(exact):
         why = f"the one by samples on {_agreement(fix):.2%}, so that the proved one is kept"
-        return replace(exact, message=f"{exact.message}; {low}; {why}")
-    fix = _proved_partly(
-        fix, prop, replace(level, attempts=fix.rounds), replace(limits, seconds=share), wishes
-    )
-    message = f"{fix.message}; taken since {low}, and this one on {_agreement(fix):.2%}"
-    return replace(fix, message=message, seconds=time.perf_counter() - started)
+        return _noted(exact, f"{low}; {why}")
+    level = replace(level, attempts=fix.rounds)
+    fix = _instead(fix, low, prop, level, replace(limits, seconds=share), wishes)
+    return replace(fix, seconds=time.perf_counter() - started)
+
+
+def _low(what: str, fix: Repair, least: float) -> str:
+    return f"{what} agrees with the network on {_agreement(fix):.2%}, less than {least:.2%}"
+
+
+def _instead(
+    fix: Repair, why: str, prop: Property, level: Level, limits: Limits, wishes: dict[str, Any]
+) -> Repair:
+    """A repair by samples with what can be proved of it, taken instead of one that keeps less."""
+    fix = _proved_partly(fix, prop, level, limits, wishes)
+    return _noted(fix, f"taken since {why}, and this one on {_agreement(fix):.2%}")
+
+
+def _noted(fix: Repair, why: str) -> Repair:
+    """With a reason that the answer names, too."""
+    remark = f"{why[0].upper()}{why[1:]}."
+    return replace(fix, message=f"{fix.message}; {why}", remarks=(*fix.remarks, remark))
 
 
 def _agreement(fix: Repair) -> float:

@@ -162,13 +162,14 @@ def _upper(slope: Array, shift: Array) -> float:
     """
     weights = np.ones(1)
     if len(shift) > 1:
+        a, b = _of_size_one(slope, shift)
         program = Program()
-        w = program.columns(len(shift), 0.0, 1.0)
-        size = program.columns(slope.shape[1], 0.0, np.abs(slope).sum() + 1.0)
+        w = program.columns(len(b), 0.0, 1.0)
+        size = program.columns(a.shape[1], 0.0, np.abs(a).sum() + 1.0)
         program.rows(w.sum(), lower=1.0, upper=1.0)
-        program.rows(size - slope.T @ w, lower=0.0)
-        program.rows(size + slope.T @ w, lower=0.0)
-        program.minimise((shift[None] @ w).sum() + size.sum())
+        program.rows(size - a.T @ w, lower=0.0)
+        program.rows(size + a.T @ w, lower=0.0)
+        program.minimise((b[None] @ w).sum() + size.sum())
         found = solve(program).values
         assert found is not None, "a bounded and feasible program"
         weights = np.maximum(w.value(found), 0.0)
@@ -180,14 +181,20 @@ def _peak(slope: Array, shift: Array) -> tuple[float, Array]:
     """A point u of [-1, 1]^n where min over rows of a_r u + b_r is largest, and its value there."""
     u = np.sign(slope[0])
     if len(shift) > 1:
+        a, b = _of_size_one(slope, shift)
         program = Program()
-        x = program.columns(slope.shape[1], -1.0, 1.0)
-        least = program.columns(
-            1, -np.abs(shift).sum() - np.abs(slope).sum(), np.abs(shift).sum() + np.abs(slope).sum()
-        )
-        program.rows(slope @ x - np.ones((len(shift), 1)) @ least, lower=-shift)
+        x = program.columns(a.shape[1], -1.0, 1.0)
+        most = np.abs(a).sum() + np.abs(b).sum()
+        least = program.columns(1, -most, most)
+        program.rows(a @ x - np.ones((len(b), 1)) @ least, lower=-b)
         program.minimise(-least.sum())
         found = solve(program).values
         assert found is not None, "a bounded and feasible program"
         u = np.clip(x.value(found), -1.0, 1.0)
     return float((slope @ u + shift).min()), u
+
+
+def _of_size_one(slope: Array, shift: Array) -> tuple[Array, Array]:
+    """Both over their largest number: the solver's tolerance is absolute, and its numbers are bounded."""
+    size = max(float(np.abs(slope).max(initial=0.0)), float(np.abs(shift).max(initial=0.0))) or 1.0
+    return slope / size, shift / size

@@ -127,12 +127,14 @@ def repair(
         guarantee: "exact": proved; "pac": shown by samples that no repair has seen (see `Repair.statement`);
             "auto": proved as far as the time allows, shown by samples on the rest.
         epsilon, eta: of that statement: P(violation) <= epsilon with confidence 1 - eta.
-        min_agreement: of "auto": a proved repair that keeps a smaller share of the decisions on the domain
-            gives way to one shown by samples, if that one keeps more; the message says so.
+        min_agreement: of "auto": what the exact repair found, proved or not, gives way to a repair shown by
+            samples if it keeps a smaller share of the decisions on the domain than this, and than that one;
+            message and remarks say so.
 
     Raises:
         NetworkError, PropertyError, PointSetError: a file is malformed, or things do not fit.
         EditError: no such layer, or it cannot be changed.
+        SamplingError: epsilon or eta outside (0, 1).
         SolverUnavailableError, LicenseError, SolverError: of the solver.
         SoundnessError: a check contradicts a result.
         Interrupted: on Ctrl-C, a KeyboardInterrupt whose `result` is the best proved repair so far, if any.
@@ -143,7 +145,10 @@ def repair(
     from repairsolver.repairing.engine import repair_property as make
     from repairsolver.repairing.gate.wishes import Gating
     from repairsolver.repairing.several import united
+    from repairsolver.sampling.binomial import check_level
 
+    check_level("epsilon", epsilon)
+    check_level("eta", eta)
     if guarantee != "exact":
         from repairsolver.repairing.guarantee import repair_with_guarantee
 

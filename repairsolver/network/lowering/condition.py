@@ -172,10 +172,14 @@ def arranged(node: NodeProto, inputs: Sequence[Result | None], opset: int) -> li
     """Truth values moved: the node is computed on their numbers in one table of guards."""
     table: list[Guard] = []
     moved: list[Constant | None] = []
-    for value in inputs:
+    joined = node.op_type == "Concat"
+    for place, given in enumerate(inputs):
+        value = _known(given) if joined and isinstance(given, Constant) else given
         if isinstance(value, Tensor):
             raise RefusedError("it joins truth values with numbers")
         if isinstance(value, Condition):
+            if place and not joined:
+                raise RefusedError(f"input {place} ({node.input[place]!r}) must not be truth values")
             moved.append(Constant(value.index + len(table)))
             table += value.table
         else:
@@ -184,6 +188,13 @@ def arranged(node: NodeProto, inputs: Sequence[Result | None], opset: int) -> li
         Condition(result.value, tuple(table)) if isinstance(result, Constant) else None
         for result in fold(node, moved, opset)
     ]
+
+
+def _known(value: Constant) -> Condition:
+    """A constant as truth values, to be joined with others."""
+    if not np.isin(value.value, (0, 1)).all():
+        raise RefusedError("it joins truth values with numbers that are not 0 or 1")
+    return truth(value)
 
 
 def where(call: Call) -> list[Result]:

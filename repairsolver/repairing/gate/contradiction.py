@@ -13,6 +13,7 @@ import numpy as np
 from repairsolver.network.gated.changes import linear_text
 from repairsolver.property.specification import Region
 from repairsolver.repairing.gate.shield import MOST_CHOICES, Picked, pick
+from repairsolver.results import counted
 
 SHOWN = 3
 """Contradictions that are named."""
@@ -62,7 +63,7 @@ def explained(region: Region, number: int) -> str:
     if len(found) < choices:
         return f"in region {number} every choice of half-spaces moves one of them against another"
     texts = list(dict.fromkeys(_named(picked) for picked in found))
-    more = f"; and {len(texts) - SHOWN} more contradictions" if len(texts) > SHOWN else ""
+    more = f"; and {counted(len(texts) - SHOWN, 'more contradiction')}" if len(texts) > SHOWN else ""
     return f"in region {number} no scores are safe: {'; '.join(texts[:SHOWN])}{more}"
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from repairsolver.errors import EditError
 from repairsolver.metrics import evaluate
+from repairsolver.network.gates import gates_of
 from repairsolver.network.graph import Network
 from repairsolver.property import PointSet
 from repairsolver.property.specification import Property
@@ -18,6 +19,7 @@ from repairsolver.repairing.gate.regions import (
     BOXES,
     SLACK,
     Place,
+    covered_share,
     extended,
     find_places,
     places_around,
@@ -47,6 +49,9 @@ PROOF_SHARE, FIRST_PROOF, SEARCHED_PROOF = 0.3, 15.0, 25.0
 """Of the time that is left: for the proof of one candidate; and at most so many seconds, where places come
 from samples, and where they cover what a search left open."""
 
+LOOK_SHARE = 0.6
+"""Of the time: for a violation, or a proof that there is none, where attacks find nothing at first."""
+
 SEARCH_SECONDS = 40.0
 """After so long, whole regions are gated."""
 
@@ -58,6 +63,8 @@ MOST_EXTENSIONS, LAST_SHARE = 6, 0.3
 
 SCATTERED, MOST_SCATTERED = 50_000, 2_000
 """Uniform samples of a region for its violating inputs, and how many of these are used."""
+
+EARLIER = "the network had gates: of what earlier repairs proved, only properties given here are proved again"
 
 FIRST = Effort(samples=4096, restarts=32, steps=30, rounds=1)
 WIDE, WIDE_SECONDS = Effort(samples=16384, restarts=128, steps=40, rounds=2, keep=256), 3.0
@@ -112,7 +119,7 @@ def _first_look(session: Session) -> Verdict:
         )
         return Verdict(VerifyStatus.VIOLATED, found[0], found)
     return verify_property(
-        session.network, session.prop, limits=session.limited(PROOF_SHARE), seed=session.seed,
+        session.network, session.prop, limits=session.limited(LOOK_SHARE), seed=session.seed,
         on_event=session.on_event, record=True,
     )  # fmt: skip
 
@@ -220,15 +227,24 @@ def _nothing_to_do(session: Session, verdict: Verdict) -> Repair:
 
 
 def _result(session: Session, message: str) -> Repair:
-    why = "; ".join(session.reasons)
+    earlier = session.best is not None and bool(gates_of(session.network))
+    why = "; ".join([*session.reasons, *([EARLIER] if earlier else [])])
     if session.best is not None:
-        text = message or f"the gated network is proved to have the property, gates at {session.best.where}"
+        where = _where(session.best, session)
+        text = message or f"the gated network is proved to have the property, gates at {where}"
         text = f"{text} ({why})" if why else text
         return _repair(session, RepairStatus.REPAIRED, session.best, text)
     if _impossible(session):
         return _repair(session, RepairStatus.INFEASIBLE, None, why)
     status = RepairStatus.TIMEOUT if session.left <= 0 else RepairStatus.UNKNOWN
     return _repair(session, status, None, why or message or "no gates were proved")
+
+
+def _where(found: Candidate, session: Session) -> str:
+    """What is gated, and how much of the regions at most."""
+    boxes = [pair for gate in found.edit.gates for pair in zip(gate.lower, gate.upper, strict=True)]
+    share = covered_share(session.prop, boxes)
+    return f"{found.where}, on in at most {100 * share:.3g}% of a region's volume"
 
 
 def _impossible(session: Session) -> bool:

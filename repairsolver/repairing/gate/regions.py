@@ -77,6 +77,20 @@ def whole_regions(prop: Property) -> list[Place]:
     return [Place(i, low[None], high[None]) for i, (low, high) in enumerate(boxes) if prop.regions[i].unsafe]
 
 
+def covered_share(prop: Property, boxes: Sequence[tuple[Array, Array]]) -> float:
+    """At most this share of any region's volume lies in boxes (lower, upper), [n] each."""
+    distinct = {low.tobytes() + high.tobytes(): (low, high) for low, high in boxes}.values()
+    largest = 0.0
+    for region in prop.regions:
+        width, share = region.upper - region.lower, 0.0
+        for low, high in distinct:
+            met = np.minimum(high, region.upper) - np.maximum(low, region.lower)
+            if (met >= 0).all():
+                share += float(np.prod(met[width > 0] / width[width > 0]))
+        largest = max(largest, share)
+    return min(largest, 1.0)
+
+
 def overlaps(prop: Property, places: Sequence[Place]) -> list[Place]:
     """Where further regions lie over places: what is done for one of them must not undo another one."""
     found: dict[tuple[int, ...], list[tuple[Array, Array]]] = {}
