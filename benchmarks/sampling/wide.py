@@ -32,7 +32,7 @@ from repairsolver.sampling.distributions import TruncatedNormal, Uniform
 from repairsolver.sampling.splitting import estimate_rare_event
 
 INPUTS, SCALE = 784, 0.05
-PARTICLES, REPETITIONS = 500, 10
+PARTICLES, REPETITIONS = 500, 20
 WIDE = (
     "event", "distribution", "inputs", "probability", "estimate", "ratio", "standard_error", "deviations",
     "inside", "levels", "particles", "repetitions", "moves", "evaluations", "plain_samples", "seconds",
