@@ -274,6 +274,21 @@ def test_a_part_is_sampled_and_the_rest_is_proved(tmp_path):
     assert "share" in rs.check(tmp_path / "s.json", network=TWO, property=CORNER).reason
 
 
+def test_open_boxes_of_several_conjunctions_that_overlap(tmp_path):
+    """Three boxes hold the corner, 0.02 of the square, and one does not: 0.06 of 3.5."""
+    part = part_of(CORNER, open_boxes(*[([0.0, 0.0], [1.0, 1.0])] * 3, ([0.0, 0.0], [0.5, 1.0])))
+    assert part.share == pytest.approx(3.5)
+    found = sample_property(TWO, CORNER, epsilon=0.1, eta=1e-3, part=part)
+    assert found.lower <= 0.06 / 3.5 <= found.upper
+    assert found.overall == pytest.approx(3.5 * found.upper)
+    assert found.overall >= 0.02
+    assert "overlap, 3.5 times the volume together" in found.sentences()[1]
+    found.save(tmp_path / "s.json")
+    answer = rs.check(tmp_path / "s.json", network=TWO, property=CORNER)
+    assert answer.valid
+    assert "at most 100.0000% of the volume" in answer.reason
+
+
 def test_boxes_of_a_part_stay_in_their_regions(tmp_path):
     part = part_of(CORNER, open_boxes(([0.75, 0.75], [1.0, 2.0])))
     found = sample_property(TWO, CORNER, epsilon=0.9, eta=1e-3, part=part)

@@ -176,8 +176,11 @@ def check_statement(
 def _rest(again: Statement) -> str:
     if again.part is None:
         return ""
-    share = f"{again.part.share:.4%}"
-    return f" Only the open part, {share} of the volume, was sampled; that the rest is proved is not checked."
+    share = f"{min(1.0, again.part.share):.4%}"
+    return (
+        f" Only the open part, at most {share} of the volume, was sampled; that the rest is proved is not "
+        "checked."
+    )
 
 
 def _identify(record: dict[str, Any], network: Network, prop: Property) -> None:

@@ -38,6 +38,11 @@ class Part:
     share: float
 
 
+def _over(part: Part) -> str:
+    """That boxes overlap, if they must."""
+    return f" that overlap, {part.share:.4g} times the volume together" if part.share > 1 else ""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Statement:
     """A statement about the probability that an input drawn from a distribution violates the property.
@@ -106,9 +111,12 @@ class Statement:
 
     @property
     def overall(self) -> float:
-        """The upper bound for the whole of the regions: with a proved part, the bound times the open
-        share."""
-        return self.upper if self.part is None else min(1.0, self.part.share) * self.upper
+        """The upper bound for the whole of the regions: with a proved part, the bound times the open share.
+
+        Boxes of several conjunctions may overlap, and their share be more than 1: then an input uniform on
+        them violates less often than one uniform on the regions may.
+        """
+        return self.upper if self.part is None else min(1.0, self.part.share * self.upper)
 
     def __bool__(self) -> bool:
         raise TypeError("a Statement has no truth value: compare statement.status with SampleStatus.ACCEPTED")
@@ -174,7 +182,7 @@ class Statement:
                 f"Proved, in real arithmetic, on {max(0.0, 1 - self.part.share):.4%} of the volume; sampled "
                 f"on the "
                 f"other {min(1.0, self.part.share):.4%} "
-                f"({counted(len(self.part.boxes), 'open box', 'open boxes')}): in "
+                f"({counted(len(self.part.boxes), 'open box', 'open boxes')}{_over(self.part)}): in "
                 f"all at most {self.overall:.6g} of the volume violates, with that confidence.",
             )
         if self.spent < 1:
