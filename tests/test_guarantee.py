@@ -32,7 +32,7 @@ def test_by_samples(tmp_path):
     assert fix.statement.spent <= 0.5
     assert fix.fidelity.agreement.value > 0.98
     assert 0 < fix.lower_bound <= fix.cost
-    assert "by samples: P(violation) <= 0.001" in repr(fix)
+    assert "by samples on all of the volume: P(violation) <= 0.001" in repr(fix)
     # anew, with other samples
     again = rs.sample(fix.network, PROP, epsilon=1e-3, eta=1e-3, seed=99)
     assert again.accepted
@@ -84,7 +84,10 @@ def test_auto_samples_what_is_left(exact, monkeypatch):
     assert found.statement.overall == found.statement.upper * found.statement.part.share
     text = explain_repair(found)
     assert "on 75.0000% of the volume; sampled on the other 25.0000% (1 open box)" in text
-    assert text.startswith("Not proved, but shown by samples")
+    share = found.statement.part.share
+    where = f"on {share:.4%} of the volume, the other {1 - share:.4%} proved"
+    assert text.startswith(f"Not proved, but shown by samples {where}; ")
+    assert f"by samples {where}: P(violation)" in repr(found)
 
 
 def test_auto_goes_on_where_samples_reject(exact, monkeypatch):

@@ -310,7 +310,7 @@ class Repair:
     def __repr__(self) -> str:
         guarantee = "proved for every input of the property" if self.proved else "NOT proved"
         if not self.proved and self.statement is not None:
-            guarantee = f"by samples: {self.statement.claim}"
+            guarantee = f"by samples {self.statement.where}: {self.statement.claim}"
         if self.network is None or self.edit is None:
             return f"<Repair {self.status}: {self.message}>"
         if self.norm == "gates":

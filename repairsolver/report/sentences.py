@@ -153,7 +153,8 @@ def _repair_lines(repair: Repair) -> Iterator[str]:
             if repair.statement is not None:
                 yield from repair.statement.sentences()
         case RepairStatus.PAC:
-            yield f"Not proved, but shown by samples; {_change(repair)}; {spent}."
+            where = "" if repair.statement is None else f" {repair.statement.where}"
+            yield f"Not proved, but shown by samples{where}; {_change(repair)}; {spent}."
             if repair.statement is not None:
                 yield from repair.statement.sentences()
             if repair.edit is not None:

@@ -118,6 +118,14 @@ class Statement:
         """
         return self.upper if self.part is None else min(1.0, self.part.share * self.upper)
 
+    @property
+    def where(self) -> str:
+        """Which share of the regions' volume was sampled, and which is proved, in words."""
+        if self.part is None:
+            return "on all of the volume"
+        share = min(1.0, self.part.share)
+        return f"on {share:.4%} of the volume, the other {1 - share:.4%} proved"
+
     def __bool__(self) -> bool:
         raise TypeError("a Statement has no truth value: compare statement.status with SampleStatus.ACCEPTED")
 
