@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from random_networks import dense_network
 from typer.testing import CliRunner
 
 import repairsolver as rs
 from repairsolver.cli.main import app
 from repairsolver.errors import EditError, SamplingError
 from repairsolver.repairing import guarantee as guarantees
-from repairsolver.repairing.delta.sampled import Level
+from repairsolver.repairing.delta.sampled import Level, unmodelled_because
 from repairsolver.report.sentences import explain_repair
 
 DEMO = Path(rs.__file__).parent / "demo"
@@ -250,3 +251,12 @@ def test_ctrl_c_in_a_proof_behind_samples_leaves_the_repair(exact, monkeypatch):
     with pytest.raises(rs.Interrupted) as found:
         rs.repair(net, prop, guarantee="auto", limits=rs.Limits(seconds=20), **WISHES)
     assert found.value.result.status == "repaired-pac"
+
+
+def test_a_domain_that_is_not_characterised_is_named():
+    net = dense_network(0, [60, 8, 3])
+    prop = rs.not_maximal([-1.0] * 60, [1.0] * 60, 0, 3)
+    fix = rs.repair(net, prop, guarantee="pac", limits=rs.Limits(seconds=20), epsilon=0.01, eta=0.01)
+    assert fix.statement is not None
+    assert any("60 inputs vary, at most 50" in remark for remark in fix.remarks), fix
+    assert not unmodelled_because(rs.not_maximal([-1.0] * 5, [1.0] * 5, 0, 3))

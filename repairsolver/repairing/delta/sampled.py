@@ -43,6 +43,8 @@ from repairsolver.sampling.statement import Statement
 LEAVES, MODEL_EPSILON, MODEL_SECONDS, MODEL_SHARE = 16, 0.01, 3.0, 0.15
 """Parts of the domain, the epsilon and eta of their models, and the time for them: seconds, and share."""
 
+ALONE = "Attacks and samples alone said where it is wrong."
+
 MOST_POINTS = 200
 """Violations that one statement adds."""
 
@@ -116,7 +118,9 @@ def repair_by_samples(
             seconds=None if math.isinf(session.left) else max(session.left, 1.0),
         )  # fmt: skip
     fix = result_of(session, status, candidate, session.lower, kept, f"{message}{why}")
-    return replace(fix, statement=statement)
+    unmodelled = unmodelled_because(prop)
+    remarks = (*fix.remarks, unmodelled) if unmodelled else fix.remarks
+    return replace(fix, statement=statement, remarks=remarks)
 
 
 def _beginning(network: Network, prop: Property, **wishes: Any) -> Callable[[Choice], Session]:
@@ -187,9 +191,7 @@ def _violations(session: Session, known: Array | None) -> Array:
 
 def _of_parts(session: Session) -> Array:
     """The worst violations among the samples of every part of the domain that its model calls violated."""
-    regions = [region for region in session.prop.regions if region.unsafe]
-    varying = max(int((region.upper > region.lower).sum()) for region in regions)
-    if len(regions) > LEAVES or varying > MOST_INPUTS:
+    if unmodelled_because(session.prop):
         return np.zeros((0, session.prop.input_size))
     seconds = MODEL_SECONDS if math.isinf(session.left) else min(MODEL_SECONDS, MODEL_SHARE * session.left)
     found = characterise_property(
@@ -198,6 +200,17 @@ def _of_parts(session: Session) -> Array:
     )  # fmt: skip
     session.emit("model", repr(found), boxes=len(found.boxes))
     return found.examples
+
+
+def unmodelled_because(prop: Property) -> str:
+    """Why the domain is not characterised; empty if it is."""
+    regions = [region for region in prop.regions if region.unsafe]
+    varying = max(int((region.upper > region.lower).sum()) for region in regions)
+    if varying > MOST_INPUTS:
+        return f"The domain was not characterised: {varying} inputs vary, at most {MOST_INPUTS} may. {ALONE}"
+    if len(regions) > LEAVES:
+        return f"The domain was not characterised: {len(regions)} regions, at most {LEAVES} may be. {ALONE}"
+    return ""
 
 
 def _unchanged(session: Session, level: Level) -> tuple[Candidate | None, Statement | None, str]:
