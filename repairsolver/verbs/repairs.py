@@ -203,7 +203,7 @@ def repair(
         seed=seed,
         on_event=on_event,
     )
-    if before and fix.network is not None:
+    if before and fix.proved:
         fix = replace(fix, remarks=(*fix.remarks, AGAIN))
     return _certified(fix, props, len(given), limits, on_event) if certificate or before else fix
 

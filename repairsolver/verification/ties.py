@@ -117,11 +117,9 @@ def samples(boxes: Open, seed: int) -> list[tuple[int, Array]]:
 
 def reason(boxes: Open, points: Tensor) -> str:
     """Why tied boxes stay open, with one tie."""
-    values = ", ".join(f"{value:.9g}" for value in points[0].tolist()[:8])
-    more = ", ..." if points.shape[1] > 8 else ""
-    kind = counted(len(boxes), "open box", "open boxes")
+    values, kind = _values(points), counted(len(boxes), "open box", "open boxes")
     return (
-        f"A tie: at the input ({values}{more}) the rows of a conjunction are met with equality, within "
+        f"A tie: at the input ({values}) the rows of a conjunction are met with equality, within "
         f"rounding, and nothing near it violates by more ({kind} of this kind). Proofs exclude ties, so that "
         "this can be neither proved nor refuted; move the threshold, or repair with a margin."
     )
@@ -129,12 +127,16 @@ def reason(boxes: Open, points: Tensor) -> str:
 
 def float32_reason(boxes: Open, points: Tensor) -> str:
     """Why boxes stay open where no float32 execution is proved, with one such input."""
-    values = ", ".join(f"{value:.9g}" for value in points[0].tolist()[:8])
-    more = ", ..." if points.shape[1] > 8 else ""
-    kind = counted(len(boxes), "open box", "open boxes")
+    values, kind = _values(points), counted(len(boxes), "open box", "open boxes")
     return (
-        f"Within float32 rounding of a violation: at the input ({values}{more}) the exact network does not "
+        f"Within float32 rounding of a violation: at the input ({values}) the exact network does not "
         f"violate, but by so little that an execution may ({kind} of this kind). This can be neither proved "
         "nor refuted for every execution; arithmetic 'real' may prove the exact network, or move the "
         "threshold, or repair with a margin."
     )
+
+
+def _values(points: Tensor) -> str:
+    """The first entries of the first point."""
+    more = ", ..." if points.shape[1] > 8 else ""
+    return ", ".join(f"{value:.9g}" for value in points[0].tolist()[:8]) + more
