@@ -34,6 +34,7 @@ from repairsolver.repairing.imitation.swarm import Swarm, swarm_minimum
 from repairsolver.report.files import write_repair
 from repairsolver.report.sentences import explain_repair
 from repairsolver.results import Limits, RepairStatus, VerifyStatus
+from repairsolver.verification.paused import Paused
 
 QUICK = Limits(seconds=20)
 
@@ -141,7 +142,7 @@ def test_proving_leaves_time_to_method_delta(monkeypatch: pytest.MonkeyPatch) ->
     allowed: dict[str, float] = {}
 
     def late(*given: object, limits: rs.Limits, **options: object) -> rs.Verdict:
-        allowed["verify"] = limits.seconds
+        allowed.setdefault("verify", limits.seconds)
         return rs.Verdict(rs.VerifyStatus.TIMEOUT, methods=("attack",))
 
     def nothing(*given: object, limits: rs.Limits, **options: object) -> SimpleNamespace:
@@ -155,6 +156,7 @@ def test_proving_leaves_time_to_method_delta(monkeypatch: pytest.MonkeyPatch) ->
     rs.repair(network, half_wrong(network), method="imitation", imitation=how, limits=rs.Limits(seconds=100))
     assert 0 < allowed["verify"] <= 40
     assert allowed["delta"] > 40
+    del allowed["verify"]
     rs.repair(
         network, half_wrong(network), method="imitation", imitation=replace(how, prove=False),
         limits=rs.Limits(seconds=100),
@@ -185,6 +187,37 @@ def test_delta_starts_where_it_has_something_to_learn(
     assert (started[0].sha256 == network.sha256) == (start == "the original network")
     assert fix.message.endswith(f"method delta started from {start}")
     assert fix.network.sha256 != network.sha256
+
+
+def test_time_that_delta_leaves_goes_to_the_proof_of_what_was_learnt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The search that ran out of time goes on, if delta has no proof either; delta is then not spoken of."""
+    searches: list[tuple[str, Paused, float]] = []
+
+    def slow(
+        network: Network, *given: object, limits: rs.Limits, paused: Paused, **options: object
+    ) -> rs.Verdict:
+        searches.append((network.sha256, paused, limits.seconds))
+        status = VerifyStatus.TIMEOUT if len(searches) == 1 else VerifyStatus.HOLDS
+        return rs.Verdict(status, methods=("input splitting",))
+
+    monkeypatch.setattr(method, "verify_property", slow)
+    monkeypatch.setattr(method, "attack", lambda *given, **options: ())
+    monkeypatch.setattr(
+        method,
+        "repair_delta",
+        lambda *given, **options: SimpleNamespace(network=None, rounds=0, verdict=None),
+    )
+    network = dense_network(2, (2, 8, 2))
+    fix = rs.repair(
+        network, half_wrong(network), method="imitation", imitation=replace(SMALL, prove=True),
+        limits=rs.Limits(seconds=100),
+    )  # fmt: skip
+    (first, paused, few), (second, again, more) = searches
+    assert first == second == fix.network.sha256
+    assert paused is again
+    assert few <= 40 < more
+    assert fix.status is RepairStatus.REPAIRED
+    assert "delta" not in fix.message
 
 
 def test_options_of_other_methods_are_refused() -> None:

@@ -20,6 +20,8 @@ RESULTS = Path(__file__).parent / "results" / "repairs.csv"
 
 STRENGTHENED = RESULTS.with_name("strengthened.csv")
 
+IMITATION = RESULTS.with_name("imitation.csv")
+
 SOFT = 0.01
 """The price of a kept sample, for property 2 strengthened: in the last layer not all can be kept."""
 
@@ -65,6 +67,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.acasxu_repair", description=__doc__)
     parser.add_argument("--timeout", type=float, default=60.0, help="seconds for one property 2 repair")
     parser.add_argument("--hard-timeout", type=float, default=300.0, help="seconds for properties 7 and 8")
+    parser.add_argument("--method", default="delta", choices=("delta", "imitation"), help="default: delta")
     parser.add_argument("--norm", default="l1", help="as for `repairsolver repair`")
     parser.add_argument("--keep", type=int, default=KEPT, help="samples whose advisory is kept")
     parser.add_argument(
@@ -77,14 +80,17 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--resume", action="store_true", help="keep the rows of an earlier run")
     parser.add_argument("--save", type=Path, help="folder for the repaired networks and certificates")
-    parser.add_argument("--out", type=Path, help="default: results/repairs.csv, or strengthened.csv")
+    parser.add_argument(
+        "--out", type=Path, help="default: in results/, repairs.csv, strengthened.csv or imitation.csv"
+    )
     parser.add_argument("--plots", action="store_true", help="only draw the figures of the rows there are")
     arguments = parser.parse_args()
     if CLOCK == "processor" and arguments.jobs != 1:
         parser.error("seconds of the processor are counted for one job at a time")
     if arguments.strengthened and arguments.keep_soft is None:
         arguments.keep_soft = SOFT
-    arguments.out = arguments.out or (STRENGTHENED if arguments.strengthened else RESULTS)
+    usual = STRENGTHENED if arguments.strengthened else RESULTS
+    arguments.out = arguments.out or (IMITATION if arguments.method == "imitation" else usual)
     return arguments
 
 

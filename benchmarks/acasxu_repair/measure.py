@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import repairsolver as rs
 from benchmarks.acasxu_repair.instances import LOWER, UPPER, Pair, kept_samples, load_pair, point_shares
@@ -16,6 +17,9 @@ from repairsolver.metrics import fidelity
 from repairsolver.network.graph import Network
 
 SHARES = ("agreement", "region_agreement", "efficacy", "generalisation", "drawdown", "advisory")
+DOMAIN = 100_000
+"""Samples of the whole domain whose decision imitation keeps."""
+
 COLUMNS = (
     "network",
     "property",
@@ -46,9 +50,7 @@ def run(folder: Path, pair: Pair, arguments: argparse.Namespace) -> dict[str, ob
         network,
         prop,
         norm=arguments.norm,
-        # A strengthened property may ask for another advisory than the network gives throughout its box.
-        keep=kept_samples(arguments.keep, arguments.seed, prop if pair.strengthened else None),
-        keep_soft=arguments.keep_soft,
+        **examples(pair, prop, arguments),
         decision="min",
         limits=rs.Limits(seconds=timeout),
         seed=arguments.seed,
@@ -71,9 +73,22 @@ def run(folder: Path, pair: Pair, arguments: argparse.Namespace) -> dict[str, ob
         "total_seconds": total,
         "check_seconds": seconds,
         "timeout": timeout,
-        "kept_points": arguments.keep,
+        "kept_points": arguments.keep if arguments.method == "delta" else DOMAIN,
         "threads": arguments.threads,
         "clock": CLOCK,
+    }
+
+
+def examples(pair: Pair, prop: rs.Property, arguments: argparse.Namespace) -> dict[str, Any]:
+    """What each method knows of the domain outside the property's region."""
+    if arguments.method == "imitation":
+        how = rs.Imitation(domain=(LOWER, UPPER), samples=DOMAIN, prove=True)
+        return {"method": "imitation", "imitation": how}
+    # A strengthened property may ask for another advisory than the network gives throughout its box.
+    outside = prop if pair.strengthened else None
+    return {
+        "keep": kept_samples(arguments.keep, arguments.seed, outside),
+        "keep_soft": arguments.keep_soft,
     }
 
 

@@ -26,6 +26,7 @@ from repairsolver.repairing.result import Repair
 from repairsolver.results import Event, Interrupted, Limits, OnEvent, RepairStatus, Verdict, VerifyStatus
 from repairsolver.verification.attack import attack
 from repairsolver.verification.engine import verify_property
+from repairsolver.verification.paused import Paused
 from repairsolver.verification.query import strip_softmax
 
 LEARN_SHARE = 0.5
@@ -52,7 +53,11 @@ FRESH = 20_000
 
 @dataclass(slots=True, eq=False)
 class Course:
-    """One repair in progress; `solved`: the solver had a program to solve; `origin`: what `delta` changed."""
+    """One repair in progress.
+
+    `solved`: the solver had a program to solve; `origin`: what `delta` changed; `paused`: where the proof of
+    the newest network learnt stopped.
+    """
 
     network: Network
     prop: Property
@@ -68,6 +73,7 @@ class Course:
     rounds: int = 0
     solved: bool = False
     origin: str = ""
+    paused: Paused = field(default_factory=Paused)
 
     @property
     def seconds(self) -> float:
@@ -98,7 +104,20 @@ class Course:
         left = self.learning_left
         seconds = VERIFY_SECONDS if np.isinf(left) else max(VERIFY_SHARE * left, 0.1)
         limits = replace(self.limits, seconds=seconds)
-        return verify_property(network, self.prop, limits=limits, seed=self.seed, record=True)
+        self.paused = Paused()
+        return verify_property(
+            network, self.prop, limits=limits, seed=self.seed, record=True, paused=self.paused
+        )
+
+    def resume(self, network: Network, verdict: Verdict | None) -> Verdict | None:
+        """The verdict of the newest network learnt, after all the time that is left where it ran out."""
+        if verdict is None or verdict.status is not VerifyStatus.TIMEOUT or not 0 < self.left < np.inf:
+            return verdict
+        self.say("the proof of the network learnt goes on")
+        limits = replace(self.limits, seconds=self.left)
+        return verify_property(
+            network, self.prop, limits=limits, seed=self.seed, record=True, paused=self.paused
+        )
 
 
 def learned(course: Course, behaviours: Behaviours) -> Network:
@@ -258,6 +277,9 @@ def _closed(
     course.rounds += fix.rounds
     course.solved |= fix.rounds > 0
     if fix.network is None or (start is not candidate and not _holds(fix.verdict)):
+        verdict = course.resume(candidate, verdict)
+        if _holds(verdict):
+            course.origin = ""  # delta has no part in the answer
         return candidate, verdict
     return fix.network, fix.verdict
 
