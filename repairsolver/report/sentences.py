@@ -184,7 +184,8 @@ def _way_out(repair: Repair) -> Iterator[str]:
     demands = () if repair.core is None else repair.core.demands
     apart = len({demand.input.tobytes() for demand in demands}) != 1
     given = any(demand.source != "property" for demand in demands)
-    ways = ["another layer (--layers auto, or all)"] if apart else []
+    ways = ["another layer (--layers auto, or all)", "all layers, learnt (--method imitation --prove)"]
+    ways = ways if apart else []
     ways += ["a price for points to keep (--keep-soft)"] if given else []
     ways += ["leaving contradictory points out (--drop-contradictory)"] if given else []
     ways += ["correcting the outputs at run time (--method gate)"] if apart and not given else []
