@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent / "repairsolver"
 # A module may import from its own package and from the rows above; "" is repairsolver/__init__.py.
 ROWS = [
-    ["errors", "targets", "display", "signatures"],
+    ["errors", "targets", "display", "signatures", "decision"],
     ["results", "executors", "interrupts"],
     ["network"],
     ["property"],

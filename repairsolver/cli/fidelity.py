@@ -35,8 +35,11 @@ def fidelity(
         Path | None, typer.Option(help="Points to repair that the repair has not seen: .npz or .csv.")
     ] = None,
     decision: Annotated[
-        Decision, typer.Option(help="Whether the largest or the smallest output is chosen.")
-    ] = Decision.MAX,
+        Decision,
+        typer.Option(
+            help="Which output is chosen: largest, smallest, both, or (*auto*) what labels and property tell."
+        ),
+    ] = Decision.AUTO,
     samples: Annotated[int, typer.Option(metavar="NUMBER", min=1, help="Random inputs.")] = 100_000,
     seed: Seed = 0,
     normalise: Normalise = True,

@@ -245,6 +245,7 @@ class Repair:
         given_up: numbers of the regions that nothing was asked of; see `give_up`.
         unbroken: of a repair, the cost of a cheaper change of which no counterexample is known, where one was
             looked for: nobody has proved it, so it is not the answer.
+        decision: "max", "min" or "both": which output was taken for the decision.
     """
 
     status: RepairStatus
@@ -271,6 +272,7 @@ class Repair:
     dropped: tuple[Demand, ...] = ()
     given_up: tuple[int, ...] = ()
     unbroken: float | None = None
+    decision: str = ""
 
     @property
     def proved(self) -> bool:
