@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaincinv
 
+from repairsolver.decision import SIDES, Decision, Side
 from repairsolver.errors import NetworkError, PointSetError, PropertyError
 from repairsolver.network.graph import Network, Node
 from repairsolver.network.operators import Conv, Dense
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from repairsolver.property import PointSet
     from repairsolver.property.specification import Property
 
-Decision = Literal["max", "min"]
 ONE_REGION = "the property's region"
 FIRST_BATCH = 100  # samples compared whatever the time
 ENTRIES_PER_BATCH = 20_000_000  # float64 entries of all tensors of one batch, about 160 MB
@@ -82,22 +82,23 @@ class Fidelity:
     Args:
         lower, upper: the domain, a box [n]; all samples are uniform in it.
         domain: what the box is, for people.
-        decision: whether the largest or the smallest output is the chosen one.
+        decision: whether the largest or the smallest output is the chosen one; of both the one kept less.
         agreement: share of the domain with the same decision; None for a single output.
         region_agreement: the same inside the property's regions; None without regions.
         drawdown: share of the keep points decided rightly before and wrongly now (unlabelled points: share
-            with another decision than before).
+            with another decision than before; of both decisions the larger share).
         efficacy: share of the points to repair that are right now (unlabelled: that satisfy the property).
         generalisation: the same on points that the repair has not seen.
         mean_difference, max_difference: of the largest output difference |y - y'|_inf over the domain.
         norms: of the change of the weights; None where the graphs differ.
         seed: reproduces the samples.
+        other: the same of the other decision, where both count.
     """
 
     lower: Array
     upper: Array
     domain: str
-    decision: Decision
+    decision: Side
     agreement: Share | None
     region_agreement: Share | None
     drawdown: Share | None
@@ -107,6 +108,7 @@ class Fidelity:
     max_difference: float
     norms: Norms | None
     seed: int
+    other: Fidelity | None = None
 
     def __repr__(self) -> str:
         names = ("agreement", "region_agreement", "drawdown", "efficacy", "generalisation")
@@ -135,6 +137,7 @@ def fidelity(
 
     Args:
         lower, upper: the domain, a box [n]; without it the bounding box of the property's regions.
+        decision: of "both" the one that agrees less is told; `other` is of the other one.
         samples: uniform draws from the domain, and as many from the regions.
         seconds: time for the samples; fewer are drawn where it does not suffice, but at least 100 of each.
         prop: for the agreement in its regions, and to judge unlabelled points.
@@ -145,8 +148,8 @@ def fidelity(
         PropertyError: no domain: neither a box nor a property with regions.
         PointSetError: points do not fit the network, or cannot be judged.
     """
-    if decision not in ("max", "min"):
-        raise ValueError(f'decision must be "max" or "min", got {decision!r}')
+    if decision not in SIDES:
+        raise ValueError(f"decision must be one of {', '.join(SIDES)}, got {decision!r}")
     if samples < 1:
         raise ValueError(f"samples must be at least 1, got {samples}")
     sizes = [(net.input_size, net.output_size) for net in (original, repaired)]
@@ -154,7 +157,8 @@ def fidelity(
         raise NetworkError(f"networks with (inputs, outputs) = {sizes[0]} and {sizes[1]} cannot be compared")
     low, high, domain = _domain(original, lower, upper, prop)
     rng = np.random.default_rng(seed)
-    pair = _Pair(original, repaired, decision)
+    sides = SIDES[decision]
+    pair = _Pair(original, repaired, sides)
     end = np.inf if seconds is None else time.perf_counter() + seconds
     middle = end if seconds is None else end - seconds / 2
     same, differences = pair.compare(_draw(original, low[None], high[None], samples, rng), middle)
@@ -163,24 +167,41 @@ def fidelity(
         regions = prop.regions
         corners = np.stack([r.lower for r in regions]), np.stack([r.upper for r in regions])
         inside = pair.compare(_draw(original, corners[0], corners[1], samples, rng), end)[0]
-    return Fidelity(
-        lower=low,
-        upper=high,
-        domain=domain,
-        decision=decision,
-        agreement=same,
-        region_agreement=inside,
-        drawdown=None if keep is None else pair.drawdown(keep),
-        efficacy=None if points is None else pair.right(points, prop),
-        generalisation=None if unseen is None else pair.right(unseen, prop),
-        mean_difference=float(differences.mean()),
-        max_difference=float(differences.max()),
-        norms=norms_of_change(original, repaired),
-        seed=seed,
+    norms = norms_of_change(original, repaired)
+    found = [
+        Fidelity(
+            lower=low,
+            upper=high,
+            domain=domain,
+            decision=side,
+            agreement=same[side],
+            region_agreement=None if inside is None else inside[side],
+            drawdown=None if keep is None else pair.drawdown(keep, side),
+            efficacy=None if points is None else pair.right(points, prop, side),
+            generalisation=None if unseen is None else pair.right(unseen, prop, side),
+            mean_difference=float(differences.mean()),
+            max_difference=float(differences.max()),
+            norms=norms,
+            seed=seed,
+        )
+        for side in sides
+    ]
+    if len(found) == 1:
+        return found[0]
+    worse, better = sorted(found, key=_kept)
+    lost = max((one.drawdown for one in found if one.drawdown), key=lambda share: share.value, default=None)
+    return replace(worse, drawdown=lost, other=better)
+
+
+def _kept(kept: Fidelity) -> tuple[float, float]:
+    """How much is kept, in the order of what counts."""
+    first, second = (
+        1.0 if share is None else share.value for share in (kept.agreement, kept.region_agreement)
     )
+    return first, second
 
 
-def decisions(outputs: Array, decision: Decision) -> NDArray[np.bool_]:
+def decisions(outputs: Array, decision: Side) -> NDArray[np.bool_]:
     """The chosen outputs of [b, m] scores, as a mask [b, m]; more than one where scores tie exactly."""
     best = outputs.max(axis=1) if decision == "max" else outputs.min(axis=1)
     return np.asarray(outputs == best[:, None])
@@ -254,43 +275,47 @@ class _Pair:
 
     original: Network
     repaired: Network
-    decision: Decision
+    sides: tuple[Side, ...]
 
-    def compare(self, points: Array, deadline: float) -> tuple[Share | None, Array]:
-        """The share of points with the same decision, and |y - y'|_inf for each, [b].
+    def compare(self, points: Array, deadline: float) -> tuple[dict[Side, Share | None], Array]:
+        """The share of points with the same decision of each side, and |y - y'|_inf for each, [b].
 
         Leaves out the last points if they would take longer than the deadline of `time.perf_counter()`.
         """
-        differences, hits, done, size = [], 0, 0, FIRST_BATCH
+        differences, done, size = [], 0, FIRST_BATCH
+        hits: dict[Side, int] = dict.fromkeys(self.sides, 0)
         while done < len(points):
             started, batch = time.perf_counter(), points[done : done + size]
             before, after = evaluate(self.original, batch), evaluate(self.repaired, batch)
             differences.append(np.abs(after - before).max(axis=1))
-            chosen = decisions(before, self.decision) == decisions(after, self.decision)
-            hits, done = hits + int(chosen.all(axis=1).sum()), done + len(batch)
+            for side in self.sides:
+                chosen = decisions(before, side) == decisions(after, side)
+                hits[side] += int(chosen.all(axis=1).sum())
+            done += len(batch)
             now, size = time.perf_counter(), min(2 * size, 4096)
             if now + (now - started) * size / len(batch) > deadline:
                 break
-        same = None if self.original.output_size == 1 else Share(hits, done)
-        return same, np.concatenate(differences)
+        single = self.original.output_size == 1
+        shares = {side: None if single else Share(count, done) for side, count in hits.items()}
+        return shares, np.concatenate(differences)
 
-    def drawdown(self, keep: PointSet) -> Share | None:
+    def drawdown(self, keep: PointSet, side: Side) -> Share | None:
         self._check(keep)
         if self.original.output_size == 1:
             return None
-        before = decisions(evaluate(self.original, keep.inputs), self.decision)
-        after = decisions(evaluate(self.repaired, keep.inputs), self.decision)
+        before = decisions(evaluate(self.original, keep.inputs), side)
+        after = decisions(evaluate(self.repaired, keep.inputs), side)
         if keep.labels is None:
             lost = (before != after).any(axis=1)
         else:
             lost = _right(before, keep.labels) & ~_right(after, keep.labels)
         return Share(int(lost.sum()), len(keep.inputs))
 
-    def right(self, points: PointSet, prop: Property | None) -> Share:
+    def right(self, points: PointSet, prop: Property | None, side: Side) -> Share:
         self._check(points)
         outputs = evaluate(self.repaired, points.inputs)
         if points.labels is not None:
-            right = _right(decisions(outputs, self.decision), points.labels)
+            right = _right(decisions(outputs, side), points.labels)
         elif prop is not None:
             right = prop.violation(points.inputs, outputs) < 0
         else:

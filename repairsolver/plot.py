@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 from numpy.typing import ArrayLike
 
+from repairsolver.decision import Side
 from repairsolver.errors import ReportError
 from repairsolver.network import Network
 from repairsolver.property import Property
+from repairsolver.property.spoken import spoken_of
 from repairsolver.report import curves, plane
 from repairsolver.report.history import History as History
 from repairsolver.report.slice import Axis, Slice, slices_figure
@@ -34,7 +36,7 @@ def slice(  # noqa: A001 - what is drawn
     through: ArrayLike | None = None,
     inputs: tuple[int, int] | None = None,
     counterexamples: Sequence[Counterexample] = (),
-    decision: Literal["max", "min"] = "max",
+    decision: Literal["auto", "max", "min"] = "auto",
     names: Sequence[str] = (),
     axes: tuple[str, str] | None = None,
     title: str = "",
@@ -48,7 +50,8 @@ def slice(  # noqa: A001 - what is drawn
         through: a point of the plane, [n]; else the worst counterexample, or the middle of the first region.
         inputs: the two inputs that vary; else the two that move the outputs most.
         counterexamples: marked; those of a repair are where none are given.
-        decision: whether the largest or the smallest output is chosen.
+        decision: whether the largest or the smallest output is chosen; "auto": what the repair was measured
+            by, or the property speaks of, else the largest.
         names: of the outputs.
         axes: of the two inputs.
 
@@ -72,8 +75,16 @@ def slice(  # noqa: A001 - what is drawn
         )
         drawn = Slice(drawn.base, x, y, drawn.resolution)
     return slices_figure(
-        net, after, drawn, decision=decision, classes=names, prop=prop, counterexamples=found, title=title
-    )
+        net, after, drawn, decision=_side(decision, prop, repaired), classes=names, prop=prop,
+        counterexamples=found, title=title,
+    )  # fmt: skip
+
+
+def _side(decision: Literal["auto", "max", "min"], prop: Property, repaired: object) -> Side:
+    if decision != "auto":
+        return decision
+    kept = getattr(repaired, "fidelity", None)
+    return kept.decision if kept is not None else spoken_of(prop) or "max"
 
 
 def history(

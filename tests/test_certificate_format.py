@@ -65,6 +65,22 @@ def test_wrong_heads_are_refused(change: dict[str, Any], message: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("once", "twice", "named"),
+    [
+        (b'"arithmetic": "real"', b'"arithmetic": "real",\n "arithmetic": "float32"', "arithmetic"),
+        (b'"leaves": 3', b'"leaves": 3, "leaves": 3', "leaves"),
+        (b'"sha256": "aaaa', b'"sha256": "bbbb", "sha256": "aaaa', "sha256"),
+    ],
+)
+def test_an_entry_that_stands_twice_is_refused(once: bytes, twice: bytes, named: str) -> None:
+    """Another reader could take the first one, and find another claim."""
+    head, _, body = to_bytes(SOME).partition(b"\n\n")
+    assert head.count(once) == 1
+    with pytest.raises(CertificateError, match=f"entry '{named}' more than once"):
+        from_bytes(head.replace(once, twice) + b"\n\n" + body)
+
+
+@pytest.mark.parametrize(
     "data", [b"", b"\n\n", b"{}\n\n", b"[" * 60_000 + b"\n\n", b"\xff\xfe\n\n", b"x" * 10**6]
 )
 def test_garbage_is_refused(data: bytes) -> None:

@@ -18,6 +18,7 @@ from repairsolver.repairing.delta.addressing import Choice
 from repairsolver.repairing.delta.candidate import edit_of
 from repairsolver.repairing.delta.layer import find_layers
 from repairsolver.repairing.edit_file import load_edit
+from repairsolver.repairing.gate.edit import Gates
 from repairsolver.repairing.result import Delta
 
 NETWORKS = {"dense": dense_network(0, (3, 5, 4, 2)), "convolution": conv_network(1)}
@@ -70,6 +71,20 @@ def test_entries_outside_their_tensor_are_refused(index: list[int]) -> None:
     content["tensors"][0]["entries"][0]["index"] = index
     with pytest.raises(EditError):
         Delta.from_json(json.dumps(content), network)
+
+
+def test_an_entry_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    network = NETWORKS["dense"]
+    text = some_edit(network).to_json()
+    twice = text.replace('"new": ', '"new": 0.0, "new": ', 1)
+    assert twice != text
+    with pytest.raises(EditError, match="entry 'new' more than once"):
+        Delta.from_json(twice, network)
+    (tmp_path / "change.json").write_text(twice)
+    with pytest.raises(EditError, match="entry 'new' more than once"):
+        rs.apply_edit(network, tmp_path / "change.json")
+    with pytest.raises(EditError, match="entry 'gates' more than once"):
+        Gates.from_json('{"format": "repairsolver-gates", "version": 1, "gates": [], "gates": []}')
 
 
 def test_apply_on_the_command_line(tmp_path: Path) -> None:

@@ -56,6 +56,9 @@ def test_command_line_with_points(pair: tuple[Path, Path], tmp_path: Path) -> No
     done = invoke(*pair, *options)
     assert done.exit_code == 0, done.output
     assert done.stdout.splitlines()[0] == "measured"
+    assert done.stdout.splitlines()[1] == "Decision: the largest output (--decision to change)."
+    explicit = invoke(*pair, *options, "--decision", "max").stdout.splitlines()
+    assert explicit == [line for line in done.stdout.splitlines() if not line.startswith("Decision")]
     assert "Points to keep that were right and are wrong now: 1 of 3." in done.stdout
     record = json.loads(invoke(*pair, *options, "--json").stdout)
     assert (record["result"], record["drawdown"]["hits"], record["norms"]["l0"]) == ("measured", 1, 1)

@@ -100,9 +100,10 @@ def test_several_properties_hold_at_once_and_one_after_another() -> None:
     both = rs.repair(network, [first, second], method="gate", place="output", limits=LIMITS, certificate=True)
     assert both.status is RepairStatus.REPAIRED
     assert [v.status for v in both.verdicts] == [VerifyStatus.HOLDS, VerifyStatus.HOLDS]
-    once = rs.repair(network, first, method="gate", place="output", limits=LIMITS)
+    asked = {"method": "gate", "place": "output", "decision": "max", "limits": LIMITS}
+    once = rs.repair(network, first, **asked)
     assert not once.remarks
-    twice = rs.repair(once.network, second, method="gate", place="output", limits=LIMITS)
+    twice = rs.repair(once.network, second, **asked)
     assert twice.status is RepairStatus.REPAIRED
     assert twice.remarks == (AGAIN,)
     assert "proved again" not in once.message + twice.message

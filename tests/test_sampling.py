@@ -254,6 +254,19 @@ def test_damaged_files(tmp_path):
     assert "exactly the entries" in rs.check(path, network=TWO, property=CORNER).reason
 
 
+def test_an_entry_that_stands_twice_makes_a_certificate_invalid(tmp_path):
+    path = tmp_path / "s.json"
+    rs.sample(TWO, CORNER, epsilon=0.03, eta=0.01).save(path)
+    text = path.read_text()
+    assert rs.check(path, network=TWO, property=CORNER).valid
+    twice = text.replace('"epsilon": 0.03', '"epsilon": 1e-9, "epsilon": 0.03')
+    assert twice != text
+    path.write_text(twice)
+    answer = rs.check(path, network=TWO, property=CORNER)
+    assert not answer.valid
+    assert "entry 'epsilon' more than once" in answer.reason
+
+
 def open_boxes(*boxes):
     low, high = (np.array([box[side] for box in boxes], dtype=float) for side in (0, 1))
     return rs.OpenBoxes(low, high, np.zeros(len(boxes), dtype=np.int64), np.full(len(boxes), -1.0))

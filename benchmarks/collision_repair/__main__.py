@@ -137,6 +137,7 @@ class Run:
             else None,
             keep_soft=1.0 if self.kept.any() else None,
             give_up=self.arguments.give_up,
+            decision="max",
             gap=0.05,
             limits=Limits(seconds=self.arguments.timeout),
             seed=self.arguments.seed,

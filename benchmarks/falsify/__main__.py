@@ -7,11 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
+from benchmarks.clock import CLOCK
 from benchmarks.falsify.instances import ATTACKS, SEARCHED, Violated, hunt, violated
 from benchmarks.record import Recorder
 
 RESULTS = Path(__file__).parent / "results" / "found.csv"
-COLUMNS = ("family", "network", "property", "attack", "found", "seconds", "tries", "violation", "limit")
+COLUMNS = (
+    *("family", "network", "property", "attack", "found", "seconds", "tries", "violation", "limit", "clock"),
+)
 Row = dict[str, str]
 
 
@@ -32,7 +35,7 @@ def _attack(instance: Violated, recorder: Recorder, seconds: float, seed: int) -
     network, prop = instance.load()
     for name in left:
         row = hunt(ATTACKS[name], network, prop, seconds, seed)
-        recorder.add({**key, "attack": name, **row, "limit": seconds})
+        recorder.add({**key, "attack": name, **row, "limit": seconds, "clock": CLOCK})
         print(f"{instance.network} {instance.prop} {name}: {row['found']} {row['seconds']} s", flush=True)
 
 

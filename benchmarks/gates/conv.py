@@ -189,7 +189,7 @@ def run(instance: Instance, place: str, arguments: argparse.Namespace, answers: 
     started, busy = time.perf_counter(), time.process_time()
     fix = rs.repair(
         network, prop, method="gate", place=place, seed=seed, certificate=not arguments.no_check,  # type: ignore[arg-type]
-        limits=rs.Limits(seconds=arguments.timeout),
+        limits=rs.Limits(seconds=arguments.timeout), decision="max",
     )  # fmt: skip
     row: dict[str, object] = dict.fromkeys(COLUMNS[3:])
     row |= {"status": fix.status, "timeout": arguments.timeout, "message": fix.message}

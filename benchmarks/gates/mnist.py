@@ -69,7 +69,7 @@ def run(
     """Repair all balls at once; what is proved is asked of the saved file, ball by ball."""
     started, busy = time.perf_counter(), time.process_time()
     fix = rs.repair(
-        network, balls.property(), method="gate", place="output",
+        network, balls.property(), method="gate", place="output", decision="max",
         limits=rs.Limits(seconds=arguments.timeout), seed=arguments.seed,
     )  # fmt: skip
     row: dict[str, object] = dict.fromkeys(COLUMNS[1:])

@@ -110,6 +110,7 @@ class Task:
             layers=layers,
             keep=rs.PointSet(self.images[self.kept], self.labels[self.kept]) if len(self.kept) else None,
             keep_soft=1.0,
+            decision="max",
             limits=rs.Limits(seconds=asked.timeout),
             seed=asked.seed,
         )

@@ -167,6 +167,7 @@ class Task:
             keep=rs.PointSet(kept, name="clean images") if arguments.keep else None,
             keep_soft=arguments.keep_soft or None,
             prefer=self.preferred,
+            decision="max",
             limits=rs.Limits(seconds=arguments.timeout),
             seed=arguments.seed,
         )

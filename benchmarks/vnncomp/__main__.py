@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from benchmarks.clock import CLOCK
 from benchmarks.record import Recorder, data_folder
 from benchmarks.vnncomp.instances import FAMILIES, Instance, Settings, load_instances, verify_instances
 from benchmarks.vnncomp.summary import is_wrong, write_summary
@@ -26,6 +27,7 @@ COLUMNS = (
     "timeout",
     "device",
     "jobs",
+    "clock",
 )
 WRONG_VERDICT = 3
 
@@ -46,7 +48,7 @@ def _run(family: str, arguments: argparse.Namespace, out: Path) -> None:
     left = [i for i in chosen if not recorder.has(onnx=i.network, vnnlib=i.prop)][: arguments.most]
     settings = Settings(arguments.timeout, arguments.seed, arguments.device, arguments.jobs)
     for instance, row in verify_instances(folder, left, settings):
-        recorder.add(row)
+        recorder.add({**row, "clock": CLOCK})
         print(
             f"{len(recorder.rows):4d}/{len(chosen)}  {_name(instance)}  {row['result']} "
             f"({instance.expected})  {row['time']} s",

@@ -80,7 +80,16 @@ def cases(kept: int) -> Iterator[tuple[str, str, Callable[..., rs.Repair]]]:
             yield (
                 f"fog, {count} kept",
                 norm,
-                partial(rs.repair, network, nowhere, points=points, keep=keep, keep_soft=soft, norm=norm),
+                partial(
+                    rs.repair,
+                    network,
+                    nowhere,
+                    points=points,
+                    keep=keep,
+                    keep_soft=soft,
+                    norm=norm,
+                    decision="max",
+                ),
             )
 
 

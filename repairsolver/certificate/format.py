@@ -16,6 +16,7 @@ import numpy as np
 
 from repairsolver import __version__
 from repairsolver.errors import CertificateError
+from repairsolver.exact_json import loads
 from repairsolver.results import Certificate
 from repairsolver.signatures import typed
 from repairsolver.targets import file_target, replacing
@@ -94,7 +95,7 @@ def from_bytes(data: bytes) -> Certificate:
 def _head(text: bytes) -> dict[str, Any]:
     """The head, with every entry of the expected type."""
     try:
-        head = json.loads(text)
+        head = loads(text)
     except (ValueError, RecursionError) as error:
         raise CertificateError(f"Not a certificate: the head is not JSON ({error}).") from error
     whole = {"nodes": int, "splits": int, "leaves": int, "rows": int}

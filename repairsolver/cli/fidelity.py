@@ -35,8 +35,11 @@ def fidelity(
         Path | None, typer.Option(help="Points to repair that the repair has not seen: .npz or .csv.")
     ] = None,
     decision: Annotated[
-        Decision, typer.Option(help="Whether the largest or the smallest output is chosen.")
-    ] = Decision.MAX,
+        Decision,
+        typer.Option(
+            help="Which output is chosen: largest, smallest, both, or (*auto*) what labels and property tell."
+        ),
+    ] = Decision.AUTO,
     samples: Annotated[int, typer.Option(metavar="NUMBER", min=1, help="Random inputs.")] = 100_000,
     seed: Seed = 0,
     normalise: Normalise = True,
@@ -50,6 +53,7 @@ def fidelity(
     corners = [_corner(text, name) for name, text in (("--lower", lower), ("--upper", upper))]
     with running(quiet=True, debug=debug):
         import repairsolver as rs
+        from repairsolver.decision import OUTPUT
         from repairsolver.report import records, sentences
 
         kept = rs.fidelity(
@@ -67,7 +71,10 @@ def fidelity(
     if as_json:
         typer.echo(records.dump({"result": "measured"} | records.plain(kept)))
         return
-    typer.echo("\n".join(["measured", *sentences.fidelity_lines(kept)]))
+    typer.echo("measured")
+    if decision is Decision.AUTO and kept.agreement is not None and kept.other is None:
+        typer.echo(f"Decision: {OUTPUT[kept.decision]} (--decision to change).")
+    typer.echo("\n".join(sentences.fidelity_lines(kept)))
 
 
 def _corner(text: str | None, option: str) -> float | list[float] | None:

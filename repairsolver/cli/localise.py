@@ -39,8 +39,11 @@ def localise(
         Path | None, typer.Option(help="Inputs that behave well: .npz or .csv; sampled without it.")
     ] = None,
     decision: Annotated[
-        Decision, typer.Option(help="Whether the largest or the smallest output is chosen; for labels.")
-    ] = Decision.MAX,
+        Decision,
+        typer.Option(
+            help="Which output labels are of; *auto*: what positives or the property tell, else *max*."
+        ),
+    ] = Decision.AUTO,
     samples: Annotated[
         int, typer.Option(metavar="NUMBER", min=1, help="Inputs of the regions that are drawn.")
     ] = 10_000,

@@ -80,8 +80,10 @@ class Minimise(StrEnum):
 class Decision(StrEnum):
     """Which output is the chosen one."""
 
+    AUTO = "auto"
     MAX = "max"
     MIN = "min"
+    BOTH = "both"
 
 
 def repair(
@@ -217,8 +219,11 @@ def repair(
         ),
     ] = 0,
     decision: Annotated[
-        Decision, typer.Option(help="Whether the largest or the smallest output is chosen.")
-    ] = Decision.MAX,
+        Decision,
+        typer.Option(
+            help="Which output is chosen: largest, smallest, both, or (*auto*) what labels and property tell."
+        ),
+    ] = Decision.AUTO,
     place: Annotated[
         Place,
         typer.Option(

@@ -130,7 +130,7 @@ MODES: dict[str, Mode] = {
             "solver": str,
             "keep_soft": _not_negative,
             "prefer_soft": _positive,
-            "decision": one_of("max", "min"),
+            "decision": one_of("auto", "max", "min", "both"),
             "place": one_of("auto", "inner", "output"),
             "max_gates": _count,
             "monitor": _truth,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from google.protobuf.message import DecodeError, EncodeError  # type: ignore[imp
 from onnx import AttributeProto, GraphProto, ModelProto, TensorProto, inliner
 
 from repairsolver.errors import NetworkError
+from repairsolver.exact_json import loads
 
 OLDEST_OPSET = 7
 GATES = "repairsolver.gates"
@@ -149,8 +149,8 @@ def monitors(model: ModelProto) -> set[str]:
     """Outputs that only tell which gates are on; they are no part of what the network computes."""
     text = next((entry.value for entry in model.metadata_props if entry.key == GATES), "")
     try:
-        return {str(record["monitor"]) for record in json.loads(text)["records"]} - {""}
-    except (json.JSONDecodeError, KeyError, TypeError, RecursionError):
+        return {str(record["monitor"]) for record in loads(text)["records"]} - {""}
+    except (ValueError, KeyError, TypeError, RecursionError):
         return set()
 
 

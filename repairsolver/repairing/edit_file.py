@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from repairsolver.errors import EditError
+from repairsolver.exact_json import loads
 from repairsolver.network.graph import Network
 from repairsolver.repairing.gate.edit import FORMAT, Gates
 from repairsolver.repairing.result import Delta
@@ -105,7 +106,7 @@ def _arrays(edit: Delta) -> dict[str, np.ndarray[Any, Any]]:
 
 def _content(arrays: dict[str, np.ndarray[Any, Any]]) -> dict[str, Any]:
     """The content of the JSON format."""
-    content: dict[str, Any] = json.loads(str(arrays["head"]))
+    content: dict[str, Any] = loads(str(arrays["head"]))
     for i, item in enumerate(content["tensors"]):
         parts = (arrays[f"index{i}"].tolist(), arrays[f"old{i}"].tolist(), arrays[f"new{i}"].tolist())
         item["entries"] = [

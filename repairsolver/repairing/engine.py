@@ -9,13 +9,14 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike
 
+from repairsolver.decision import Asked, Decision
 from repairsolver.errors import EditError
 from repairsolver.network.gates import gates_of
 from repairsolver.network.graph import Network
 from repairsolver.property import PointSet
 from repairsolver.property.files import check_fits
 from repairsolver.property.specification import Property
-from repairsolver.repairing.compared import with_decision
+from repairsolver.repairing.deciding import settle
 from repairsolver.repairing.delta.addressing import Choice
 from repairsolver.repairing.delta.method import repair_delta
 from repairsolver.repairing.delta.objective import Aim, PerEntry
@@ -42,7 +43,7 @@ class Method(Protocol):
         solver: str,
         points: PointSet | None,
         keep: PointSet | None,
-        decision: str,
+        decision: Decision,
         limits: Limits,
         seed: int,
         on_event: OnEvent | None,
@@ -58,8 +59,6 @@ METHODS: dict[str, Method] = {
 
 DEFAULT_LAYERS = {"imitation": "all"}
 """What may change where the caller names no layers; "last" for methods that are not listed."""
-
-DECISIONS = ("max", "min")
 
 
 def repair_property(
@@ -81,7 +80,7 @@ def repair_property(
     solver: str = "highs",
     points: PointSet | None = None,
     keep: PointSet | None = None,
-    decision: str = "max",
+    decision: Asked = "auto",
     gating: Gating = Gating(),  # noqa: B008 - frozen
     imitation: Imitation | None = None,
     contradictory: str = "refuse",
@@ -116,7 +115,8 @@ def repair_property(
         keep: inputs whose decision must stay as it is (or as labelled); without margin.
         prefer: inputs that should get their labels with the margin, at the price `prefer_soft` for each unit
             of output that they lack: others of the kind of `points`, so that unseen ones gain, too.
-        decision: whether the largest or the smallest output is the decision.
+        decision: whether the largest ("max") or the smallest ("min") output is the decision, or "both"
+            are; "auto": see `deciding.settle`.
         gating: the options of method "gate", and of it alone.
         imitation: the options of method "imitation", and of it alone.
         contradictory: "drop": points that contradict others are left out, see `dropping`; "refuse": none.
@@ -137,7 +137,6 @@ def repair_property(
     aim = Aim(norm, weights, max_change, penalty, minimise, margin, give_up, prefer, prefer_soft)
     choices = (
         ("method", method, METHODS),
-        ("decision", decision, DECISIONS),
         ("contradictory", contradictory, CONTRADICTORY),
     )
     for what, got, known in choices:
@@ -152,19 +151,20 @@ def repair_property(
         )
     if not 0 <= gap < 1:
         raise EditError(f"gap must lie in [0, 1), got {gap}")
+    settled = settle(decision, network, prop, (points, prefer), keep)
     run = partial(
         _chosen(method, gating, imitation), network, prop, choice=choice, aim=aim, gap=gap, solver=solver,
-        decision=decision, seed=seed, on_event=on_event,
+        decision=settled.decision, seed=seed, on_event=on_event,
     )  # fmt: skip
     if contradictory == "refuse":
-        return with_decision(run(points=points, keep=keep, limits=limits), prop)
+        return settled.told(run(points=points, keep=keep, limits=limits), prop)
     if method != "delta":
         raise EditError(f"method {method!r} looks for no contradictions: leave out contradictory='drop'")
 
     def attempt(points: PointSet | None, keep: PointSet | None, limits: Limits) -> Repair:
         return run(points=points, keep=keep, limits=limits)
 
-    return with_decision(repair_dropping(attempt, points, keep, limits), prop)
+    return settled.told(repair_dropping(attempt, points, keep, limits), prop)
 
 
 def _chosen(method: str, gating: Gating, imitation: Imitation | None) -> Method:

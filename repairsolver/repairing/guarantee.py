@@ -14,6 +14,7 @@ from repairsolver.errors import EditError
 from repairsolver.network.graph import Network
 from repairsolver.property.files import check_fits
 from repairsolver.property.specification import Property
+from repairsolver.repairing.deciding import settle
 from repairsolver.repairing.delta.addressing import Choice
 from repairsolver.repairing.delta.objective import Aim
 from repairsolver.repairing.delta.sampled import Level, repair_by_samples
@@ -73,13 +74,17 @@ def repair_with_guarantee(
         raise EditError(f"min_agreement is {min_agreement}, expected a share from 0 to 1, such as 0.99")
     if method not in METHODS:
         raise EditError(f"unknown method {method!r}: choose one of {', '.join(METHODS)}")
+    settled = settle(
+        wishes.get("decision", "auto"), network, prop, (wishes.get("points"),), wishes.get("keep")
+    )
+    wishes = wishes | {"decision": settled.decision}
     if guarantee == "pac":
         if method != "delta":
             raise EditError(
                 f"method {method!r} repairs with guarantee 'exact' or 'auto' alone; 'pac' is for 'delta'"
             )
-        return _by_samples(network, prop, level, None, limits, wishes)
-    return _auto(network, prop, level, method, limits, min_agreement, wishes)
+        return settled.told(_by_samples(network, prop, level, None, limits, wishes), prop)
+    return settled.told(_auto(network, prop, level, method, limits, min_agreement, wishes), prop)
 
 
 def _auto(

@@ -15,6 +15,7 @@ from layerwise.norm import NORMS
 from repairsolver.certificate import write_certificate
 from repairsolver.display import result_html
 from repairsolver.errors import CertificateError, EditError
+from repairsolver.exact_json import loads
 from repairsolver.network import replace_parameters, save_network
 from repairsolver.network.graph import Network
 from repairsolver.results import (
@@ -161,7 +162,7 @@ class Delta:
         from repairsolver.repairing.stored import stored_tensors
 
         try:
-            content = json.loads(text)
+            content = loads(text)
             if content["format"] != FORMAT or content["version"] != VERSION:
                 raise EditError(
                     f"not a change that this version reads: format {content['format']!r}, version "
@@ -173,7 +174,9 @@ class Delta:
                 raise EditError(f"{network.name} has no tensors {', '.join(missing)}: wrong network")
             changes = tuple(_tensor_change(item, tensors[item["name"]]) for item in content["tensors"])
             return Delta(changes, content["network_sha256"])
-        except (json.JSONDecodeError, KeyError, TypeError, IndexError, RecursionError) as error:
+        except EditError:
+            raise
+        except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
             raise EditError(f"not a change in the format {FORMAT!r}: {error!r}") from error
 
 
@@ -245,6 +248,7 @@ class Repair:
         given_up: numbers of the regions that nothing was asked of; see `give_up`.
         unbroken: of a repair, the cost of a cheaper change of which no counterexample is known, where one was
             looked for: nobody has proved it, so it is not the answer.
+        decision: "max", "min" or "both": which output was taken for the decision.
     """
 
     status: RepairStatus
@@ -271,6 +275,7 @@ class Repair:
     dropped: tuple[Demand, ...] = ()
     given_up: tuple[int, ...] = ()
     unbroken: float | None = None
+    decision: str = ""
 
     @property
     def proved(self) -> bool:

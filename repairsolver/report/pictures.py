@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from repairsolver.metrics import Decision
+from repairsolver.decision import Side
 from repairsolver.report.curves import bound_figure, convergence_figure, volume_figure
 from repairsolver.report.figure import Picture, picture
 from repairsolver.report.heatmap import heat_figure
@@ -21,7 +21,7 @@ def pictures(subject: Subject) -> list[Picture]:
     return [drawn for draw in PICTURES for drawn in draw(subject)]
 
 
-def decision_of(subject: Subject) -> Decision:
+def decision_of(subject: Subject) -> Side:
     """Whether the largest or the smallest output is the chosen one, as far as the result tells."""
     record = subject.record
     told = (record.get("fidelity") or {}).get("decision") or (record.get("asked") or {}).get("decision")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from repairsolver.metrics import Fidelity, Share
 from repairsolver.repairing.gate.edit import Gates
+from repairsolver.report.words import SAME
 from repairsolver.results import COVERED, Counterexample, RepairStatus, Verdict, VerifyStatus, counted
 
 if TYPE_CHECKING:
@@ -228,10 +229,9 @@ def _priced(repair: Repair) -> str:
 
 def fidelity_lines(kept: Fidelity) -> Iterator[str]:
     """What a repair kept, one sentence per line."""
-    if kept.agreement is not None:
-        yield f"Same decision on {share(kept.agreement)} random inputs of {kept.domain}."
-    if kept.region_agreement is not None and kept.region_agreement is not kept.agreement:
-        yield f"Same decision on {share(kept.region_agreement)} random inputs of the property's regions."
+    yield from _agreement_lines(kept, "Same decision" if kept.other is None else SAME[kept.decision])
+    if kept.other is not None:
+        yield from _agreement_lines(kept.other, SAME[kept.other.decision])
     yield (
         f"Largest output difference on random inputs of {kept.domain}: mean {kept.mean_difference:.4g}, "
         f"maximum {kept.max_difference:.4g}."
@@ -243,6 +243,13 @@ def fidelity_lines(kept: Fidelity) -> Iterator[str]:
     ):
         if value is not None:
             yield f"{name}: {value.hits} of {value.total}."
+
+
+def _agreement_lines(kept: Fidelity, same: str) -> Iterator[str]:
+    if kept.agreement is not None:
+        yield f"{same} on {share(kept.agreement)} random inputs of {kept.domain}."
+    if kept.region_agreement is not None and kept.region_agreement is not kept.agreement:
+        yield f"{same} on {share(kept.region_agreement)} random inputs of the property's regions."
 
 
 def share(value: Share) -> str:

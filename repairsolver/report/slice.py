@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from repairsolver.metrics import Decision, evaluate
+from repairsolver.decision import Side
+from repairsolver.metrics import evaluate
 from repairsolver.network.graph import Network
 from repairsolver.property import Property
 from repairsolver.report.figure import PALETTE
@@ -78,7 +79,7 @@ class Slice:
         return points
 
 
-def chosen(network: Network, plane: Slice, decision: Decision) -> NDArray[np.intp]:
+def chosen(network: Network, plane: Slice, decision: Side) -> NDArray[np.intp]:
     """The chosen output at each point of the grid, [resolution, resolution]; of a tie the first."""
     outputs = evaluate(network, plane.points())
     best = outputs.argmax(axis=1) if decision == "max" else outputs.argmin(axis=1)
@@ -91,7 +92,7 @@ def draw_slices(
     plane: Slice,
     path: Path,
     *,
-    decision: Decision = "max",
+    decision: Side = "max",
     classes: Sequence[str] = (),
     prop: Property | None = None,
     counterexamples: Sequence[Counterexample] = (),
@@ -115,7 +116,7 @@ def slices_figure(
     repaired: Network | None,
     plane: Slice,
     *,
-    decision: Decision = "max",
+    decision: Side = "max",
     classes: Sequence[str] = (),
     prop: Property | None = None,
     counterexamples: Sequence[Counterexample] = (),

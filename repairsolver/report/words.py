@@ -11,6 +11,9 @@ from repairsolver.results import COVERED
 Record = Mapping[str, Any]
 Line = tuple[str, str]
 
+SAME = {"max": "Same largest output", "min": "Same smallest output"}
+"""What agreement is of, where both decisions count."""
+
 VERDICTS = {
     "unsat": ("good", "The property holds", "for every input of its regions, proved"),
     "sat": ("bad", "The property is violated", "by an input that onnxruntime replayed"),
@@ -126,9 +129,21 @@ def fidelity(record: Record) -> list[tuple[str, str, str]]:
 
 
 def _fidelity(kept: Record) -> Iterator[tuple[str, str, str]]:
+    if not kept:
+        return
+    other = kept.get("other")
+    yield from _shares(kept, SAME[kept["decision"]] if other else "Same decision")
+    if other:
+        named = ("domain", "agreement", "region_agreement")
+        yield from _shares({name: other[name] for name in named}, SAME[other["decision"]])
+    for name, key in (("mean", "mean_difference"), ("largest", "max_difference")):
+        yield f"Output difference, {name}", f"{kept[key]:.4g}", f"random inputs of {kept['domain']}"
+
+
+def _shares(kept: Record, same: str) -> Iterator[tuple[str, str, str]]:
     names = {
-        "agreement": ("Same decision", f"random inputs of {kept.get('domain')}"),
-        "region_agreement": ("Same decision", "random inputs of the property's regions"),
+        "agreement": (same, f"random inputs of {kept.get('domain')}"),
+        "region_agreement": (same, "random inputs of the property's regions"),
         "efficacy": ("Points to repair that are right now", "points"),
         "generalisation": ("Unseen points that are right now", "points"),
         "drawdown": ("Points to keep that were right and are wrong now", "points"),
@@ -139,17 +154,6 @@ def _fidelity(kept: Record) -> Iterator[tuple[str, str, str]]:
             low, high = share["interval"]
             value = f"{share['value']:.3%} (95 % confidence {low:.3%} to {high:.3%})"
             yield name, value, f"{share['total']} {domain}"
-    if kept:
-        yield (
-            "Output difference, mean",
-            f"{kept['mean_difference']:.4g}",
-            f"random inputs of {kept['domain']}",
-        )
-        yield (
-            "Output difference, largest",
-            f"{kept['max_difference']:.4g}",
-            f"random inputs of {kept['domain']}",
-        )
 
 
 def _shown(value: Any) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 from repairsolver import __version__
 from repairsolver.certificate import CheckResult
 from repairsolver.errors import CertificateError, RepairSolverError
+from repairsolver.exact_json import loads
 from repairsolver.network.graph import Network
 from repairsolver.property import PointSet
 from repairsolver.property.specification import Property
@@ -110,7 +111,7 @@ def read_record(path: str | Path) -> dict[str, Any]:
     if len(data) > MAX_BYTES:
         raise CertificateError(f"{path}: larger than {MAX_BYTES} bytes: no statement is")
     try:
-        record = json.loads(data)
+        record = loads(data)
     except (ValueError, RecursionError) as error:
         raise CertificateError(f"{path}: not a statement: {error}") from error
     if not isinstance(record, dict) or record.keys() != TYPES.keys():

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from repairsolver.metrics import Decision, Fidelity
+from repairsolver.metrics import Fidelity
 from repairsolver.metrics import fidelity as measured
 from repairsolver.network import Network
 from repairsolver.property import PointSet, Property
@@ -31,7 +31,7 @@ def fidelity(
     keep: PointSet | str | Path | None = None,
     points: PointSet | str | Path | None = None,
     unseen: PointSet | str | Path | None = None,
-    decision: Decision = "max",
+    decision: Literal["auto", "max", "min", "both"] = "auto",
     samples: int = 100_000,
     seconds: float | None = None,
     seed: int = 0,
@@ -48,7 +48,9 @@ def fidelity(
         property: for the agreement in its regions, and to judge points without labels.
         keep: for the drawdown: the share of these that were right and are wrong now.
         points, unseen: for the efficacy and the generalisation: the share of these that are right now.
-        decision: whether the largest or the smallest output is chosen.
+        decision: which output is chosen: the largest ("max"), the smallest ("min"), or "both": then the
+            result is of the one that agrees less, and its `other` of the other one. "auto" takes what labels
+            of points to keep or the property tell, and else both.
         samples: uniform draws from the domain, and as many from the regions.
         seconds: time for the samples; fewer are drawn where it does not suffice, but at least 100 of each.
         seed: the same seed gives the same samples.
@@ -60,23 +62,25 @@ def fidelity(
     """
     check_options(seed, None)
     before, after = as_network(original), as_network(repaired)
+    from repairsolver.repairing.deciding import settle
+    from repairsolver.repairing.several import united
+
     prop = None
     if property is not None:
-        from repairsolver.repairing.several import united
-
         prop = united(as_properties(property, before))
+    kept, mended, fresh = (as_points(given, before) for given in (keep, points, unseen))
     return measured(
         before,
         after,
         _corner(lower, before),
         _corner(upper, before),
-        decision=decision,
+        decision=settle(decision, before, prop, (mended, fresh), kept).decision,
         samples=samples,
         seed=seed,
         prop=prop,
-        keep=as_points(keep, before),
-        points=as_points(points, before),
-        unseen=as_points(unseen, before),
+        keep=kept,
+        points=mended,
+        unseen=fresh,
         seconds=seconds,
     )
 

@@ -56,7 +56,7 @@ def repair(
     keep_soft: float | None = None,
     prefer: PointSet | str | Path | None = None,
     prefer_soft: float = 0.1,
-    decision: Literal["max", "min"] = "max",
+    decision: Literal["auto", "max", "min", "both"] = "auto",
     place: Literal["auto", "inner", "output"] = "auto",
     max_gates: int | None = None,
     monitor: bool = False,
@@ -111,7 +111,10 @@ def repair(
         prefer: further points that should get their labels, with the margin: others of the kind of `points`,
             so that unseen ones gain, too. What they lack costs `prefer_soft` for each unit of output.
         prefer_soft: that price, in units of the norm.
-        decision: whether the largest or smallest output is chosen; for points, fidelity, and among ties.
+        decision: which output is the decision, the largest ("max") or the smallest ("min"): for labels,
+            points to keep, fidelity, and among ties. "auto" takes what labels of points to keep or the
+            property tell, and remarks say which; where nothing tells, "both" are kept and measured, and the
+            worse one counts.
         place: what gates change: the scores ("output"), hidden neurons ("inner"), or whichever keeps more.
         max_gates: neurons that one gate may override.
         monitor: an output of the gated file that tells which gates are on.
@@ -216,7 +219,7 @@ def localise(
     measure: Literal["difference", "normalised", "gradient", "bounds"] = "normalised",
     negatives: PointSet | str | Path | None = None,
     positives: PointSet | str | Path | None = None,
-    decision: Literal["max", "min"] = "max",
+    decision: Literal["auto", "max", "min", "both"] = "auto",
     samples: int = 10_000,
     seed: int = 0,
 ) -> Localisation:
@@ -230,7 +233,8 @@ def localise(
             the difference, or how far "bounds" let a neuron move the violation.
         negatives: inputs that violate the property (or whose decision is not their label).
         positives: inputs that behave well. Both are sampled from the regions where they are not given.
-        decision: whether the largest or the smallest output is the chosen one; for labels.
+        decision: whether labels are of the largest ("max") or smallest ("min") output; "auto": what labels of
+            positives or the property tell, else the largest. Without labels it is not used.
         samples: how many inputs of the regions are drawn.
         seed: the same seed gives the same answer.
 
@@ -241,16 +245,18 @@ def localise(
     check_options(seed, None)
     net = as_network(network)
     prop = as_property(property, net)
+    from repairsolver.repairing.deciding import settle
     from repairsolver.repairing.imitation.localising import localise_neurons
     from repairsolver.repairing.imitation.options import Imitation
 
+    wrong, right = as_points(negatives, net), as_points(positives, net)
     return localise_neurons(
         net,
         prop,
         measure,
-        (as_points(negatives, net), as_points(positives, net)),
+        (wrong, right),
         Imitation(samples=samples, more=False),
-        decision=decision,
+        decision=settle(decision, net, prop, (wrong,), right).decision,
         seed=seed,
     )
 

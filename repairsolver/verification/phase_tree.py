@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from repairsolver.bounds.slopes import RowSlopes
+from repairsolver.exact_json import loads
 from repairsolver.results import OpenBoxes
 from repairsolver.verification.frontier import Open, listed
 from repairsolver.verification.phases import Parts, PhaseSplitting
@@ -161,7 +162,7 @@ def from_arrays(arrays: Arrays, name: str, device: str) -> list[BoxState]:
         TreeError: the arrays are no states.
     """
     try:
-        found = _unpacked(json.loads(arrays["structure"].tobytes()), arrays, device)
+        found = _unpacked(loads(arrays["structure"].tobytes()), arrays, device)
     except (KeyError, ValueError, TypeError, AttributeError, IndexError, RecursionError):
         found = None
     fits = isinstance(found, list) and all(isinstance(state, BoxState) for state in found)

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from repairsolver import __version__
 from repairsolver.errors import TreeError
+from repairsolver.exact_json import loads
 from repairsolver.network.graph import Network
 from repairsolver.property.specification import Property
 from repairsolver.results import Arithmetic
@@ -133,7 +134,7 @@ def _content(path: Path, name: str) -> tuple[dict[str, Any], dict[str, NDArray[A
                 raise _wrong(name, "it is damaged: a tree's entries are not compressed")
         with np.load(path, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
-        head = json.loads(arrays.pop("head").astype(np.uint8).tobytes())
+        head = loads(arrays.pop("head").astype(np.uint8).tobytes())
     # RuntimeError is what zipfile raises for encrypted entries, and its NotImplementedError for other flags.
     except (zipfile.BadZipFile, ValueError, KeyError, EOFError, MemoryError, RuntimeError) as error:
         if isinstance(error, TreeError):

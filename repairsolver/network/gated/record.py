@@ -9,6 +9,7 @@ from typing import Any
 
 from onnx import ModelProto
 
+from repairsolver.exact_json import loads
 from repairsolver.network.gated.changes import NewGate, gate_from_json
 from repairsolver.network.graph import Network
 from repairsolver.network.onnx_file import GATES, parse, serialise
@@ -74,11 +75,11 @@ def records_of(network: Network) -> tuple[Record, ...]:
     """The records of a file, oldest first; none where it has none, or was changed after they were made."""
     model = parse(network.model, network.name)
     try:
-        content = json.loads(metadata(model))
+        content = loads(metadata(model))
         if content["sha256"] != digest(model, network.name):
             return ()
         return tuple(record_from_json(record) for record in content["records"])
-    except (json.JSONDecodeError, KeyError, TypeError, ValueError, RecursionError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         return ()
 
 

@@ -4,8 +4,9 @@ With \(x_1, ..., x_N\) the points to keep, or else uniform samples, and d the de
 
 $$ \frac1N \sum_x \sum_{j \ne d(x)} \left| \Delta y_j(x) - \Delta y_{d(x)}(x) \right| $$
 
-is the mean change of the margins to the decision (of the output, where there is only one), and it is
-linear programming in the change: \(A \delta = u - v\), \(u, v \ge 0\), \(\min \sum (u + v) / N\). Margins
+is the mean change of the margins to the decision (of the output, where there is only one; where the
+largest and the smallest output both count, the sum of both), and it is linear
+programming in the change: \(A \delta = u - v\), \(u, v \ge 0\), \(\min \sum (u + v) / N\). Margins
 instead of outputs, because a shift of all scores decides nothing differently.
 """
 
@@ -16,6 +17,7 @@ from dataclasses import replace
 import numpy as np
 from scipy import sparse
 
+from repairsolver.decision import Decision, picked
 from repairsolver.errors import EditError
 from repairsolver.property import PointSet
 from repairsolver.property.specification import Property
@@ -36,7 +38,7 @@ def behavioural(
     requirements: Requirements,
     prop: Property,
     keep: PointSet | None,
-    decision: str,
+    decision: Decision,
     seed: int,
 ) -> Objective:
     """The objective with the change of behaviour in place of the norm; the reach stays.
@@ -57,15 +59,15 @@ def behavioural(
     if not len(inputs):
         raise EditError("minimise='behaviour' has nothing to measure on: give keep, or regions")
     hidden, scores = layer.points(network, inputs)
-    best = scores.argmax(axis=1) if decision == "max" else scores.argmin(axis=1)
     identity = np.eye(scores.shape[1])
     blocks = []
-    for label in np.unique(best):
-        readout = np.delete(identity, label, axis=0) - identity[label] if len(identity) > 1 else identity
-        at = hidden[best == label]
-        for start in range(0, len(at), CHUNK):
-            part = layer.gradient(at[start : start + CHUNK], readout)
-            blocks.append(sparse.csr_array(part.reshape(-1, layer.size)))
+    for best in picked(scores, decision).T:
+        for label in np.unique(best):
+            readout = np.delete(identity, label, axis=0) - identity[label] if len(identity) > 1 else identity
+            at = hidden[best == label]
+            for start in range(0, len(at), CHUNK):
+                part = layer.gradient(at[start : start + CHUNK], readout)
+                blocks.append(sparse.csr_array(part.reshape(-1, layer.size)))
     moves = sparse.csr_array(sparse.vstack(blocks, format="csr") / len(inputs))
     return replace(objective, norm="l1", moves=moves, weights=1.0, name="behaviour")
 

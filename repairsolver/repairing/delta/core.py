@@ -260,7 +260,7 @@ def _demand(requirements: Requirements, member: Member, given: dict[str, PointSe
     at = group.inputs[point]
     kind, _, label = name.partition(" ")
     if kind in given and group.every:
-        wanted = int(label)
+        wanted = int(label.partition(" ")[0])
         source = "points" if kind == "repair" else "keep"
         index = _index(requirements, given[kind], at)
         return Demand(source, index, wanted, row if row < wanted else row + 1, "", at)

@@ -8,6 +8,7 @@ from functools import partial
 
 import numpy as np
 
+from repairsolver.decision import Decision
 from repairsolver.metrics import Fidelity, fidelity
 from repairsolver.network.graph import Network
 from repairsolver.property import PointSet
@@ -90,7 +91,7 @@ def repair_delta(
     solver: str,
     points: PointSet | None,
     keep: PointSet | None,
-    decision: str,
+    decision: Decision,
     limits: Limits,
     seed: int,
     on_event: OnEvent | None,
@@ -120,7 +121,7 @@ def begin_session(
     solver: str,
     points: PointSet | None,
     keep: PointSet | None,
-    decision: str,
+    decision: Decision,
     limits: Limits,
     seed: int,
     on_event: OnEvent | None,
@@ -143,7 +144,7 @@ def begin_session(
     return session
 
 
-def _finished(session: Session, points: PointSet | None, keep: PointSet | None, decision: str) -> Repair:
+def _finished(session: Session, points: PointSet | None, keep: PointSet | None, decision: Decision) -> Repair:
     """The repair, or what Ctrl-C leaves of it."""
     try:
         return giving_up.told(session, _repaired(session, points, keep, decision))
@@ -151,7 +152,7 @@ def _finished(session: Session, points: PointSet | None, keep: PointSet | None, 
         raise Interrupted(giving_up.told(session, _stopped(session))) from None
 
 
-def _repaired(session: Session, points: PointSet | None, keep: PointSet | None, decision: str) -> Repair:
+def _repaired(session: Session, points: PointSet | None, keep: PointSet | None, decision: Decision) -> Repair:
     requirements = session.requirements
     verdict = find_violations(session)
     if not requirements.missed(session.network):
@@ -273,7 +274,7 @@ def _nothing_to_do(session: Session, verdict: Verdict | None) -> Repair:
     return result_of(session, status, None, 0.0, None, message)
 
 
-def _result(session: Session, decision: str, points: PointSet | None, keep: PointSet | None) -> Repair:
+def _result(session: Session, decision: Decision, points: PointSet | None, keep: PointSet | None) -> Repair:
     chosen = session.best or session.closest or session.last
     if session.best is not None:
         status, message = (
@@ -298,7 +299,7 @@ def _result(session: Session, decision: str, points: PointSet | None, keep: Poin
         kept = fidelity(
             session.network,
             chosen.network,
-            decision="min" if decision == "min" else "max",
+            decision=decision,
             seed=session.seed,
             prop=session.prop,
             points=points,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from repairsolver.decision import SIDES, Decision, Side, picked
 from repairsolver.errors import PointSetError
 from repairsolver.network.graph import Network
 from repairsolver.network.replay import replay
@@ -19,14 +20,15 @@ def add_points(
     prop: Property,
     points: PointSet | None,
     keep: PointSet | None,
-    decision: str,
+    decision: Decision,
     penalty: float = np.inf,
     prefer: PointSet | None = None,
     prefer_penalty: float = np.inf,
 ) -> None:
     """Ask for labels (or safety) at the points to repair, and for labels (or the old decision) at `keep`.
 
-    With a finite penalty the points to keep may be lost. Points of `prefer` should get their
+    Labels are of the largest output, or with decision "min" of the smallest. With a finite penalty the
+    points to keep may be lost. Points of `prefer` should get their
     labels, too, at their price.
 
     All inputs are rounded to the network's element type first, as the network sees them.
@@ -36,28 +38,33 @@ def add_points(
             although they have no labels (of `prefer` all need some), or contradict each other.
     """
     network = requirements.network
-    wanted: list[tuple[PointSet, Array, Ids]] = []
+    labelled: Side = "min" if decision == "min" else "max"
+    wanted: list[tuple[PointSet, Array, Ids, Side]] = []
     if points is not None:
         inputs = _fitting(network, points, "repair")
         if points.labels is None:
             _require_inside(prop, inputs, points.name)
             requirements.forbid(prop, inputs)
         else:
-            wanted.append((points, inputs, points.labels))
+            wanted.append((points, inputs, points.labels, labelled))
     if keep is not None:
         inputs = _fitting(network, keep, "keep")
-        labels = _decisions(network, inputs, decision) if keep.labels is None else keep.labels
-        wanted.append((keep, inputs, labels))
-    _require_consistent(wanted)
-    for given, inputs, labels in wanted:
+        if keep.labels is not None:
+            wanted.append((keep, inputs, keep.labels, labelled))
+        else:
+            before = picked(replay(network, inputs), decision).T
+            wanted += [(keep, inputs, *own) for own in zip(before, SIDES[decision], strict=True)]
+    for side in SIDES[decision]:
+        _require_consistent([own[:3] for own in wanted if own[3] == side])
+    for given, inputs, labels, side in wanted:
         price = penalty if given is keep else np.inf
         role = "keep" if given is keep else "repair"
-        requirements.decide(inputs, labels, decision, role=role, penalty=price)
+        requirements.decide(inputs, labels, side, role=role, penalty=price)
     if prefer is not None:
         if prefer.labels is None:
             raise PointSetError(f"{prefer.name}: points to prefer need the labels that they should get")
         inputs = _fitting(network, prefer, "prefer")
-        requirements.decide(inputs, prefer.labels, decision, role="prefer", penalty=prefer_penalty)
+        requirements.decide(inputs, prefer.labels, labelled, role="prefer", penalty=prefer_penalty)
 
 
 def strays_of(prop: Property, points: PointSet | None) -> tuple[str, ...]:
@@ -91,11 +98,6 @@ def _fitting(network: Network, points: PointSet, purpose: str) -> Array:
             )
     check_range(points, network)
     return points.inputs.astype(network.element).astype(np.float64)
-
-
-def _decisions(network: Network, inputs: Array, decision: str) -> Ids:
-    outputs = replay(network, inputs)
-    return np.asarray(outputs.argmax(axis=1) if decision == "max" else outputs.argmin(axis=1))
 
 
 def _require_inside(prop: Property, inputs: Array, name: str) -> None:

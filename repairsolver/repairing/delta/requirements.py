@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from repairsolver.decision import OUTPUT, SIGN, Side
 from repairsolver.errors import EditError
 from repairsolver.network.graph import Network
 from repairsolver.network.replay import replay
@@ -172,10 +173,8 @@ class Requirements:
                 self._add(name, conjunction.output, inside, shift, every=False, strict=True)
         return len(self) - before
 
-    def decide(
-        self, inputs: Array, labels: Ids, decision: str, *, role: str, penalty: float = np.inf
-    ) -> None:
-        """Ask that the decision at these inputs [b, n] is the label [b].
+    def decide(self, inputs: Array, labels: Ids, side: Side, *, role: str, penalty: float = np.inf) -> None:
+        """Ask that the largest (or smallest) output at these inputs [b, n] is the label [b].
 
         Points to keep get no margin, and no floor above what the original network has. With a finite
         penalty points may be lost, at that price for each unit by which the worst row falls short.
@@ -184,15 +183,19 @@ class Requirements:
             role: "repair", "prefer" or "keep".
         """
         identity = np.eye(self.network.output_size, dtype=np.int8)  # there may be a thousand labels
-        sign = np.int8(1 if decision == "max" else -1)
+        sign = np.int8(SIGN[side])
         measured = self._measured(inputs)
         for label in np.unique(labels):
             readout = sign * (identity[label] - np.delete(identity, label, axis=0))
             chosen = np.flatnonzero(labels == label)
             shift = np.zeros((len(chosen), len(readout)))
+            beats = (int(label), int(sign))
+            name, known = f"{role} {label}", self.groups.get(f"{role} {label}")
+            if known is not None and known.beats != beats:
+                name = f"{name} of {OUTPUT[side]}"
             self._add(
-                f"{role} {label}", readout, inputs[chosen], shift,
-                every=True, strict=role != "keep", penalty=penalty, beats=(int(label), int(sign)),
+                name, readout, inputs[chosen], shift,
+                every=True, strict=role != "keep", penalty=penalty, beats=beats,
                 measured=_Measured(*(part[chosen] for part in measured)),
             )  # fmt: skip
 

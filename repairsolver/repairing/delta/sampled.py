@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from repairsolver.decision import Decision
 from repairsolver.metrics import fidelity
 from repairsolver.network.graph import Network
 from repairsolver.property.specification import Property
@@ -98,7 +99,7 @@ def repair_by_samples(
         choice, why = choose_layer(begin, network, choice)
         why = f"; {why}"
     session = begin(choice)
-    decision = str(wishes["decision"])
+    decision: Decision = wishes["decision"]
     course = Course()
     try:
         _search(session, level, known, decision, course)
@@ -113,7 +114,7 @@ def repair_by_samples(
     kept = None
     if candidate is not None:
         kept = fidelity(
-            network, candidate.network, decision="min" if decision == "min" else "max", seed=session.seed,
+            network, candidate.network, decision=decision, seed=session.seed,
             prop=prop, points=wishes["points"], keep=wishes["keep"],
             seconds=None if math.isinf(session.left) else max(session.left, 1.0),
         )  # fmt: skip
@@ -150,7 +151,7 @@ def _stopped(session: Session, course: Course) -> Repair:
     return replace(fix, statement=course.statement)
 
 
-def _search(session: Session, level: Level, known: Array | None, decision: str, course: Course) -> None:
+def _search(session: Session, level: Level, known: Array | None, decision: Decision, course: Course) -> None:
     """Look for a candidate that samples accept; the course has it, or the last one."""
     session.requirements.forbid(session.prop, _violations(session, known))
     if not session.requirements.missed(session.network):

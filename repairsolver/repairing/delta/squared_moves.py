@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from repairsolver.decision import SIDES, SIGN, Decision
 from repairsolver.errors import EditError
 from repairsolver.property import PointSet
 from repairsolver.property.specification import Property
@@ -81,7 +82,7 @@ def squared_moves(
     requirements: Requirements,
     prop: Property,
     keep: PointSet | None,
-    decision: str,
+    decision: Decision,
     seed: int,
 ) -> Objective:
     """The objective B in place of the norm; the reach stays.
@@ -97,8 +98,7 @@ def squared_moves(
     if not len(inputs):
         raise EditError("minimise='behaviour' has nothing to measure on: give keep, or regions")
     hidden, scores = layer.points(network, inputs)
-    ranked = np.sort(scores if decision == "max" else -scores, axis=1)
-    lead = float(np.median(ranked[:, -1] - ranked[:, -2])) if scores.shape[1] > 1 else 0.0
+    lead = min(_lead(SIGN[side] * scores) for side in SIDES[decision])
     bare = HiddenLayers(network, layer.blocks, layer.scores)
     shapes = curvature(bare, np.zeros(layer.size), inputs, None)[0]
     ridge = RIDGE * np.concatenate([np.full(shape.block.size, shape.mean) for shape in shapes])
@@ -106,3 +106,9 @@ def squared_moves(
     coordinates = whitening(layer, shapes[0], hidden, ridge)
     squares = SquaredMoves(layer, inputs, hidden, ridge, lead, coordinates)
     return replace(objective, norm="l2", weights=1.0, name="behaviour-l2", squares=squares)
+
+
+def _lead(scores: Array) -> float:
+    """The median lead of the largest score before the next one."""
+    ranked = np.sort(scores, axis=1)
+    return float(np.median(ranked[:, -1] - ranked[:, -2])) if scores.shape[1] > 1 else 0.0

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from repairsolver.decision import Decision, picked
 from repairsolver.property.specification import Property
 from repairsolver.repairing.delta.requirements import Requirements
 from repairsolver.results import Array
@@ -28,12 +29,12 @@ CHUNK = 64
 
 
 def tie_weights(
-    requirements: Requirements, prop: Property, decision: str, tolerance: float, seed: int
+    requirements: Requirements, prop: Property, decision: Decision, tolerance: float, seed: int
 ) -> Array:
     """The weights w, [unknowns], between 1 and 1 + tolerance.
 
     Args:
-        decision: whether the largest or the smallest output is the decision.
+        decision: whether the largest or the smallest output is the decision, or both are.
         tolerance: tau, at least 0.
     """
     layer, network = requirements.layer, requirements.network
@@ -46,12 +47,12 @@ def tie_weights(
     if network.output_size < 2 or not len(inputs):
         return np.ones(layer.size)
     hidden, scores = layer.points(network, inputs)
-    decided = scores.argmax(axis=1) if decision == "max" else scores.argmin(axis=1)
     total = np.zeros(layer.size)
-    for label in np.unique(decided):
-        readout = np.eye(network.output_size)[label][None]
-        chosen = hidden[decided == label]
-        for start in range(0, len(chosen), CHUNK):
-            total += np.abs(layer.gradient(chosen[start : start + CHUNK], readout)).sum(axis=(0, 1))
+    for decided in picked(scores, decision).T:
+        for label in np.unique(decided):
+            readout = np.eye(network.output_size)[label][None]
+            chosen = hidden[decided == label]
+            for start in range(0, len(chosen), CHUNK):
+                total += np.abs(layer.gradient(chosen[start : start + CHUNK], readout)).sum(axis=(0, 1))
     largest = float(total.max())
     return np.ones(layer.size) + (tolerance * total / largest if largest > 0 else 0.0)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from repairsolver.errors import EditError
+from repairsolver.exact_json import loads
 from repairsolver.network.gated import NewGate, add_gates
 from repairsolver.network.gated.changes import gate_from_json
 from repairsolver.network.graph import Network
@@ -108,7 +109,7 @@ class Gates:
             EditError: the text holds no gates of this version.
         """
         try:
-            content = json.loads(text)
+            content = loads(text)
             if (content["format"], content["version"]) != (FORMAT, VERSION):
                 raise EditError(
                     f"not gates that this version reads: format {content['format']!r}, version "
@@ -117,7 +118,9 @@ class Gates:
             gates = tuple(gate_from_json(gate) for gate in content["gates"])
             asked = str(content.get("asked", ""))
             return Gates(gates, str(content["network_sha256"]), bool(content["monitor"]), asked)
-        except (json.JSONDecodeError, KeyError, TypeError, ValueError, RecursionError) as error:
+        except EditError:
+            raise
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise EditError(f"not gates in the format {FORMAT!r}: {error!r}") from error
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from repairsolver.decision import Decision, moved
 from repairsolver.errors import EditError
 from repairsolver.metrics import evaluate
 from repairsolver.network.gated import asked_of
@@ -26,7 +27,7 @@ from repairsolver.repairing.gate.regions import (
     places_around,
     whole_regions,
 )
-from repairsolver.repairing.gate.scores import decided, output_gates, samples, violation
+from repairsolver.repairing.gate.scores import output_gates, samples, violation
 from repairsolver.repairing.gate.session import Candidate, Session, consider, prove
 from repairsolver.repairing.gate.wishes import Gating
 from repairsolver.repairing.result import Repair
@@ -80,7 +81,7 @@ def repair_gate(
     solver: str,
     points: PointSet | None,
     keep: PointSet | None,
-    decision: str,
+    decision: Decision,
     limits: Limits,
     seed: int,
     on_event: OnEvent | None,
@@ -206,7 +207,7 @@ def _nothing_lost(session: Session) -> bool:
         points = samples(session.network, place, region, session.seed)
         before, after = session.network(points), session.best.network(points)
         kept = violation(region, points, before) < 0
-        if (decided(before, session.decision) != decided(after, session.decision))[kept].any():
+        if moved(before, after, session.decision)[kept].any():
             return False
         safe += int(kept.sum())
     session.reasons.append(

@@ -20,6 +20,7 @@ from layerwise import interval
 from layerwise.gate import Gated, affine_gates, with_clamps
 from layerwise.output import at_least_one_row_broken
 from layerwise.program import Expr, Program, stack
+from repairsolver.decision import SIDES, SIGN, Decision
 from repairsolver.network.forward import activations, apply
 from repairsolver.network.gated import Override
 from repairsolver.network.graph import Network, Node
@@ -83,7 +84,7 @@ class Wanted:
     Args:
         unsafe: what must not hold at any of `points` [k, n], by a margin.
         kept: inputs [j, n] whose decision stays, by a lead (or by the one that it has, if that is less).
-        decision: "max" or "min".
+        decision: which output stays the largest, or the smallest, or both.
     """
 
     unsafe: Sequence[Conjunction]
@@ -91,7 +92,7 @@ class Wanted:
     margin: float
     kept: Array
     lead: float = 0.0
-    decision: str = "max"
+    decision: Decision = "max"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -286,13 +287,13 @@ def _kept(program: Program, outputs: Sequence[Expr], before: Array, wanted: Want
     if not len(before) or before.shape[1] < 2:
         return Expr.constants(0.0)
     missing = program.columns(len(before), 0.0, name="missing")
-    sign = 1.0 if wanted.decision == "max" else -1.0
-    for place, (y, scores) in enumerate(zip(outputs, sign * before, strict=True)):
-        chosen = int(scores.argmax())
-        others = np.delete(np.arange(len(scores)), chosen)
-        lead = np.minimum(scores[chosen] - scores[others], wanted.lead)
-        ahead = (y[np.full(len(others), chosen)] - y[others]) * sign
-        program.rows(ahead + missing[np.full(len(others), place)], lower=lead)
+    for sign in (SIGN[side] for side in SIDES[wanted.decision]):
+        for place, (y, scores) in enumerate(zip(outputs, sign * before, strict=True)):
+            chosen = int(scores.argmax())
+            others = np.delete(np.arange(len(scores)), chosen)
+            lead = np.minimum(scores[chosen] - scores[others], wanted.lead)
+            ahead = (y[np.full(len(others), chosen)] - y[others]) * sign
+            program.rows(ahead + missing[np.full(len(others), place)], lower=lead)
     return missing.sum()
 
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from repairsolver.errors import EditError
 from repairsolver.network.forward import forward
@@ -61,11 +60,6 @@ def violation(region: Region, points: Array, outputs: Array) -> Array:
     """By how much points [b, n] of a region violate, [b]; an input without a number of the network's type in
     its interval may lie beside it."""
     return np.asarray(np.max([c.violation(points, outputs) for c in region.unsafe], axis=0))
-
-
-def decided(outputs: Array, decision: str) -> NDArray[np.intp]:
-    """The chosen output of each row [b, m]."""
-    return np.asarray((outputs if decision == "max" else -outputs).argmax(axis=1))
 
 
 def output_gates(session: Session, places: Sequence[Place]) -> list[NewGate] | None:

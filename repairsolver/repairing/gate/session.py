@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from repairsolver.decision import Decision
 from repairsolver.metrics import Fidelity, fidelity
 from repairsolver.network.gated import NewGate, add_gates
 from repairsolver.network.graph import Network
@@ -48,7 +49,7 @@ class Session:
     network: Network
     prop: Property
     gating: Gating
-    decision: str
+    decision: Decision
     limits: Limits
     seed: int
     on_event: OnEvent | None
@@ -114,7 +115,7 @@ def consider(session: Session, candidate: Candidate) -> float:
     kept = fidelity(
         session.network,
         candidate.network,
-        decision="min" if session.decision == "min" else "max",
+        decision=session.decision,
         samples=FIDELITY_SAMPLES,
         seed=session.seed,
         prop=session.prop,

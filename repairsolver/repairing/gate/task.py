@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from repairsolver.decision import Decision, moved
 from repairsolver.network.gated import Override
 from repairsolver.network.graph import Network
 from repairsolver.property.specification import Property, Region
 from repairsolver.repairing.gate.placement import Layer, Wanted, overridden
 from repairsolver.repairing.gate.regions import Place
-from repairsolver.repairing.gate.scores import decided, samples, scores, violation
+from repairsolver.repairing.gate.scores import samples, scores, violation
 from repairsolver.repairing.gate.session import Session
 from repairsolver.results import Array
 from repairsolver.verification.attack import Effort, attack
@@ -56,7 +57,7 @@ class Task:
     keeping: bool = True
     counterexamples: list[Array] = field(default_factory=list)
 
-    def wanted(self, decision: str) -> Wanted:
+    def wanted(self, decision: Decision) -> Wanted:
         points = np.unique(np.vstack([self.violating, *self.counterexamples]), axis=0)
         return Wanted(self.region.unsafe, points, self.margin, self.kept, self.lead, decision)
 
@@ -88,7 +89,7 @@ def within(place: Place, point: Array) -> bool:
     return bool(((point >= place.lower) & (point <= place.upper)).all(axis=1).any())
 
 
-def learn(task: Task, core: Network, layer: Layer, change: Override, decision: str) -> bool:
+def learn(task: Task, core: Network, layer: Layer, change: Override, decision: Decision) -> bool:
     """Take samples that an override gets wrong: that violate, or whose decision it changes without need.
 
     Returns:
@@ -103,12 +104,12 @@ def learn(task: Task, core: Network, layer: Layer, change: Override, decision: s
     wrong = violation(task.region, task.samples, after) >= 0
     if wrong.any():
         task.counterexamples.append(_some(task.samples[wrong]))
-    moved = decided(before, decision) != decided(after, decision)
-    moved &= violation(task.region, task.samples, before) < 0
+    lost = moved(before, after, decision)
+    lost &= violation(task.region, task.samples, before) < 0
     room = (MOST_KEPT_LAST if layer.last else MOST_KEPT) - len(task.kept)
-    taken = task.keeping and room > 0 and bool(moved.any())
+    taken = task.keeping and room > 0 and bool(lost.any())
     if taken:
-        task.kept = np.unique(np.vstack([task.kept, _some(task.samples[moved])[:room]]), axis=0)
+        task.kept = np.unique(np.vstack([task.kept, _some(task.samples[lost])[:room]]), axis=0)
     return bool(wrong.any()) or taken
 
 

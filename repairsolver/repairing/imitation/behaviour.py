@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from repairsolver.decision import Decision, picked
 from repairsolver.errors import PointSetError
 from repairsolver.network.forward import activations
 from repairsolver.network.graph import Network
@@ -46,7 +47,7 @@ class Behaviours:
         negatives: [k, n].
         labels: the decisions that negatives must get, [k]; None: they must satisfy the property.
         positives, domain: [p, n] and [d, n].
-        decision: "max" or "min".
+        decision: "max", "min" or "both"; with labels not both.
     """
 
     prop: Property
@@ -54,7 +55,7 @@ class Behaviours:
     labels: Ids | None
     positives: Array
     domain: Array
-    decision: str
+    decision: Decision
 
     @property
     def kept(self) -> Array:
@@ -62,14 +63,14 @@ class Behaviours:
         return np.concatenate([self.positives, self.domain])
 
     def decided(self, outputs: Array) -> Ids:
-        """The decisions of outputs [b, m], [b]."""
-        return np.asarray(outputs.argmax(axis=1) if self.decision == "max" else outputs.argmin(axis=1))
+        """The decisions of outputs [b, m], one column for each that counts, [b, 1 or 2]."""
+        return picked(outputs, self.decision)
 
     def lack(self, outputs: Array) -> Array:
         """By how much negatives with these outputs [k, m] miss what they must: right where below 0, [k]."""
         if self.labels is None:
             return self.prop.violation(self.negatives, outputs)
-        sign = 1.0 if self.decision == "max" else -1.0
+        sign = -1.0 if self.decision == "min" else 1.0
         own = np.take_along_axis(outputs, self.labels[:, None], axis=1)
         others = sign * (outputs - own)
         np.put_along_axis(others, self.labels[:, None], -np.inf, axis=1)
@@ -93,7 +94,7 @@ def collect(
     keep: PointSet | None,
     how: Imitation,
     *,
-    decision: str,
+    decision: Decision,
     seed: int,
 ) -> Behaviours:
     """The points of a repair; `negatives` may be empty only where none were given and none were found.
@@ -227,7 +228,9 @@ def _samples(
     ]
 
 
-def _negatives(network: Network, prop: Property, points: PointSet, decision: str) -> tuple[Array, Ids | None]:
+def _negatives(
+    network: Network, prop: Property, points: PointSet, decision: Decision
+) -> tuple[Array, Ids | None]:
     inputs = fitting(network, points, "repair")
     given = Behaviours(prop, inputs, points.labels, inputs[:0], inputs[:0], decision)
     wrong = given.lack(outputs_of(network, inputs, f"{points.name}, points")) >= 0
@@ -251,7 +254,7 @@ def _within(prop: Property, inputs: Array) -> Mask:
     return found
 
 
-def _positives(network: Network, prop: Property, keep: PointSet, decision: str) -> Array:
+def _positives(network: Network, prop: Property, keep: PointSet, decision: Decision) -> Array:
     """Points to keep; of labelled ones those that the network decides rightly."""
     inputs = fitting(network, keep, "keep")
     outputs = outputs_of(network, inputs, f"{keep.name}, points")
@@ -263,7 +266,7 @@ def _positives(network: Network, prop: Property, keep: PointSet, decision: str) 
         )
     if keep.labels is None:
         return inputs
-    choice = outputs.argmax(axis=1) if decision == "max" else outputs.argmin(axis=1)
+    choice = picked(outputs, decision)[:, 0]
     return np.asarray(inputs[choice == keep.labels])
 
 

@@ -14,6 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from repairsolver.decision import SIDES, Side
 from repairsolver.errors import SolverError
 from repairsolver.network.graph import Network
 from repairsolver.property.specification import Property
@@ -128,7 +129,7 @@ def _tuned(
         failing = np.flatnonzero(behaviours.lack(made(wrong)) >= 0)
         lost = np.zeros(0, dtype=np.int64)
         if before is not None:
-            lost = np.flatnonzero(behaviours.decided(made(kept)) != before)
+            lost = np.flatnonzero((behaviours.decided(made(kept)) != before).any(axis=1))
         score = 10 * len(failing) / len(wrong) + len(lost) / max(len(kept), 1)
         say(
             f"{len(requirements)} points: {len(failing)} of {len(wrong)} negatives wrong, {len(lost)} of "
@@ -161,9 +162,11 @@ def _demand(
     """Ask for these negatives and these points to keep."""
     negatives: Array = behaviours.negatives[wrong]
     if behaviours.labels is not None:
-        requirements.decide(negatives, behaviours.labels[wrong], behaviours.decision, role="repair")
+        side: Side = "min" if behaviours.decision == "min" else "max"
+        requirements.decide(negatives, behaviours.labels[wrong], side, role="repair")
     elif len(negatives):
         requirements.forbid(prop, negatives)
     if before is not None and len(kept):
         inputs = behaviours.kept[kept]
-        requirements.decide(inputs, before[kept], behaviours.decision, role="keep", penalty=penalty)
+        for side, own in zip(SIDES[behaviours.decision], before[kept].T, strict=True):
+            requirements.decide(inputs, own, side, role="keep", penalty=penalty)

@@ -163,7 +163,7 @@ def _needs(
     """
     need = _needed(behaviours, wrong, shift)
     decided = behaviours.decided(original)
-    same = np.stack([behaviours.decided(kept + m * shift) == decided for m in MULTIPLES])
+    same = np.stack([(behaviours.decided(kept + m * shift) == decided).all(axis=1) for m in MULTIPLES])
     held = np.cumprod(same, axis=0).sum(axis=0) - 1
     free = (held == len(MULTIPLES) - 1) | ~same[0]
     return need, np.where(free, np.inf, MULTIPLES[held]), float((~same[0]).mean())

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from repairsolver.decision import SIDES, SIGN
 from repairsolver.repairing.imitation.behaviour import Behaviours, Ids
 from repairsolver.results import Array
 from repairsolver.verification.query import Queries, queries, slack
@@ -41,7 +42,7 @@ class Lessons:
         inputs, targets: negatives first, then positives, then the domain.
         wrong: how many negatives there are.
         pair, query: for unlabelled negatives: which negative must not violate which conjunction.
-        choice: the decision of every target, [b].
+        choice: the decisions of every target, [b, 1 or 2].
         margin: mu.
         scale: sigma.
     """
@@ -95,10 +96,13 @@ class Lessons:
         return torch.relu(had - self._margins(outputs, choice)).sum(dim=1).mean() / self.margin
 
     def _margins(self, outputs: Tensor, choice: Tensor) -> Tensor:
-        """By how much the decision beats every other output, [b, m]; large for itself."""
-        sign = 1.0 if self.behaviours.decision == "max" else -1.0
-        gap = sign * (outputs.gather(1, choice[:, None]) - outputs)
-        return gap.scatter(1, choice[:, None], 1e30)
+        """By how much each decision beats every other output, [b, m or 2 m]; large for itself."""
+        parts = []
+        for column, side in enumerate(SIDES[self.behaviours.decision]):
+            chosen = choice[:, column : column + 1]
+            gap = SIGN[side] * (outputs.gather(1, chosen) - outputs)
+            parts.append(gap.scatter(1, chosen, 1e30))
+        return torch.cat(parts, dim=1)
 
     def focus(self, outputs: Array) -> tuple[Ids, Ids, int, int]:
         """Points (almost) wrong at outputs [b, m] of all: negatives, kept ones; and how many are wrong."""
@@ -126,7 +130,7 @@ def lessons(behaviours: Behaviours, targets: Array, kept: Array) -> Lessons:
     everything = np.concatenate([targets, kept])
     choice = behaviours.decided(everything)
     if behaviours.labels is not None:
-        choice[:count] = behaviours.labels
+        choice[:count] = behaviours.labels[:, None]
     spread = float(everything.std(axis=0).mean()) or 1.0
     margin = MARGIN_SHARE * _median_margin(kept if len(kept) else targets, spread)
     asked = queries(prop, "cpu", torch.float32) if behaviours.labels is None else None

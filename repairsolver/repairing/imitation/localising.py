@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from repairsolver.decision import Decision
 from repairsolver.errors import PointSetError
 from repairsolver.network.graph import Network
 from repairsolver.property import PointSet
@@ -19,7 +20,7 @@ def localise_neurons(
     given: tuple[PointSet | None, PointSet | None],
     how: Imitation,
     *,
-    decision: str,
+    decision: Decision,
     seed: int,
 ) -> Localisation:
     """Rank neurons on points (negatives, positives) that are given, or sampled.

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from repairsolver.decision import Decision
 from repairsolver.errors import EditError
 from repairsolver.metrics import Fidelity, fidelity
 from repairsolver.network.graph import Network
@@ -23,7 +24,16 @@ from repairsolver.repairing.imitation.retraining import retrained
 from repairsolver.repairing.imitation.tuning import tuned_factors
 from repairsolver.repairing.imitation.writing import change_between
 from repairsolver.repairing.result import Repair
-from repairsolver.results import Event, Interrupted, Limits, OnEvent, RepairStatus, Verdict, VerifyStatus
+from repairsolver.results import (
+    Array,
+    Event,
+    Interrupted,
+    Limits,
+    OnEvent,
+    RepairStatus,
+    Verdict,
+    VerifyStatus,
+)
 from repairsolver.verification.attack import attack
 from repairsolver.verification.engine import verify_property
 from repairsolver.verification.paused import Paused
@@ -172,7 +182,7 @@ def repair_imitation(
     solver: str,
     points: PointSet | None,
     keep: PointSet | None,
-    decision: str,
+    decision: Decision,
     limits: Limits,
     seed: int,
     on_event: OnEvent | None,
@@ -242,7 +252,7 @@ def _closed(
     verdict: Verdict | None,
     behaviours: Behaviours,
     gap: float,
-    decision: str,
+    decision: Decision,
 ) -> tuple[Network, Verdict | None]:
     """Method `delta` from the candidate on, or from the original where the candidate has nothing to teach.
 
@@ -256,6 +266,7 @@ def _closed(
     course.say(f"method delta starts from {course.origin}")
     rng = np.random.default_rng([course.seed, 12])
     kept = behaviours.kept[rng.permutation(len(behaviours.kept))[:DELTA_POINTS]]
+    wished = _labelled(course.network, start, kept, behaviours)
     left = replace(course.limits, seconds=None if np.isinf(course.left) else max(course.left, 0.1))
     wanted = None
     if behaviours.labels is not None:
@@ -268,7 +279,7 @@ def _closed(
         gap=gap,
         solver=course.solver,
         points=wanted,
-        keep=PointSet(kept, behaviours.decided(course.network(kept)), name="kept") if len(kept) else None,
+        keep=wished,
         decision=decision,
         limits=left,
         seed=course.seed,
@@ -282,6 +293,17 @@ def _closed(
             course.origin = ""  # delta has no part in the answer
         return candidate, verdict
     return fix.network, fix.verdict
+
+
+def _labelled(original: Network, start: Network, kept: Array, behaviours: Behaviours) -> PointSet | None:
+    """Points with the decisions of the original; of two decisions, those at which `start` has both still."""
+    if not len(kept):
+        return None
+    before = behaviours.decided(original(kept))
+    if behaviours.decision != "both":
+        return PointSet(kept, before[:, 0], name="kept")
+    same = kept[(behaviours.decided(start(kept)) == before).all(axis=1)]
+    return PointSet(same, name="kept") if len(same) else None
 
 
 def _attackable(course: Course, candidate: Network, verdict: Verdict | None) -> bool:
@@ -313,7 +335,7 @@ def _fidelity(
     behaviours: Behaviours,
     points: PointSet | None,
     keep: PointSet | None,
-    decision: str,
+    decision: Decision,
 ) -> Fidelity | None:
     """On the domain given, or in the regions; with fresh counterexamples."""
     box = course.how.domain
@@ -328,7 +350,7 @@ def _fidelity(
         best,
         lower,
         upper,
-        decision="min" if decision == "min" else "max",
+        decision=decision,
         seed=course.seed,
         prop=course.prop,
         points=negatives,

@@ -195,7 +195,7 @@ def violations(behaviours: Behaviours, points: Tensor, outputs: Tensor) -> Tenso
     """By how much the first negatives are wrong, [b]; differentiable."""
     if behaviours.labels is not None:
         label = torch.from_numpy(behaviours.labels[: len(points)])[:, None]
-        sign = 1.0 if behaviours.decision == "max" else -1.0
+        sign = -1.0 if behaviours.decision == "min" else 1.0
         others = sign * (outputs - outputs.gather(1, label))
         return others.scatter(1, label, -torch.inf).amax(dim=1)
     asked, values = queries(behaviours.prop, "cpu"), []

@@ -113,7 +113,7 @@ def _least_missed(
             break
         at = np.flatnonzero(active[:, neuron])
         outputs = behind(tail, kept[at], [neuron])
-        lost = float((behaviours.decided(outputs) != decided[at]).sum()) / len(kept)
+        lost = float((behaviours.decided(outputs) != decided[at]).any(axis=1).sum()) / len(kept)
         if best is None or lost < best.lost:
             best = Spare(int(neuron), lost)
     return best

@@ -36,8 +36,10 @@ class Options(Seeded):
     minimise: Literal["weights", "behaviour"] = Field(
         "weights", title="Minimise", description="The change of weights, or of the margins to the decision."
     )
-    decision: Literal["max", "min"] = Field(
-        "max", title="Decision", description="Whether the largest or the smallest output is the chosen one."
+    decision: Literal["auto", "max", "min", "both"] = Field(
+        "auto",
+        title="Decision",
+        description="Which output is chosen: largest, smallest, both, or (auto) what the property tells.",
     )
     gap: float = Field(
         0.01, ge=0, le=1, title="Gap", description="Relative distance to the optimum to stop at."
