@@ -217,7 +217,7 @@ class Verdict:
             bounded.
         interrupted: the run was stopped from outside (Ctrl-C).
         notes: sentences about what the answer rests on beyond that, or what became of a tree.
-        proved_regions: where regions were verified one by one, the numbers of those proved; else None.
+        proved_regions: where regions were verified one by one, those proved, from 0; else None.
     """
 
     status: VerifyStatus

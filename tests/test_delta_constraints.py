@@ -166,7 +166,7 @@ def test_conjunction_without_rows_has_no_repair() -> None:
     network = dense_network(0)
     empty = Conjunction(np.zeros((0, 3)), np.zeros((0, 2)), np.zeros(0))
     prop = Property((Region(-np.ones(2), np.ones(2), (empty,)),), 2, 3)
-    with pytest.raises(EditError, match="region 0, conjunction 0 has no half-spaces"):
+    with pytest.raises(EditError, match="region 1, conjunction 1 has no half-spaces"):
         requirements_of(network, prop, np.zeros((1, 2)))
 
 

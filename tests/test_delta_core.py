@@ -113,7 +113,7 @@ def test_a_tie_is_no_repair() -> None:
     assert core.same
     assert len(core.demands) == 2
     assert "equality, which is not enough" in str(core)
-    assert "the counterexample [0.5, 0.25] must not violate region 0, conjunction 0" in str(core)
+    assert "the counterexample [0.5, 0.25] must not violate region 1, conjunction 1" in str(core)
 
 
 def test_opposite_orders_are_told_as_such() -> None:

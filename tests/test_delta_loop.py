@@ -326,4 +326,4 @@ def test_what_can_only_be_met_with_equality_is_infeasible() -> None:
     assert fix.core is not None
     assert fix.core.ties
     assert "equality, which is not enough" in fix.message
-    assert "must not violate region 0, conjunction" in str(fix.core)
+    assert "must not violate region 1, conjunction" in str(fix.core)

@@ -342,7 +342,7 @@ def test_contradictions_are_irreducible(seed: int) -> None:
         assert not possible(picked.output, picked.bound)
         for k in range(len(picked.bound)):
             assert possible(np.delete(picked.output, k, 0), np.delete(picked.bound, k))
-    assert not found or "region 7" in explained(region, 7)
+    assert not found or "region 8" in explained(region, 7)
 
 
 def test_most_of_the_time_is_for_a_violation_that_is_hard_to_find(monkeypatch: pytest.MonkeyPatch) -> None:

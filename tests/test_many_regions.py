@@ -219,14 +219,14 @@ def test_regions_that_meet_and_contradict_each_other_are_named(network: rs.Netwo
     touching = balls(centres, labels, 0.125)
     core = overlapping_contradiction(touching)
     assert core is not None
-    assert {demand.part.partition(",")[0] for demand in core.demands} == {"region 0", "region 2"}
+    assert {demand.part.partition(",")[0] for demand in core.demands} == {"region 1", "region 3"}
     assert len(core.demands) == 2
     at = core.demands[0].input[None]
     assert all(touching.regions[k].contains(at)[0] for k in (0, 2))
     fix = rs.repair(network, touching, layers="all", limits=rs.Limits(seconds=30))
     assert fix.status == "infeasible"
     assert fix.core is not None
-    assert "region 0 and region 2" in fix.message
+    assert "region 1 and region 3" in fix.message
 
 
 def test_regions_that_meet_may_ask_for_different_things(network: rs.Network) -> None:

@@ -106,7 +106,8 @@ def test_broken_files_name_the_line_and_what_was_expected(
 
 def test_a_property_in_other_units_is_refused(path: Path) -> None:
     prop = output_range([2.0, 0.0], [3.0, 1.0], output=0, outputs=1, at_most=1.0)
-    with pytest.raises(PropertyError, match=r"X_0 in \[2, 3\], but the NNet file small is for \[-1, 1\]"):
+    told = r"region 1 has X_0 in \[2, 3\], but the NNet file small is for \[-1, 1\]"
+    with pytest.raises(PropertyError, match=told):
         check_fits(prop, load_network(path))
     check_fits(prop, load_network(path, normalise=False))
 

@@ -68,14 +68,14 @@ def test_npz_keeps_float32_values_and_flattens_images(tmp_path: Path) -> None:
         ({"x": np.array([["a", "b"]])}, "array x has type <U1"),
         ({"x": np.zeros((2, 2), dtype=complex)}, "array x has type complex128"),
         ({"x": np.zeros((0, 2))}, r"array x has shape \[0, 2\]: there are no points"),
-        ({"x": [[1, np.nan], [0, 0], [np.inf, 0]]}, "NaN or infinite numbers in points 0, 2"),
+        ({"x": [[1, np.nan], [0, 0], [np.inf, 0]]}, r"NaN or infinite numbers in points \[0\], \[2\]"),
         (
             {"x": INPUTS, "labels": np.zeros(2)},
             r"labels have type float64 and shape \[2\], expected whole .* \[3\]",
         ),
         ({"x": INPUTS, "labels": ["a", "b", "c"]}, "labels have type <U1"),
-        ({"x": INPUTS, "labels": [0, 0.5, -1]}, "labels of points 1, 2 are not whole numbers"),
-        ({"x": INPUTS, "labels": [0, np.nan, np.inf]}, "labels of points 1, 2 are not whole numbers"),
+        ({"x": INPUTS, "labels": [0, 0.5, -1]}, r"labels of points \[1\], \[2\] are not whole numbers"),
+        ({"x": INPUTS, "labels": [0, np.nan, np.inf]}, r"labels of points \[1\], \[2\] are not whole"),
         ({"x": np.array([[{}]])}, "not a plain array of numbers .pickles are refused"),
     ],
 )
@@ -125,7 +125,7 @@ def test_csv_with_a_header_but_no_labels(tmp_path: Path, network: Network) -> No
         ("1,b\n2,3\n", "line 1, column 2: 'b' is not a finite number"),
         ("1,1_0\n", "line 1, column 2: '1_0' is not a finite number"),
         ("1,\n", "line 1, column 2: '' is not a finite number"),
-        ("a,b,label\n1,2,0.5\n", "labels of points 0 are not whole numbers"),
+        ("a,b,label\n1,2,0.5\n", r"labels of points \[0\] are not whole numbers"),
     ],
 )
 def test_malformed_csv(tmp_path: Path, text: str, message: str) -> None:

@@ -54,7 +54,7 @@ def test_regions_are_chosen_by_volume_or_by_weights():
 
 def test_regions_of_different_dimension_need_weights():
     prop = at_least(9, ([0.0, 0.0], [1.0, 1.0]), ([2.0, 0.5], [5.0, 0.5]))
-    with pytest.raises(SamplingError, match="regions 0 and 1 of 2 regions have different inputs"):
+    with pytest.raises(SamplingError, match="regions 1 and 2 of 2 regions have different fixed inputs"):
         drawn(Uniform(), prop)
     assert (drawn(Uniform((0, 1)), prop)[:, 1] == 0.5).all()
     with pytest.raises(SamplingError, match="weights: expected 2 numbers"):
@@ -112,7 +112,7 @@ def test_points_are_drawn_evenly_and_moved_inside():
 
 def test_points_outside_are_refused():
     given = rs.PointSet(np.array([[0.0, 0.0], [0.5, 1.5]]), name="file")
-    with pytest.raises(SamplingError, match=r"file: 1 of 2 points .* point 1: .*input 1 is 1.5, expected"):
+    with pytest.raises(SamplingError, match=r"file: 1 of 2 points .* file\[1\]: .*X_1 is 1.5, expected"):
         drawn(Points(given), at_least(9, unit(2)))
     with pytest.raises(SamplingError, match="its points have 2 numbers, the property has 3 inputs"):
         drawn(Points(given), at_least(9, unit(3)))

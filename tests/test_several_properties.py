@@ -103,8 +103,8 @@ def test_contradictory_properties_are_told_on_the_command_line(tmp_path: Path) -
     arguments = ["repair", str(tmp_path / "net.onnx"), *paths, "-o", str(tmp_path / "out.onnx"), "--quiet"]
     result = CliRunner().invoke(app, arguments)
     assert result.stdout.startswith("infeasible\n")
-    assert "region 0 and region 1 meet in an input that no output is right for" in result.stdout
-    assert "must not violate region 0, conjunction 0 of the property." in result.stdout
+    assert "region 1 and region 2 meet in an input that no output is right for" in result.stdout
+    assert "must not violate region 1, conjunction 1 of the property." in result.stdout
     assert not (tmp_path / "out.onnx").exists()
     record = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).stdout)
     assert record["core"]["ties"]

@@ -65,4 +65,4 @@ def _least(terms: Tensor, floor: float) -> float | None:
 
 def _where(terms: Tensor, least: float) -> str:
     query, row = (terms == least).nonzero()[0].tolist()
-    return f"{row} of case {query} (region with conjunction, in order)"
+    return f"{row + 1} of case {query + 1} (region with conjunction, in order)"

@@ -155,7 +155,7 @@ def repair(
         Minimise,
         typer.Option(
             rich_help_panel=CHANGE,
-            help="*behaviour*: instead of weights, change margins least, at --keep or in the regions.",
+            help="*behaviour*: instead of weights, move the outputs least, at --keep or in the regions.",
         ),
     ] = Minimise.WEIGHTS,
     margin: Annotated[

@@ -13,7 +13,7 @@ from repairsolver.errors import NetworkError, PropertyError
 from repairsolver.network.graph import Network
 from repairsolver.network.nnet import LIMITS
 from repairsolver.property.reader import Form, Source, head, read_forms, show
-from repairsolver.property.specification import Property
+from repairsolver.property.specification import Property, place_name
 from repairsolver.property.vnnlib1 import read_version1
 from repairsolver.property.vnnlib2 import read_version2
 from repairsolver.results import Array
@@ -109,10 +109,11 @@ def _check_units(prop: Property, network: Network) -> None:
     for index, region in enumerate(prop.regions):
         for i in np.flatnonzero((region.upper < least) | (region.lower > largest)):
             raise PropertyError(
-                f"{prop.name}: region {index} has X_{i} in [{region.lower[i]:.6g}, {region.upper[i]:.6g}], "
-                f"but the NNet file {network.name} is for [{least[i]:.6g}, {largest[i]:.6g}]: state the "
-                "property in the units of the file, or, if it is in normalised units, leave the file's "
-                "normalisation out (normalise=False, --no-normalise)"
+                f"{prop.name}: {place_name(index)} has X_{i} in "
+                f"[{region.lower[i]:.6g}, {region.upper[i]:.6g}], but the NNet file {network.name} is for "
+                f"[{least[i]:.6g}, {largest[i]:.6g}]: state the property in the units of "
+                "the file, or, if it is in normalised units, leave the file's normalisation out "
+                "(normalise=False, --no-normalise)"
             )
 
 

@@ -58,7 +58,7 @@ class PointSet:
             )
         bad = np.flatnonzero(~np.isfinite(inputs).all(axis=1))
         if bad.size:
-            raise PointSetError(f"{self.name}: NaN or infinite numbers in points {_some(bad.tolist())}")
+            raise PointSetError(f"{self.name}: NaN or infinite numbers in points {_indices(bad)}")
         inputs.setflags(write=False)
         object.__setattr__(self, "inputs", inputs)
         if self.labels is not None:
@@ -123,7 +123,7 @@ def check_range(points: PointSet, network: Network) -> None:
     bad = np.flatnonzero((np.abs(points.inputs) > largest).any(axis=1))
     if bad.size:
         raise PointSetError(
-            f"{points.name}: points {_some(bad.tolist())} have numbers beyond {largest:.4g}, the largest "
+            f"{points.name}: points {_indices(bad)} have numbers beyond {largest:.4g}, the largest "
             f"{network.element} number, where network {network.name} cannot be run: leave them out"
         )
 
@@ -178,7 +178,7 @@ def _whole(labels: NDArray[Any], count: int, name: str) -> NDArray[np.int64]:
         )
     bad = np.flatnonzero(~((array >= 0) & (array < 2**53) & (np.floor(array) == array)))
     if bad.size:
-        raise PointSetError(f"{name}: labels of points {_some(bad.tolist())} are not whole numbers from 0")
+        raise PointSetError(f"{name}: labels of points {_indices(bad)} are not whole numbers from 0")
     whole = array.astype(np.int64)
     whole.setflags(write=False)
     return whole
@@ -240,6 +240,11 @@ def _numbers(rows: Sequence[tuple[int, Sequence[str]]], columns: int, file: Path
     if problems:
         raise PointSetError(f"{file}: {_some(problems, '; ')}")
     return values
+
+
+def _indices(points: NDArray[np.intp]) -> str:
+    """Indices of points in a message, in brackets: they count from 0."""
+    return _some([f"[{index}]" for index in points.tolist()])
 
 
 def _some(items: Sequence[object], separator: str = ", ") -> str:

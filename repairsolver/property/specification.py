@@ -26,6 +26,12 @@ JUST_MISSED = float(np.nextafter(0.0, -1.0))
 """What a strict row is missed by where it holds with equality."""
 
 
+def place_name(region: int, conjunction: int | None = None) -> str:
+    """What messages call a region of a property, or a conjunction of it: numbers from 1, indices from 0."""
+    name = f"region {region + 1}"
+    return name if conjunction is None else f"{name}, conjunction {conjunction + 1}"
+
+
 def _frozen(values: NDArray[np.floating], owner: str, name: str) -> Array:
     refuse_misfit(owner, name, "ArrayLike", values)
     array = np.array(values, dtype=np.float64)

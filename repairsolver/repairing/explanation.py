@@ -16,7 +16,7 @@ class Demand:
         index: which of the given points it is, or None where it is a counterexample that was found.
         label: the decision that is asked for, or None for the property.
         beats: the output that the label has to beat; None for the property.
-        part: of the property: "region i, conjunction j".
+        part: of the property: "region 1, conjunction 2", counted from 1.
         input: [n].
     """
 

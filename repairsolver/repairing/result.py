@@ -245,7 +245,7 @@ class Repair:
         core: for `infeasible`, demands that contradict each other, none of them superfluous.
         remarks: what the caller should know besides, such as points outside of every region.
         dropped: demands of points that were left out, as they contradict others; see `contradictory`.
-        given_up: numbers of the regions that nothing was asked of; see `give_up`.
+        given_up: the regions that nothing was asked of, from 0 (messages count from 1); see `give_up`.
         unbroken: of a repair, the cost of a cheaper change of which no counterexample is known, where one was
             looked for: nobody has proved it, so it is not the answer.
         decision: "max", "min" or "both": which output was taken for the decision.

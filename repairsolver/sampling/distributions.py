@@ -265,8 +265,7 @@ def _placed(raw: Array, domain: Domain, name: str) -> Draw:
         shown = np.array2string(raw[first], precision=9, threshold=20)
         raise SamplingError(
             f"{name}: {outside.size} of {counted(len(points), 'point')} lie outside the property's regions, "
-            f"the "
-            f"first of them point {first}: {shown}{_which(raw[first], domain)}"
+            f"the first of them {name}[{first}]: {shown}{_which(raw[first], domain)}"
         )
     return Draw(points, members)
 
@@ -277,7 +276,7 @@ def _which(point: Array, domain: Domain) -> str:
         return f", in none of {len(domain)} regions"
     wrong = int(np.flatnonzero(~((point >= domain.lower[0]) & (point <= domain.upper[0])))[0])
     ends = f"[{domain.lower[0][wrong]:.9g}, {domain.upper[0][wrong]:.9g}]"
-    return f"; its input {wrong} is {point[wrong]:.9g}, expected {ends}"
+    return f"; its X_{wrong} is {point[wrong]:.9g}, expected {ends}"
 
 
 def _weights(domain: Domain, weights: tuple[float, ...] | None) -> Array:

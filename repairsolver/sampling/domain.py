@@ -65,8 +65,7 @@ class Domain:
         if (varies != varies[0]).any():
             odd = int(np.flatnonzero((varies != varies[0]).any(axis=1))[0])
             raise SamplingError(
-                f"regions 0 and {odd} of {counted(len(self), 'region')} have different inputs that are "
-                f"fixed, so "
+                f"regions 1 and {odd + 1} of {counted(len(self), 'region')} have different fixed inputs, so "
                 "that one has no volume beside the other: give the distribution weights, one for each region"
             )
         logs = np.log(width[:, varies[0]]).sum(axis=1)

@@ -21,7 +21,7 @@ import torch
 
 from repairsolver.errors import EditError
 from repairsolver.property import PointSet
-from repairsolver.property.specification import Property
+from repairsolver.property.specification import Property, place_name
 from repairsolver.repairing.delta.loop import Session
 from repairsolver.repairing.delta.worst import WorstPoints
 from repairsolver.repairing.result import Repair
@@ -29,7 +29,7 @@ from repairsolver.results import Array, RepairStatus, VerifyStatus, counted
 from repairsolver.verification.regionwise import many_regions, splits_inputs
 
 SHOWN = 40
-"""Numbers of regions in a message."""
+"""Numbers of regions in a message, from 1; everywhere else they count from 0."""
 
 
 def check(session: Session, keep: PointSet | None) -> None:
@@ -40,7 +40,10 @@ def check(session: Session, keep: PointSet | None) -> None:
     """
     count = len(session.prop.regions)
     if not 0 <= session.give_up < max(count, 1):
-        raise EditError(f"give_up must lie between 0 and the {count} regions less one, got {session.give_up}")
+        raise EditError(
+            f"give_up is {session.give_up}, but the property has {counted(count, 'region')} and one must be "
+            f"left: expected 0 to {max(count - 1, 0)}"
+        )
     rest = without(session.prop, list(range(session.give_up)))
     if session.give_up and (session.layer.affine or not many_regions(rest)):
         raise EditError(
@@ -60,7 +63,7 @@ def give_up(session: Session, training: WorstPoints, count: int) -> None:
     session.given_up = tuple(gone)
     session.prop = without(session.prop, gone)
     groups = session.requirements.groups
-    for name in [n for n in groups if any(n.startswith(f"region {number}, ") for number in gone)]:
+    for name in [n for n in groups if any(n.startswith(f"{place_name(number)}, ") for number in gone)]:
         del groups[name]
     training.ask(session.prop)
     session.emit("train", f"{counted(fresh, 'region')} given up, {len(gone)} in all", given_up=len(gone))
@@ -100,7 +103,7 @@ def told(session: Session, fix: Repair) -> Repair:
         proved = tuple(sorted(set(verdict.proved_regions or ()) - set(gone)))
         unknown = VerifyStatus.UNKNOWN if verdict.status is VerifyStatus.HOLDS else verdict.status
         verdict = replace(verdict, status=unknown, proved_regions=proved, proved_volume=0.0)
-    shown = ", ".join(map(str, gone[:SHOWN])) + (", ..." if len(gone) > SHOWN else "")
+    shown = ", ".join(str(number + 1) for number in gone[:SHOWN]) + (", ..." if len(gone) > SHOWN else "")
     were, why = ("was", "it costs") if len(gone) == 1 else ("were", "they cost")
     message = (
         f"the candidate is proved on {len(proved)} of {count} regions; {len(gone)} {were} given up, as "

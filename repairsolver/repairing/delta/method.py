@@ -1,4 +1,4 @@
-"""Method `delta`: the least change of the last affine layer, proved."""
+"""Method `delta`: the least change of the chosen layers that repairs a network, proved."""
 
 from __future__ import annotations
 
@@ -317,11 +317,11 @@ def _fidelity_seconds(session: Session) -> float | None:
 
 
 def _regions(session: Session, chosen: Candidate | None) -> str | None:
-    """On how many of its regions a candidate is proved, where they were verified one by one."""
+    """On how many regions a candidate is proved, where they were verified one by one, and on which not."""
     if chosen is None or chosen.verdict is None or chosen.verdict.proved_regions is None:
         return None
     proved, count = set(chosen.verdict.proved_regions), len(session.prop.regions)
-    left = [str(number) for number in range(count) if number not in proved]
+    left = [str(number + 1) for number in range(count) if number not in proved]
     shown = ", ".join(left[:SHOWN_REGIONS]) + (", ..." if len(left) > SHOWN_REGIONS else "")
     return f"{len(proved)} of {count} regions{f'; not on {shown}' if left else ''}"
 

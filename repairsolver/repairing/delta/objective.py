@@ -82,7 +82,7 @@ class Aim:
         if self.margin is not None and not 0 < self.margin < np.inf:
             raise EditError(f"the margin must be positive and finite, got {self.margin}")
         if not self.keep_penalty > 0:
-            raise EditError(f"the penalty of soft points must be positive, got {self.keep_penalty}")
+            raise EditError(f"keep_soft must be positive, got {self.keep_penalty}")
         if not 0 < self.prefer_penalty < np.inf:
             raise EditError(f"prefer_soft must be positive and finite, got {self.prefer_penalty}")
         if self.norm not in AIM_NORMS:

@@ -16,12 +16,12 @@ from fractions import Fraction
 
 import numpy as np
 
-from repairsolver.property.specification import Property, Region
+from repairsolver.property.specification import Property, Region, place_name
 from repairsolver.repairing.explanation import Core, Demand
 from repairsolver.results import Array
 
 Row = tuple[int, int, Array, Fraction]
-"""Region, conjunction, C [m], and d - D x, exactly."""
+"""Region and conjunction from 0, C [m], and d - D x, exactly."""
 
 
 def overlapping_contradiction(prop: Property) -> Core | None:
@@ -83,7 +83,5 @@ def _core(rows: list[Row], point: Array) -> Core:
         fewer = [other for other in rows if other is not row]
         if not _possible(fewer):
             rows = fewer
-    demands = (
-        Demand("property", None, None, None, f"region {i}, conjunction {k}", point) for i, k, _, _ in rows
-    )
+    demands = (Demand("property", None, None, None, place_name(i, k), point) for i, k, _, _ in rows)
     return Core(tuple(demands), ties=_possible(rows, ties=True), same=True)

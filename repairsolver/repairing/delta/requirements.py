@@ -22,7 +22,7 @@ from repairsolver.decision import OUTPUT, SIGN, Side
 from repairsolver.errors import EditError
 from repairsolver.network.graph import Network
 from repairsolver.network.replay import replay
-from repairsolver.property.specification import Property
+from repairsolver.property.specification import Property, place_name
 from repairsolver.repairing.delta.layer import Layer
 from repairsolver.results import Array
 from repairsolver.verification.replay import into_box
@@ -41,7 +41,7 @@ class Group:
     """The requirements of one kind at many points.
 
     Args:
-        name: for messages, e.g. "region 1, conjunction 2".
+        name: for messages, e.g. "region 1, conjunction 2", counted from 1.
         readout: C, [r, m], over the scores; small whole numbers where it compares outputs.
         every: whether all rows are needed, or one.
         strict: whether the margin is asked for.
@@ -163,7 +163,7 @@ class Requirements:
             held = (into_box(inputs, region, self.network.element) == inputs).all(axis=1)
             inside = inputs[held | region.contains(inputs)]
             for j, conjunction in enumerate(region.unsafe):
-                name = f"region {i}, conjunction {j}"
+                name = place_name(i, j)
                 if not len(conjunction.bound):
                     raise EditError(
                         f"{prop.name}: {name} has no half-spaces, so every point of the region violates "

@@ -11,7 +11,7 @@ from itertools import islice, product
 import numpy as np
 
 from repairsolver.network.gated.changes import linear_text
-from repairsolver.property.specification import Region
+from repairsolver.property.specification import Region, place_name
 from repairsolver.repairing.gate.shield import MOST_CHOICES, Picked, pick
 from repairsolver.results import counted
 
@@ -57,14 +57,18 @@ def _possible(picked: Picked, rows: list[int]) -> bool:
 
 
 def explained(region: Region, number: int) -> str:
-    """Why no correction is found in a region: no scores are safe, or half-spaces move each other."""
+    """Why no correction is found in a region: no scores are safe, or half-spaces move each other.
+
+    Args:
+        number: of the region in its property, from 0.
+    """
     choices = int(np.prod([len(c.bound) for c in region.unsafe]))
     found = contradictions(region)
     if len(found) < choices:
-        return f"in region {number} every choice of half-spaces moves one of them against another"
+        return f"in {place_name(number)} every choice of half-spaces moves one of them against another"
     texts = list(dict.fromkeys(_named(picked) for picked in found))
     more = f"; and {counted(len(texts) - SHOWN, 'more contradiction')}" if len(texts) > SHOWN else ""
-    return f"in region {number} no scores are safe: {'; '.join(texts[:SHOWN])}{more}"
+    return f"in {place_name(number)} no scores are safe: {'; '.join(texts[:SHOWN])}{more}"
 
 
 def _named(picked: Picked) -> str:
