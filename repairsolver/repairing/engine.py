@@ -63,6 +63,7 @@ DEFAULT_LAYERS = {"imitation": "all"}
 PREFER_SOFT = 0.1
 """The usual price of what points to prefer lack."""
 
+
 def repair_property(
     network: Network,
     prop: Property,

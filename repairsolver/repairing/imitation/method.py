@@ -9,20 +9,19 @@ import numpy as np
 
 from repairsolver.decision import Decision
 from repairsolver.errors import EditError
-from repairsolver.metrics import Fidelity, fidelity
 from repairsolver.network.graph import Network
 from repairsolver.property import PointSet
 from repairsolver.property.specification import Property
 from repairsolver.repairing.delta.addressing import Choice, find_blocks
 from repairsolver.repairing.delta.method import repair_delta
 from repairsolver.repairing.delta.objective import Aim
-from repairsolver.repairing.imitation.behaviour import ATTACK, Behaviours, collect, unseen
+from repairsolver.repairing.imitation.answer import answer, holds, measured
+from repairsolver.repairing.imitation.behaviour import ATTACK, Behaviours, collect
 from repairsolver.repairing.imitation.exact import least_tuning, tunable
 from repairsolver.repairing.imitation.options import Imitation
 from repairsolver.repairing.imitation.responsibility import Localisation, responsibility
 from repairsolver.repairing.imitation.retraining import retrained
 from repairsolver.repairing.imitation.tuning import tuned_factors
-from repairsolver.repairing.imitation.writing import change_between
 from repairsolver.repairing.result import Repair
 from repairsolver.results import (
     Array,
@@ -30,7 +29,6 @@ from repairsolver.results import (
     Interrupted,
     Limits,
     OnEvent,
-    RepairStatus,
     Verdict,
     VerifyStatus,
 )
@@ -56,9 +54,6 @@ DELTA_POINTS = 2000
 
 ORIGIN_SECONDS, ORIGIN_SHARE = 2.0, 0.1
 """The longest attack on a network learnt before method `delta` begins, and its share of what is left."""
-
-FRESH = 20_000
-"""Samples of the regions among which unseen counterexamples are looked for."""
 
 
 @dataclass(slots=True, eq=False)
@@ -208,12 +203,12 @@ def repair_imitation(
             best, verdict, behaviours = _imitated(course, behaviours)
         else:
             verdict = course.verify(network)
-        if how.prove and not _holds(verdict):
+        if how.prove and not holds(verdict):
             best, verdict = _closed(course, best, verdict, behaviours, gap, decision)
     except KeyboardInterrupt:
-        raise Interrupted(_result(course, best, verdict, behaviours, None, "interrupted; ")) from None
-    kept = _fidelity(course, best, behaviours, points, keep, decision)
-    return _result(course, best, verdict, behaviours, kept)
+        raise Interrupted(answer(course, best, verdict, behaviours, None, "interrupted; ")) from None
+    kept = measured(course, best, behaviours, points, keep, decision)
+    return answer(course, best, verdict, behaviours, kept)
 
 
 def among(found: Localisation, network: Network, choice: Choice) -> Localisation:
@@ -287,9 +282,9 @@ def _closed(
     )
     course.rounds += fix.rounds
     course.solved |= fix.rounds > 0
-    if fix.network is None or (start is not candidate and not _holds(fix.verdict)):
+    if fix.network is None or (start is not candidate and not holds(fix.verdict)):
         verdict = course.resume(candidate, verdict)
-        if _holds(verdict):
+        if holds(verdict):
             course.origin = ""  # delta has no part in the answer
         return candidate, verdict
     return fix.network, fix.verdict
@@ -327,91 +322,3 @@ def _check_options(choice: Choice, aim: Aim) -> None:
     wrong = [name for name, given in unknown.items() if given]
     if wrong:
         raise EditError(f"method 'imitation' has no option {', '.join(wrong)}: use method 'delta'")
-
-
-def _fidelity(
-    course: Course,
-    best: Network,
-    behaviours: Behaviours,
-    points: PointSet | None,
-    keep: PointSet | None,
-    decision: Decision,
-) -> Fidelity | None:
-    """On the domain given, or in the regions; with fresh counterexamples."""
-    box = course.how.domain
-    lower, upper = (None, None) if box is None or isinstance(box, PointSet) else box
-    if lower is None and not course.prop.regions:
-        return None
-    negatives = None
-    if len(behaviours.negatives):
-        negatives = points or PointSet(behaviours.negatives, name="negatives")
-    return fidelity(
-        course.network,
-        best,
-        lower,
-        upper,
-        decision=decision,
-        seed=course.seed,
-        prop=course.prop,
-        points=negatives,
-        keep=keep,
-        unseen=unseen(course.network, course.prop, FRESH, course.seed),
-        seconds=None if np.isinf(course.left) else max(course.left, 1.0),
-    )
-
-
-def _holds(verdict: Verdict | None) -> bool:
-    return verdict is not None and verdict.status is VerifyStatus.HOLDS
-
-
-def _result(
-    course: Course,
-    best: Network,
-    verdict: Verdict | None,
-    behaviours: Behaviours,
-    kept: Fidelity | None,
-    prefix: str = "",
-) -> Repair:
-    status, message = _status(course, best, verdict, behaviours)
-    if course.origin:
-        message = f"{message}; method delta started from {course.origin}"
-    edit = change_between(course.network, best)
-    norm = course.aim.norm if course.aim.norm in ("l0", "l1", "l2", "linf") else "l1"
-    return Repair(
-        status=status,
-        network=best,
-        edit=edit,
-        norm=norm,
-        cost=None if edit is None else edit.norm(norm),
-        lower_bound=0.0,
-        gap=None if edit is None else float(edit.count > 0),
-        fidelity=kept,
-        verdict=verdict,
-        rounds=course.rounds,
-        seconds=course.seconds,
-        seed=course.seed,
-        solver=course.solver if course.solved else "",
-        message=prefix + message,
-        empirical=True,
-    )
-
-
-def _status(
-    course: Course, best: Network, verdict: Verdict | None, behaviours: Behaviours
-) -> tuple[RepairStatus, str]:
-    wrong, count = 0, len(behaviours.negatives)
-    if count:
-        wrong = int((behaviours.lack(best(behaviours.negatives)) >= 0).sum())
-    shown = f"{count - wrong} of {count} negatives are right now"
-    if not count and not _holds(verdict):
-        return RepairStatus.UNKNOWN, (
-            "no sample and no attack found a violation, and none was excluded: there is nothing to repair; "
-            "give counterexamples as points, or look harder with `repairsolver falsify`"
-        )
-    if _holds(verdict) and not (behaviours.labels is not None and wrong):
-        return RepairStatus.REPAIRED, f"the property is proved of the network; {shown}"
-    if verdict is not None and verdict.status is VerifyStatus.VIOLATED:
-        return RepairStatus.UNKNOWN, f"{shown}, but inputs that violate the property are left"
-    late = course.left <= 0 or (verdict is not None and verdict.status is VerifyStatus.TIMEOUT)
-    status = RepairStatus.TIMEOUT if late else RepairStatus.UNKNOWN
-    return status, f"{shown}; the property is NOT proved of this network, only tested"
