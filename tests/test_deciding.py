@@ -16,6 +16,14 @@ from repairsolver.errors import EditError
 from repairsolver.metrics import fidelity
 from repairsolver.property import parse_property
 from repairsolver.repairing.deciding import OPEN, OTHER, settle
+from repairsolver.repairing.delta import preferred
+from repairsolver.repairing.delta.addressing import Choice
+from repairsolver.repairing.delta.candidate import edit_of
+from repairsolver.repairing.delta.localise import MARGIN
+from repairsolver.repairing.delta.method import begin_session
+from repairsolver.repairing.delta.objective import Aim
+from repairsolver.repairing.delta.sequential import least
+from repairsolver.repairing.delta.ties import tie_weights
 from repairsolver.report import records, words
 from repairsolver.report.sentences import explain_repair
 
@@ -199,3 +207,47 @@ def test_on_the_command_line(tmp_path) -> None:
     )
     assert measured.exit_code == 0, measured.output
     assert measured.stdout.count("Same largest output") == measured.stdout.count("Same smallest output") == 1
+
+
+@pytest.mark.parametrize(("kept", "spared"), [((0.9, 0.2), "max"), ((0.2, 0.9), "min"), ((0.5, 0.5), "max")])
+def test_of_two_ways_to_choose_among_equal_changes_the_one_that_keeps_both_is_taken(
+    monkeypatch: pytest.MonkeyPatch, kept: tuple[float, float], spared: str
+) -> None:
+    choice = Choice("last")
+    session = begin_session(
+        NETWORK, prop(NOT_LARGEST), choice, started=0.0, aim=Aim(), gap=0.01, solver="highs", points=None,
+        keep=None, decision="both", limits=rs.Limits(), seed=0, on_event=None,
+    )  # fmt: skip
+    ways = {
+        side: tie_weights(session.requirements, session.prop, side, 0.005, 0)  # type: ignore[arg-type]
+        for side in ("max", "min")
+    }
+    assert not np.array_equal(ways["max"], ways["min"])
+    shares = iter(kept)
+    monkeypatch.setattr(preferred, "_kept", lambda session, weights: next(shares))
+    preferred.prefer(session, "both", 0.005)
+    np.testing.assert_array_equal(session.weights, ways[spared])
+    for side in ("max", "min"):
+        preferred.prefer(session, side, 0.005)  # type: ignore[arg-type]
+        np.testing.assert_array_equal(session.weights, ways[side])
+
+
+def test_a_first_change_is_measured_by_both_decisions() -> None:
+    """Its share is that of the network that the change makes, on samples drawn here."""
+    asked = prop(NOT_LARGEST)
+    session = begin_session(
+        NETWORK, asked, Choice("last"), started=0.0, aim=Aim(), gap=0.01, solver="highs", points=None,
+        keep=None, decision="both", limits=rs.Limits(), seed=0, on_event=None,
+    )  # fmt: skip
+    points = np.linspace(-1, 1, 2001)[:, None]
+    session.requirements.forbid(asked, points[asked.violation(points, NETWORK(points)) > 0.01][:20])
+    told = preferred._kept(session, tie_weights(session.requirements, asked, "max", 0.005, 0))
+    problem = session.problem(0.0, 10.0)
+    problem.margin = MARGIN * problem.scale()
+    problem.weights = tie_weights(session.requirements, asked, "max", 0.005, 0)
+    delta = least(problem, shared=True).delta
+    assert delta is not None
+    made = edit_of(NETWORK, session.layer, delta).apply(NETWORK)
+    share = 1 - moved(NETWORK(points), made(points), "both").mean()
+    assert told == pytest.approx(share, abs=0.05)
+    assert 0 < told < 1

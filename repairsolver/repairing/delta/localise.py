@@ -117,10 +117,10 @@ def _trial(session: Session, found: Array, seconds: float, name: str) -> Trial:
         return Trial(node, name, np.inf, 0.0)
     stored = session.objective.value(layer.gathered({p.source.tensor: p.stored for p in layer.parameters}))
     relative = session.objective.value(delta) / stored if stored > 0 else session.objective.value(delta)
-    return Trial(node, name, relative, _agreement(session, layer, delta))
+    return Trial(node, name, relative, agreement_of(session, layer, delta))
 
 
-def _agreement(session: Session, layer: Layer, delta: Array) -> float:
+def agreement_of(session: Session, layer: Layer, delta: Array) -> float:
     """The share of samples whose largest and smallest score stay the same ones."""
     network = session.network
     kept = [

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from repairsolver.decision import Decision, picked
+from repairsolver.decision import Side, picked
 from repairsolver.property.specification import Property
 from repairsolver.repairing.delta.requirements import Requirements
 from repairsolver.results import Array
@@ -28,13 +28,11 @@ CHUNK = 64
 """Gradients held at once."""
 
 
-def tie_weights(
-    requirements: Requirements, prop: Property, decision: Decision, tolerance: float, seed: int
-) -> Array:
+def tie_weights(requirements: Requirements, prop: Property, side: Side, tolerance: float, seed: int) -> Array:
     """The weights w, [unknowns], between 1 and 1 + tolerance.
 
     Args:
-        decision: whether the largest or the smallest output is the decision, or both are.
+        side: whether the largest or the smallest output is the decision.
         tolerance: tau, at least 0.
     """
     layer, network = requirements.layer, requirements.network
@@ -47,12 +45,12 @@ def tie_weights(
     if network.output_size < 2 or not len(inputs):
         return np.ones(layer.size)
     hidden, scores = layer.points(network, inputs)
+    decided = picked(scores, side)[:, 0]
     total = np.zeros(layer.size)
-    for decided in picked(scores, decision).T:
-        for label in np.unique(decided):
-            readout = np.eye(network.output_size)[label][None]
-            chosen = hidden[decided == label]
-            for start in range(0, len(chosen), CHUNK):
-                total += np.abs(layer.gradient(chosen[start : start + CHUNK], readout)).sum(axis=(0, 1))
+    for label in np.unique(decided):
+        readout = np.eye(network.output_size)[label][None]
+        chosen = hidden[decided == label]
+        for start in range(0, len(chosen), CHUNK):
+            total += np.abs(layer.gradient(chosen[start : start + CHUNK], readout)).sum(axis=(0, 1))
     largest = float(total.max())
     return np.ones(layer.size) + (tolerance * total / largest if largest > 0 else 0.0)
