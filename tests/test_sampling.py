@@ -292,8 +292,8 @@ def test_open_boxes_of_several_conjunctions_that_overlap(tmp_path):
 def test_an_open_part_where_regions_overlap_counts_each_of_them():
     """One of two equal boxes is proved, but an input that was drawn from it violates the other's rows."""
     corner = CORNER.regions[0]
-    never = rs.Conjunction(np.array([[0.0, 0.0]]), np.zeros((1, 2)), np.array([-1.0]))
-    both = rs.Property((rs.Region(corner.lower, corner.upper, (never,)), corner), 2, 2)
+    never = rs.Conjunction(np.zeros((1, CORNER.output_size)), np.zeros((1, 2)), np.array([-1.0]))
+    both = replace(CORNER, regions=(replace(corner, unsafe=(never,)), corner), text="")
     whole = open_boxes((corner.lower, corner.upper))
     part = part_of(both, rs.OpenBoxes(whole.lower, whole.upper, np.array([1]), whole.bound))
     assert part.share == pytest.approx(1.0)
@@ -305,7 +305,8 @@ def test_an_open_part_where_regions_overlap_counts_each_of_them():
 
 def test_regions_without_anything_unsafe_have_no_share_of_the_volume():
     corner = CORNER.regions[0]
-    free = rs.Property((rs.Region(corner.lower - 5, corner.upper + 5, ()), corner), 2, 2)
+    around = rs.Region(corner.lower - 5, corner.upper + 5, ())
+    free = replace(CORNER, regions=(around, corner), text="")
     assert part_of(free, open_boxes((corner.lower, corner.upper))).share == pytest.approx(1.0)
 
 

@@ -80,12 +80,11 @@ def _proved(prop: Property, opened: OpenBoxes | None) -> float:
     regions = [region for region in prop.regions for _ in region.unsafe]
     # Parts of a box that differ by the phases of activations are one part here.
     boxes = np.unique(np.column_stack([opened.query, opened.lower, opened.upper]), axis=0)
-    total = 0.0
-    for query, lower, upper in zip(boxes[:, 0].astype(int), *np.split(boxes[:, 1:], 2, axis=1), strict=True):
-        whole = regions[query]
-        free = whole.upper > whole.lower
-        total += float(((upper - lower)[free] / (whole.upper - whole.lower)[free]).prod())
-    return max(0.0, 1 - total / len(regions))
+    query, (lower, upper) = boxes[:, 0].astype(int), np.split(boxes[:, 1:], 2, axis=1)
+    low, high = (np.stack([getattr(region, end) for region in regions])[query] for end in ("lower", "upper"))
+    free = high > low
+    shares = np.where(free, (upper - lower) / np.where(free, high - low, 1.0), 1.0)
+    return max(0.0, 1 - float(shares.prod(axis=1).sum()) / len(regions))
 
 
 def _open(prop: Property, parts: Sequence[Case], verdicts: Sequence[Verdict]) -> OpenBoxes | None:
