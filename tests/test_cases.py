@@ -179,7 +179,7 @@ def test_time_runs_out_with_what_is_open() -> None:
 
 
 def cut_in_three() -> tuple[Network, Property]:
-    """One input from 0 to 1, with a gate on [1/8, 1/4]: outside of it are two boxes, the second much larger."""
+    """One input from 0 to 1, with a gate on [1/8, 1/4]: outside are two boxes, the second much larger."""
     network = dense_network(0, sizes=[1, 3, 2])
     node = gateable(network)[-1]
     one = np.zeros(1)
