@@ -17,7 +17,8 @@ from repairsolver.network.gated import NewGate, Override, add_gates, gateable
 from repairsolver.network.gates import gates_of
 from repairsolver.network.operators import Gate
 from repairsolver.property import Conjunction, Property, Region
-from repairsolver.results import VerifyStatus
+from repairsolver.results import Limits, OpenBoxes, Verdict, VerifyStatus
+from repairsolver.verification.cases import verify_cases
 
 
 def gated(seed: int, count: int = 2) -> tuple[Network, list[NewGate]]:
@@ -175,3 +176,50 @@ def test_time_runs_out_with_what_is_open() -> None:
     verdict = rs.verify(network, prop, limits=rs.Limits(seconds=0.01))
     assert verdict.status in (VerifyStatus.VIOLATED, VerifyStatus.TIMEOUT, VerifyStatus.HOLDS)
     assert 0 <= verdict.proved_volume <= 1
+
+
+def cut_in_three() -> tuple[Network, Property]:
+    """One input from 0 to 1, with a gate on [1/8, 1/4]: outside are two boxes, the second much larger."""
+    network = dense_network(0, sizes=[1, 3, 2])
+    node = gateable(network)[-1]
+    one = np.zeros(1)
+    change = Override(np.array([0]), np.ones(1), np.ones(1), one - np.inf, one + np.inf)
+    gate = NewGate(node.name, node.layer, np.array([[0.125]]), np.array([[0.25]]), change)
+    never = Conjunction(np.array([[1.0, 0.0]]), np.zeros((1, 1)), np.array([-1e6]))
+    return add_gates(network, [gate]), Property((Region(np.zeros(1), np.ones(1), (never,)),), 1, 2)
+
+
+def decided(network: Network, prop: Property, off: Verdict) -> Verdict:
+    """The case in which the gate is on holds, the other one is decided as given."""
+    parts = cases(network, prop)
+    on = Verdict(VerifyStatus.HOLDS, proved_volume=1.0)
+    return verify_cases(network, prop, parts, lambda case, _: on if case.pattern[0] else off, Limits())
+
+
+def test_a_case_of_which_nothing_was_bounded_is_open_and_not_proved() -> None:
+    verdict = decided(*cut_in_three(), Verdict(VerifyStatus.TIMEOUT))
+    assert verdict.status is VerifyStatus.TIMEOUT
+    assert verdict.open_boxes is not None
+    assert sorted(verdict.open_boxes.lower[:, 0]) == [0.0, 0.25]
+    assert sorted(verdict.open_boxes.upper[:, 0]) == [0.125, 1.0]
+    assert verdict.proved_volume == pytest.approx(0.125)
+    assert verdict.best_bound is None
+
+
+def test_the_proved_volume_of_a_case_is_that_of_its_boxes_however_large_they_are() -> None:
+    """Of two boxes the small one is proved: half of the queries of the case, an eighth of the volume."""
+    network, prop = cut_in_three()
+    off = next(case for case in cases(network, prop) if not case.pattern[0])
+    large = int(np.argmax([float(r.upper[0] - r.lower[0]) for r in off.prop.regions]))
+    box = off.prop.regions[large]
+    left = OpenBoxes(box.lower[None], box.upper[None], np.array([large]), np.array([-1.0]))
+    half = Verdict(VerifyStatus.TIMEOUT, best_bound=-1.0, proved_volume=0.5, open_boxes=left)
+    verdict = decided(network, prop, half)
+    assert verdict.proved_volume == pytest.approx(0.25)
+    assert verdict.best_bound == -1.0
+
+
+def test_a_violated_case_leaves_no_open_boxes_to_be_sampled() -> None:
+    verdict = decided(*cut_in_three(), Verdict(VerifyStatus.VIOLATED))
+    assert verdict.status is VerifyStatus.VIOLATED
+    assert verdict.open_boxes is None

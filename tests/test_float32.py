@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -17,6 +18,7 @@ from rational import dot, fractions
 from scipy.special import expit
 from test_certificate_bounds import whole
 from test_certificate_checker import below, exact_minimum
+from test_elu_gelu import written_out_with_tanh
 from typer.testing import CliRunner
 
 import repairsolver as rs
@@ -228,6 +230,29 @@ def test_a_relabelled_certificate_of_such_a_network_is_invalid() -> None:
     answer = rs.check(replace(certificate, **FLOAT32), network=network, property=prop)
     assert not answer.valid
     assert "BatchNormalization" in answer.reason
+
+
+def test_a_gelu_of_covered_nodes_is_refused_and_so_is_a_certificate_of_it() -> None:
+    """All nodes are covered, but the operator that they are read as has none of their roundings.
+
+    At -5.094 onnxruntime is 6e-7 above the exact function, twice what stored constants are allowed for.
+    """
+    data = written_out_with_tanh("Mul").SerializeToString()
+    network, point = load_network(data), np.full(4, np.float32(-5.094), np.float64)
+    with pytest.raises(UnsupportedOperatorError, match="GELU"):
+        require_float32(network)
+    exact, run_ = network(point[None])[0], replay(network, point[None])[0]
+    away = np.sign(run_[0] - exact[0])
+    output = -away * np.eye(4)[:1]
+    between = -away * (exact[:1] + 0.9 * (run_[:1] - exact[:1]))
+    region = rs.Region(point, point, (rs.Conjunction(output, np.zeros((1, 4)), between),))
+    prop = Property((region,), 4, 4, name="near")
+    digest = hashlib.sha256(write_property(prop).encode()).hexdigest()
+    leaf = Certificate(
+        network.sha256, digest, np.array([-1], np.int16), np.zeros(0), np.ones((1, 1), np.uint8), **FLOAT32
+    )
+    assert prop.violation(point[None], run_[None])[0] > 0
+    assert not rs.check(leaf, network=network, property=prop).valid
 
 
 def test_a_float64_network_has_no_float32_executions() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from repairsolver.network import load_network
 from repairsolver.repairing.delta.candidate import edit_of, make_candidate
 from repairsolver.repairing.delta.layer import find_layer
 from repairsolver.repairing.result import Delta, Repair
+from repairsolver.report.words import guarantees
 from repairsolver.results import RepairStatus, Verdict, VerifyStatus
 
 NETWORK = dense_network(0, transposed=True)
@@ -138,3 +140,16 @@ def test_save_writes_the_network(tmp_path: pytest.TempPathFactory) -> None:
     np.testing.assert_array_equal(load_network(path)(x), proved.network(x))  # type: ignore[misc]
     with pytest.raises(EditError, match="no network to save: infeasible"):
         repair_with(RepairStatus.INFEASIBLE, VerifyStatus.UNKNOWN, network=False).save(path)
+
+
+def test_a_lower_bound_that_counts_prices_is_not_called_one_of_the_norm() -> None:
+    """The norm is 2.625, below the bound, as the cost has the prices of lost points on top."""
+    fix = repair_with(RepairStatus.REPAIRED, VerifyStatus.HOLDS)
+    priced = replace(fix, cost=9.0, lower_bound=8.0)
+    assert "l1 norm" in fix._repr_html_()
+    assert "l1 cost" in priced._repr_html_()
+    assert "l1 norm" not in priced._repr_html_()
+    record = {"kind": "repair", "result": "repaired", "norm": "l1", "cost": 9.0, "lower_bound": 8.0}
+    claims = [claim for claim, _, _ in guarantees(record)]
+    assert not any("smaller l1 norm" in claim for claim in claims)
+    assert any("costs less than 8, this one costs 9" in claim for claim in claims)

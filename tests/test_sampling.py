@@ -302,6 +302,27 @@ def test_open_boxes_of_several_conjunctions_that_overlap(tmp_path):
     assert "at most 100.0000% of the volume" in answer.reason
 
 
+def test_an_open_part_where_regions_overlap_counts_each_of_them():
+    """One of two equal boxes is proved, but an input that was drawn from it violates the other's rows."""
+    corner = CORNER.regions[0]
+    never = rs.Conjunction(np.zeros((1, CORNER.output_size)), np.zeros((1, 2)), np.array([-1.0]))
+    both = replace(CORNER, regions=(replace(corner, unsafe=(never,)), corner), text="")
+    whole = open_boxes((corner.lower, corner.upper))
+    part = part_of(both, rs.OpenBoxes(whole.lower, whole.upper, np.array([1]), whole.bound))
+    assert part.share == pytest.approx(1.0)
+    everywhere = sample_property(TWO, both, epsilon=0.01, eta=1e-3)
+    assert everywhere.status == "rejected"
+    found = sample_property(TWO, both, epsilon=0.05, eta=1e-3, part=part)
+    assert found.overall >= everywhere.lower
+
+
+def test_regions_without_anything_unsafe_have_no_share_of_the_volume():
+    corner = CORNER.regions[0]
+    around = rs.Region(corner.lower - 5, corner.upper + 5, ())
+    free = replace(CORNER, regions=(around, corner), text="")
+    assert part_of(free, open_boxes((corner.lower, corner.upper))).share == pytest.approx(1.0)
+
+
 def test_boxes_of_a_part_stay_in_their_regions(tmp_path):
     part = part_of(CORNER, open_boxes(([0.75, 0.75], [1.0, 2.0])))
     found = sample_property(TWO, CORNER, epsilon=0.9, eta=1e-3, part=part)

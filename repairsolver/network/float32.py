@@ -17,6 +17,7 @@ from onnx import AttributeProto, NodeProto
 from repairsolver.errors import UnsupportedOperatorError
 from repairsolver.network.graph import Network
 from repairsolver.network.onnx_file import inlined, parse
+from repairsolver.network.operators import Curve
 from repairsolver.network.ordering import described, in_order
 from repairsolver.results import Array
 
@@ -54,6 +55,12 @@ def require_float32(network: Network) -> None:
             dependent.update(node.output)
         if reason := _refusal(node, reads):
             refused.append(f"{described(node)}: {reason}")
+    # Nodes that are covered one by one may be read as one operator, whose roundings are not theirs.
+    refused += [
+        f"{node.layer}: {type(node.operator).__name__.upper()}, also written out, is not covered"
+        for node in network.nodes
+        if isinstance(node.operator, Curve)
+    ]
     if refused:
         raise UnsupportedOperatorError(
             f"{network.name}: the roundings of a float32 execution are not known for\n  "

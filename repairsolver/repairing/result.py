@@ -228,7 +228,8 @@ class Repair:
         edit: the change that makes it; None without a network, or where nodes of the graph were added.
         norm: what was minimised.
         cost: the norm of the change as stored, with factors of entries and prices of lost points, see `size`.
-        lower_bound: no correct repair of the same layer has a smaller norm; 0 if none was proved.
+        lower_bound: no correct repair of the same numbers has a smaller cost (prices of lost points are part
+            of it, so that it may exceed `size`); 0 if none was proved.
         gap: (cost - lower_bound) / cost; 0 for no change.
         fidelity: agreement with the original over the property's boxes, where it was measured.
         verdict: the verification of `network`.
@@ -295,6 +296,12 @@ class Repair:
         """
         return self.edit.norm(self.norm) if isinstance(self.edit, Delta) and self.norm in NORMS else None
 
+    @property
+    def _measured(self) -> str:
+        """What the cost is: the norm, or more than that."""
+        whole = self.size is None or math.isclose(self.size, self.cost or 0.0, rel_tol=1e-6)
+        return "norm" if whole else "cost"
+
     def save(self, path: str | Path, *, certificate: str | Path | None = None) -> None:
         """Write the network as ONNX, and its certificate where a path is given.
 
@@ -321,12 +328,10 @@ class Repair:
         if self.norm == "gates":
             spent = f"{counted(self.rounds, 'round')}, {self.seconds:.1f} s"
             return f"<Repair {self.status}: {guarantee}; {self.edit!r}; {spent}>"
-        whole = self.size is None or math.isclose(self.size, self.cost or 0.0, rel_tol=1e-6)
-        word = "norm" if whole else "cost"
         least = f"at least {self.lower_bound:.6g} for any repair of this layer; " if self.lower_bound else ""
         return (
             f"<Repair {self.status}: {guarantee}; {counted(self.edit.count, 'entry', 'entries')} changed, "
-            f"{self.norm} {word} {self.cost:.6g}; {least}{counted(self.rounds, 'round')}, "
+            f"{self.norm} {self._measured} {self.cost:.6g}; {least}{counted(self.rounds, 'round')}, "
             f"{self.seconds:.1f} s>"
         )
 
@@ -344,7 +349,7 @@ class Repair:
         kind = {RepairStatus.REPAIRED: "good", RepairStatus.INFEASIBLE: "bad"}.get(self.status, "open")
         kept, bound = self.fidelity, self.lower_bound
         rows: dict[str, object] = {
-            "gates" if self.norm == "gates" else f"{self.norm} norm": self.cost,
+            "gates" if self.norm == "gates" else f"{self.norm} {self._measured}": self.cost,
             "no repair of this layer has less than": bound if bound > 0 else None,
             "entries changed": None if self.edit is None else self.edit.count,
         }

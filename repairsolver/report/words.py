@@ -114,8 +114,9 @@ def _repair_guarantees(record: Record) -> Iterator[tuple[str, str, str]]:
         )
     elif lower > 0 and record.get("cost"):
         yield (
-            f"No repair of the same numbers has a smaller {record['norm']} norm than {lower:.6g}; "
-            f"this one has {record['cost']:.6g}.",
+            f"No repair of the same numbers costs less than {lower:.6g}, "
+            f"this one costs {record['cost']:.6g}: the {record['norm']} norm of the change, "
+            "with the factors of entries and the prices of lost points that were given.",
             "The solver's dual bound on the counterexamples found, tolerance about 1e-7 relative.",
             "Repairs of other layers.",
         )

@@ -31,7 +31,7 @@ class Part:
     Args:
         boxes: where it is not proved.
         share: of the volume of the regions that they have, at most; counted once for each conjunction that is
-            open.
+            open, and as often as regions overlap there.
     """
 
     boxes: OpenBoxes

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import zip_longest
 from typing import cast
 
 import numpy as np
@@ -53,45 +54,60 @@ def _joined(
         statuses.append(VerifyStatus.TIMEOUT)
     order = (VerifyStatus.VIOLATED, VerifyStatus.TIMEOUT, VerifyStatus.UNKNOWN, VerifyStatus.HOLDS)
     status = next(found for found in order if found in statuses)
+    opened = _open(prop, parts, verdicts)
     bounds = [verdict.best_bound for verdict in verdicts if verdict.best_bound is not None]
+    reached = bool(bounds) and (opened is None or bool(np.isfinite(opened.bound).all()))
     certificates = [verdict.certificate for verdict in verdicts if verdict.certificate is not None]
     complete = status is VerifyStatus.HOLDS and len(certificates) == len(parts)
     return replace(
         last,
         status=status,
-        best_bound=min(bounds) if bounds else None,
-        proved_volume=1.0 if status is VerifyStatus.HOLDS else _proved(prop, parts, verdicts),
+        best_bound=min(bounds) if reached else None,
+        proved_volume=_proved(prop, opened),
         methods=(f"{len(parts)} cases of gates", *dict.fromkeys(m for v in verdicts for m in v.methods)),
         boxes=sum(verdict.boxes for verdict in verdicts),
         seconds=seconds,
         certificate=joined_certificates(network, prop, certificates) if complete else None,
-        open_boxes=_open(prop, parts, verdicts),
+        open_boxes=None if status is VerifyStatus.VIOLATED else opened,
         notes=tuple(dict.fromkeys(note for verdict in verdicts for note in verdict.notes)),
     )
 
 
-def _proved(prop: Property, parts: Sequence[Case], verdicts: Sequence[Verdict]) -> float:
-    """The proved share of the volume, over all regions; of a flat region only inputs that vary count."""
-    total = 0.0
-    for case, verdict in zip(parts, verdicts, strict=False):
-        for origin, region in zip(case.origin, case.prop.regions, strict=True):
-            whole = prop.regions[origin]
-            free = whole.upper > whole.lower
-            share = ((region.upper - region.lower)[free] / (whole.upper - whole.lower)[free]).prod()
-            total += verdict.proved_volume * float(share)
-    return min(1.0, total / len(prop.regions))
+def _proved(prop: Property, opened: OpenBoxes | None) -> float:
+    """The proved share of the queries' volume; of a flat region only inputs that vary count."""
+    if opened is None:
+        return 1.0
+    regions = [region for region in prop.regions for _ in region.unsafe]
+    # Parts of a box that differ by the phases of activations are one part here.
+    boxes = np.unique(np.column_stack([opened.query, opened.lower, opened.upper]), axis=0)
+    query, (lower, upper) = boxes[:, 0].astype(int), np.split(boxes[:, 1:], 2, axis=1)
+    low, high = (np.stack([getattr(region, end) for region in regions])[query] for end in ("lower", "upper"))
+    free = high > low
+    shares = np.where(free, (upper - lower) / np.where(free, high - low, 1.0), 1.0)
+    return max(0.0, 1 - float(shares.prod(axis=1).sum()) / len(regions))
 
 
 def _open(prop: Property, parts: Sequence[Case], verdicts: Sequence[Verdict]) -> OpenBoxes | None:
-    """The open boxes of all cases, with the queries that they had in the whole property."""
+    """What is open in all cases, with the queries of the whole property; None where nothing is.
+
+    Of a case that was violated, or of which nothing was bounded, that is all of it.
+    """
     first = np.cumsum([0, *(len(region.unsafe) for region in prop.regions)])
     found = []
-    for case, verdict in zip(parts, verdicts, strict=False):
-        if verdict.open_boxes is not None and len(verdict.open_boxes):
-            pairs = zip(case.origin, case.prop.regions, strict=True)
-            numbers = np.concatenate([first[k] + np.arange(len(region.unsafe)) for k, region in pairs])
-            found.append(replace(verdict.open_boxes, query=numbers[verdict.open_boxes.query]))
-    if not found:
+    for case, verdict in zip_longest(parts, verdicts):
+        if verdict is not None and verdict.status is VerifyStatus.HOLDS:
+            continue
+        pairs = list(zip(case.origin, case.prop.regions, strict=True))
+        numbers = [first[k] + np.arange(len(region.unsafe)) for k, region in pairs]
+        query = np.concatenate(numbers)
+        own = None if verdict is None or verdict.status is VerifyStatus.VIOLATED else verdict.open_boxes
+        if own is None:
+            home = np.repeat(np.arange(len(pairs)), [len(some) for some in numbers])
+            lower, upper = (np.stack([getattr(r, end) for _, r in pairs])[home] for end in ("lower", "upper"))
+            found.append(OpenBoxes(lower, upper, query, np.full(len(query), -np.inf)))
+        else:
+            found.append(replace(own, query=query[own.query]))
+    if not sum(map(len, found)):
         return None
     columns = ("lower", "upper", "query", "bound")
     return OpenBoxes(*(np.concatenate([getattr(part, name) for part in found]) for name in columns))
