@@ -252,7 +252,7 @@ def repaired(points: Points, method: Method, seconds: float) -> Change:
     model = program.first()
     pass_model(engine, model)
     count = model.rows.shape[0]
-    while True:
+    while time.perf_counter() < end:
         engine.run()
         status = engine.getModelStatus().name.removeprefix("k").lower()
         if status != "optimal":
@@ -260,10 +260,10 @@ def repaired(points: Points, method: Method, seconds: float) -> Change:
         values = np.array(engine.getSolution().col_value)
         found = program.violated(values)
         if not found:
-            weight, biases = program.read(values)
             objective = engine.getInfo().objective_function_value / program.all_changes
-            return Change("optimal", weight, biases, objective, count)
+            return Change("optimal", *program.read(values), objective, count)
         for rows, lower, upper in found:
             starts, at = rows.indptr[:-1].astype(np.int32), rows.indices.astype(np.int32)
             engine.addRows(len(lower), lower, upper, rows.nnz, starts, at, rows.data)
             count += len(lower)
+    return Change("timeout", None, (), None, count)
