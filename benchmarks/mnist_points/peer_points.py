@@ -36,9 +36,9 @@ class Points:
             moved.append((moved[-1] + (biases[len(moved) - 1] if biases else 0.0)) * on @ w.T)
         return [part + biases[i] for i, part in enumerate(moved)] if biases else moved
 
-    def pulled(self, layer: int, points: NDArray[np.int64], neurons: NDArray[np.int64]) -> list[Array]:
-        """How pre-activations depend on those of each layer from k to their own, [rows, width] each."""
-        pulled = [np.eye(self.widths[layer])[neurons]]
-        for below in range(layer - 1, -1, -1):
-            pulled.insert(0, pulled[0] @ self.after[below] * self.on[below][points])
-        return pulled
+    def pulled(self, layer: int, below: int, points: NDArray[np.int64], neurons: NDArray[np.int64]) -> Array:
+        """How pre-activations depend on those of a layer below, biases apart, [rows, width]."""
+        pulled = np.eye(self.widths[layer])[neurons]
+        for step in range(layer - 1, below - 1, -1):
+            pulled = pulled @ self.after[step] * self.on[step][points]
+        return np.asarray(pulled)

@@ -44,7 +44,7 @@ MARGIN = 1e-3
 TOLERANCE = 1e-6
 """By how much a row that is not in the program may be violated."""
 
-NEAR = 0.7
+NEAR = 0.5
 """Where rows are violated, those are added, too, that have used up this share of their room."""
 
 GAP = 1e-5
@@ -74,7 +74,8 @@ class Change:
     Args:
         status: optimal, infeasible, or timeout.
         weight: [r, k]; biases: one for each layer from k on, None without biases.
-        objective: the largest change plus the mean one; after a timeout that of a relaxation.
+        objective: the largest change plus the mean one.
+        rows: of the last program.
     """
 
     status: str
@@ -87,100 +88,104 @@ class Change:
 class PeerProgram:
     """The program of one tool, one layer and some points.
 
-    Columns: changes of parameters, positive and negative parts; changes u of the layer's pre-activations that
-    matter behind it; changes of scores, in two parts; the largest change.
+    Columns: changes of parameters, positive and negative parts; changes u of the pre-activations of active
+    neurons, of the layer and, with patterns, of later ones; changes of scores, in two parts; the largest
+    change.
     """
 
     def __init__(self, points: Points, method: Method) -> None:
         self.points, self.method = points, method
-        size, last = points.pre[0].shape, len(points.pre) - 1
+        last = len(points.pre) - 1
         self.n_weights = points.widths[0] * len(points.used)
         self.n = self.n_weights + (sum(points.widths) if method.biases else 0)
-        alive = points.on[0] if last else np.ones(size, dtype=bool)
-        self.kept = np.argwhere(alive)
-        self.place = np.full(size, -1)
-        self.place[alive] = np.arange(len(self.kept))
+        self.places, self.end = [], 2 * self.n
+        for on in points.on[: last if method.patterns else min(last, 1)]:
+            place = np.full(on.shape, -1)
+            place[on] = np.arange(self.end, self.end + on.sum())
+            self.places.append(place)
+            self.end += int(on.sum())
         self.scores = points.pre[-1].size
-        self.columns = 2 * self.n + len(self.kept) + 2 * self.scores + 1
+        self.columns = self.end + 2 * self.scores + 1
         self.asked: list[set[int]] = [set() for _ in points.pre]
         self.bounded: set[int] = set()
 
-    def parameters(self, rows: sparse.csr_array) -> sparse.csr_array:
-        """Rows over changes of parameters, over both their parts."""
-        return sparse.csr_array(sparse.hstack([rows, -rows]))
-
     def direct(self, points: NDArray[np.int64], neurons: NDArray[np.int64]) -> sparse.csr_array:
-        """Changes of the layer's own pre-activations, over parameters, [rows, n]."""
-        width, reads = len(self.points.used), self.points.reads[:, self.points.used][points]
-        columns = neurons[:, None] * width + np.arange(width)
-        rows = np.repeat(np.arange(len(points)), width)
-        found = sparse.csr_array((reads.ravel(), (rows, columns.ravel())), (len(points), self.n))
-        found.eliminate_zeros()
-        if self.method.biases:
-            ones = np.ones(len(points)), (np.arange(len(points)), self.n_weights + neurons)
-            found = found + sparse.csr_array(ones, found.shape)
-        return found
+        """Changes of the layer's own pre-activations, biases apart, over all columns."""
+        reads = self.points.reads[:, self.points.used][points]
+        at = neurons[:, None] * reads.shape[1] + np.arange(reads.shape[1])
+        rows = np.repeat(np.arange(len(points)), reads.shape[1])
+        return self._rows(len(points), rows, at.ravel(), reads.ravel())
 
     def changes(self, layer: int, points: NDArray[np.int64], neurons: NDArray[np.int64]) -> sparse.csr_array:
-        """Changes of pre-activations of a layer, counted from k, over all columns before those of scores."""
-        if layer == 0 and len(self.points.pre) > 1:
-            unused = sparse.csr_array((len(points), len(self.kept)))
-            return sparse.csr_array(sparse.hstack([self.parameters(self.direct(points, neurons)), unused]))
-        pulled = self.points.pulled(layer, points, neurons)
-        r, at = np.nonzero(pulled[0])
-        entries = pulled[0][r, at], (r, self.place[points[r], at])
-        through = sparse.csr_array(entries, (len(points), len(self.kept)))
-        biases = sparse.csr_array((len(points), self.n))
+        """Changes of pre-activations of a layer, counted from k, over all columns."""
+        count = np.arange(len(points))
+        if layer == 0:
+            found = self.direct(points, neurons)
+        else:
+            below = min(layer, len(self.places)) - 1
+            pulled = self.points.pulled(layer, below, points, neurons)
+            rows, at = np.nonzero(pulled)
+            entries = pulled[rows, at], (rows, self.places[below][points[rows], at])
+            found = sparse.csr_array(entries, (len(points), self.columns))
         if self.method.biases:
-            before = sparse.csr_array((len(points), self.n_weights + self.points.widths[0]))
-            after = sparse.csr_array((len(points), sum(self.points.widths[layer + 1 :])))
-            biases = sparse.csr_array(sparse.hstack([before, *map(sparse.csr_array, pulled[1:]), after]))
-        parts = [self.parameters(biases), through]
-        return sparse.csr_array(sparse.hstack(parts))
+            at = self.n_weights + sum(self.points.widths[:layer]) + neurons
+            found = found + self._rows(len(points), count, at, np.ones(len(points)))
+        return found
+
+    def _rows(
+        self, count: int, rows: NDArray[np.int64], at: NDArray[np.int64], values: Array
+    ) -> sparse.csr_array:
+        """Rows over changes of parameters, and so over both their parts."""
+        both = np.concatenate([values, -values]), (np.tile(rows, 2), np.concatenate([at, at + self.n]))
+        found = sparse.csr_array(both, (count, self.columns))
+        found.eliminate_zeros()
+        return found
+
+    def _units(self, rows: int, columns: NDArray[np.int64], value: float) -> sparse.csr_array:
+        """One entry in each row."""
+        return sparse.csr_array((np.full(rows, value), (np.arange(rows), columns)), (rows, self.columns))
 
     def first(self) -> Matrices:
         """Rows that define pre-activations and scores; labels; scores bound the largest change."""
-        i, j = self.kept.T
-        define = [self.parameters(self.direct(i, j)), -sparse.eye_array(len(i))]
-        blank = sparse.csr_array((len(i), 2 * self.scores + 1))
-        each = np.indices(self.points.pre[-1].shape).reshape(2, -1)
-        eye, one = sparse.eye_array(self.scores), sparse.csr_array(np.ones((self.scores, 1)))
-        score = [self.changes(len(self.points.pre) - 1, each[0], each[1]), -eye, eye, 0 * one]
-        bound = [sparse.csr_array((self.scores, self.columns - 2 * self.scores - 1)), eye, eye, -one]
-        leads, need = self.leads()
-        blocks = [sparse.hstack(part) for part in ([*define, blank], score, bound)]
-        rows = sparse.csr_array(sparse.vstack([*blocks, leads]))
-        equal = len(i) + self.scores
+        blocks = []
+        for layer, place in enumerate(self.places):
+            i, j = np.nonzero(place >= 0)
+            blocks.append(self.changes(layer, i, j) + self._units(len(i), place[i, j], -1.0))
+        i, j = np.indices(self.points.pre[-1].shape).reshape(2, -1)
+        up = self.end + np.arange(self.scores)
+        more, less = self._units(self.scores, up, 1.0), self._units(self.scores, up + self.scores, 1.0)
+        blocks.append(self.changes(len(self.points.pre) - 1, i, j) - more + less)
+        equal = sum(block.shape[0] for block in blocks)
+        largest = self._units(self.scores, np.full(self.scores, self.columns - 1), -1.0)
+        leads, need = self.leads(more - less)
+        rows = sparse.csr_array(sparse.vstack([*blocks, more + less + largest, leads]))
         lower = np.concatenate([np.zeros(equal), np.full(self.scores, -np.inf), need])
         upper = np.concatenate([np.zeros(equal + self.scores), np.full(len(need), np.inf)])
         return self._matrices(rows, lower, upper)
 
-    def leads(self) -> tuple[sparse.csr_array, Array]:
-        """Labels lead every other score: rows over all columns, and what they must reach."""
+    def leads(self, change: sparse.csr_array) -> tuple[sparse.csr_array, Array]:
+        """Labels lead every other score: rows, and what they must reach.
+
+        Args:
+            change: rows of the changes of all scores.
+        """
         n, classes = self.points.pre[-1].shape
         label = np.repeat(self.points.labels, classes - 1)
         other = np.concatenate([np.delete(np.arange(classes), one) for one in self.points.labels])
-        point, count = np.repeat(np.arange(n), classes - 1), np.arange(n * (classes - 1))
-        shape = (len(count), self.scores)
-        rows = sparse.csr_array((np.ones(len(count)), (count, point * classes + label)), shape)
-        rows = rows - sparse.csr_array((np.ones(len(count)), (count, point * classes + other)), shape)
-        blank = sparse.csr_array((len(count), self.columns - 2 * self.scores - 1))
+        point = np.repeat(np.arange(n), classes - 1)
         need = MARGIN - self.points.pre[-1][point, label] + self.points.pre[-1][point, other]
-        nothing = sparse.csr_array((len(count), 1))
-        return sparse.csr_array(sparse.hstack([blank, rows, -rows, nothing])), need
+        return change[point * classes + label] - change[point * classes + other], need
 
     def _matrices(self, rows: sparse.csr_array, lower: Array, upper: Array) -> Matrices:
         """With bounds and costs: the mean's number of changes counts those of weights that nothing reads."""
-        rest = len(self.kept)
-        low, high = np.zeros(self.columns), np.full(self.columns, np.inf)
+        low, high, cost = np.zeros(self.columns), np.full(self.columns, np.inf), np.ones(self.columns)
         high[: 2 * self.n] = BOUND
-        low[2 * self.n : 2 * self.n + rest], high[2 * self.n : 2 * self.n + rest] = -np.inf, np.inf
-        if self.method.patterns and len(self.points.pre) > 1:
-            i, j = self.kept.T
-            low[2 * self.n : 2 * self.n + rest] = -self.points.pre[0][i, j]
-        cost = np.ones(self.columns)
-        cost[2 * self.n : 2 * self.n + rest] = 0.0
+        low[2 * self.n : self.end] = -np.inf
+        cost[2 * self.n : self.end] = 0.0
         cost[-1] = self.all_changes
+        if self.method.patterns:
+            for place, pre in zip(self.places, self.points.pre, strict=False):
+                low[place[place >= 0]] = -pre[place >= 0]
         nothing = np.zeros(self.columns)
         return Matrices(cost, nothing, 0.0, low, high, nothing.astype(bool), rows, lower, upper)
 
@@ -210,44 +215,41 @@ class PeerProgram:
 
     def _above(self, values: Array) -> tuple[sparse.csr_array, Array, Array]:
         size = values[: self.n] + values[self.n : 2 * self.n]
-        above = size - values[-1]
-        new = self._new(above, size - NEAR * values[-1], self.bounded)
-        at, count = np.array(new, dtype=np.int64), len(new)
-        columns = np.concatenate([at, at + self.n, np.full(count, self.columns - 1)])
-        entries = np.repeat([1.0, 1.0, -1.0], count), (np.tile(np.arange(count), 3), columns)
-        rows = sparse.csr_array(entries, (count, self.columns))
+        at = self._new(size - values[-1], size - NEAR * values[-1], self.bounded)
+        count = len(at)
+        rows = self._units(count, at, 1.0) + self._units(count, at + self.n, 1.0)
+        rows = rows + self._units(count, np.full(count, self.columns - 1), -1.0)
         return rows, np.full(count, -np.inf), np.zeros(count)
 
-    def _new(self, beyond: Array, near: Array, known: set[int]) -> list[int]:
+    def _crossed(self, layer: int, moved: Array) -> tuple[sparse.csr_array, Array, Array]:
+        """Inactive neurons that become active; of active ones it is their column's bound."""
+        pre, on = self.points.pre[layer], self.points.on[layer]
+        beyond = np.where(on, -np.inf, pre + moved)
+        near = np.where(on, -np.inf, NEAR * pre + moved)
+        new = self._new(beyond.ravel(), near.ravel(), self.asked[layer])
+        points, neurons = np.unravel_index(new, pre.shape)
+        need = -pre[points, neurons]
+        return self.changes(layer, points, neurons), np.full(len(new), -np.inf), need
+
+    def _new(self, beyond: Array, near: Array, known: set[int]) -> NDArray[np.int64]:
         """Violated rows that are not in the program, and, where there are some, those that nearly are."""
         if known.issuperset(np.flatnonzero(beyond > TOLERANCE).tolist()):
-            return []
-        new = [int(one) for one in np.flatnonzero(near > 0) if one not in known]
+            return np.zeros(0, dtype=np.int64)
+        new = [one for one in np.flatnonzero(near > 0).tolist() if one not in known]
         known.update(new)
-        return new
-
-    def _crossed(self, layer: int, moved: Array) -> tuple[sparse.csr_array, Array, Array]:
-        pre, on = self.points.pre[layer], self.points.on[layer]
-        beyond = np.where(on, -1.0, 1.0) * (pre + moved)
-        near = np.abs(moved) * (1 - NEAR) + beyond
-        new = self._new(beyond.ravel(), near.ravel(), self.asked[layer])
-        points, neurons = np.unravel_index(np.array(new, dtype=np.int64), pre.shape)
-        z, active = pre[points, neurons], on[points, neurons]
-        rows = self.changes(layer, points, neurons)
-        blank = sparse.csr_array((len(new), 2 * self.scores + 1))
-        lower, upper = np.where(active, -z, -np.inf), np.where(active, np.inf, -z)
-        return sparse.csr_array(sparse.hstack([rows, blank])), lower, upper
+        return np.array(new, dtype=np.int64)
 
 
 def repaired(points: Points, method: Method, seconds: float) -> Change:
-    """The tool's optimum, as they have it: of an interior point method, without crossover.
+    """The tool's optimum, as they have it: of an interior point method, without crossover if it ends well.
 
     Args:
         seconds: of `time.perf_counter` (`benchmarks.clock`).
     """
     end = time.perf_counter() + seconds
     program = PeerProgram(points, method)
-    engine = new_engine(options={"solver": "ipx", "run_crossover": "off", "ipm_optimality_tolerance": GAP})
+    options = {"solver": "ipx", "run_crossover": "choose", "ipm_optimality_tolerance": GAP}
+    engine = new_engine(options=options)
     engine.cbIpmInterrupt.subscribe(lambda event: event.interrupt(time.perf_counter() > end))
     model = program.first()
     pass_model(engine, model)
