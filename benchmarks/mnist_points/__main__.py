@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,9 @@ NETWORKS = ("mnist_relu_3_100", "mnist_relu_9_100")
 CORRUPTIONS = ("fog", "attack")
 POOL = 9000
 """The first image that is kept, not measured."""
+
+Decide = Callable[[Array], np.ndarray]
+"""Decisions about images."""
 
 COLUMNS = (
     "network",
@@ -173,7 +178,7 @@ class Task:
         )
         return {
             "status": fix.status,
-            **self.measured(fix.network, chosen),
+            **self.measured(None if fix.network is None else partial(decided, fix.network), chosen),
             "cost": fix.cost,
             "lower_bound": fix.lower_bound,
             "l2_change": None if fix.edit is None else fix.edit.norm("l2"),
@@ -183,11 +188,11 @@ class Task:
             "timeout": arguments.timeout,
         }
 
-    def measured(self, repaired: rs.Network | None, chosen: np.ndarray) -> dict[str, float | None]:
+    def measured(self, repaired: Decide | None, chosen: np.ndarray) -> dict[str, float | None]:
         """Shares of right decisions: of the repaired points, and of the others of the first 9,000."""
         others = np.setdiff1d(np.arange(POOL), chosen)
         clean, corrupted = self.images[others], self.corrupted[others]
-        before = [self.right(self.network, x, others) for x in (clean, corrupted)]
+        before = [self.right(partial(decided, self.network), x, others) for x in (clean, corrupted)]
         if repaired is None:
             after: list[float | None] = [None, None, None]
         else:
@@ -203,9 +208,9 @@ class Task:
             "corrupted_after": after[2],
         }
 
-    def right(self, network: rs.Network, images: Array, index: np.ndarray) -> float:
-        """The share of right decisions of the network's file."""
-        return float((decided(network, images) == self.labels[index]).mean())
+    def right(self, decide: Decide, images: Array, index: np.ndarray) -> float:
+        """The share of right decisions."""
+        return float((decide(images) == self.labels[index]).mean())
 
 
 if __name__ == "__main__":
