@@ -22,7 +22,9 @@ from repairsolver.repairing.delta.resumed import Resumed
 from repairsolver.results import Limits, RepairStatus
 from repairsolver.solvers import Feature, SolutionStatus, available_solvers, get_solver
 
-RESUMING = [name for name in available_solvers() if Feature.ROWS_ADDED in get_solver(name).features]
+RESUMING = [name for name in available_solvers() if Feature.LAST_BASIS in get_solver(name).features]
+KEEPING = [name for name in ("z3", "pulp", "pulp:HiGHS") if name.partition(":")[0] in available_solvers()]
+"""Solvers that keep constraints, and no basis."""
 
 
 def pair(
@@ -114,8 +116,30 @@ def test_repairs_are_the_same_with_and_without(solver: str, monkeypatch: pytest.
     assert warm.lower_bound == pytest.approx(cold.lower_bound, rel=1e-5)
 
 
+@pytest.mark.parametrize("solver", KEEPING)
+def test_solvers_that_keep_constraints_alone(solver: str) -> None:
+    """Rows come, lose their side with a smaller margin or fewer points, and come back."""
+    kept = Resumed(solver)
+    for count, margin in ((2, 0.05), (4, 0.05), (2, 0.05), (4, 0.02), (4, 0.05)):
+        problems = pair(required(NETWORK, labelled(NETWORK, count, 3)), margin, kept, solver)
+        cold, warm = (optimise(problem, shared=False) for problem in problems)
+        assert warm.status is cold.status is SolutionStatus.OPTIMAL
+        assert warm.cost == pytest.approx(cold.cost, rel=1e-6)
+    assert sum(program.solver.resumed for program in kept.programs) > 0  # type: ignore[attr-defined]
+
+
+def test_a_repair_says_once_that_its_programs_begin_anew() -> None:
+    for solver, said in (("highs", 0), ("pulp", 1), ("z3", 1)):
+        fix = repair_property(NETWORK, NOWHERE, points=labelled(NETWORK, 2), solver=solver, limits=LIMITS)
+        told = [remark for remark in fix.remarks if "no basis" in remark]
+        assert len(told) == said
+        assert all(repr(solver) in remark for remark in told)
+
+
 def test_solvers_without_a_memory_repair_as_before() -> None:
-    assert not Resumed("z3").suits(objective_for(required(NETWORK, labelled(NETWORK, 1)).layer, Aim()))
+    assert not Resumed("projection").suits(
+        objective_for(required(NETWORK, labelled(NETWORK, 1)).layer, Aim())
+    )
     points = labelled(NETWORK, 2)
     fixes = [
         repair_property(NETWORK, NOWHERE, points=points, solver=s, limits=LIMITS) for s in ("z3", "highs")

@@ -26,7 +26,14 @@ from repairsolver.solvers.highs_session import HighsSession
 
 RESUMING = [name for name in available_solvers() if Feature.ROWS_ADDED in get_solver(name).features]
 
-pytestmark = pytest.mark.parametrize("solver", RESUMING)
+BASIS = [name for name in RESUMING if Feature.LAST_BASIS in get_solver(name).features]
+
+KEEPING = [name for name in ("z3", "pulp", "pulp:HiGHS") if name.partition(":")[0] in RESUMING]
+"""Solvers that keep constraints, and no basis."""
+
+from_a_basis = pytest.mark.parametrize("solver", BASIS)
+
+from_memory = pytest.mark.parametrize("solver", RESUMING)
 
 
 def growing(rng: np.random.Generator, *, integer: bool = False):
@@ -47,6 +54,7 @@ def growing(rng: np.random.Generator, *, integer: bool = False):
 
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 10**6), integer=st.booleans())
+@from_memory
 def test_programs_that_grow_have_the_answers_of_fresh_ones(solver, seed, integer):
     kept = session(solver)
     for program in growing(np.random.default_rng(seed), integer=integer):
@@ -58,6 +66,7 @@ def test_programs_that_grow_have_the_answers_of_fresh_ones(solver, seed, integer
     assert kept.resumed >= 1
 
 
+@from_memory
 def test_columns_may_come_too(solver):
     rng = np.random.default_rng(2)
     matrix, kept = rng.random((12, 30)), session(solver)
@@ -71,6 +80,7 @@ def test_columns_may_come_too(solver):
     assert kept.resumed >= 1
 
 
+@from_a_basis
 def test_one_more_row_costs_few_iterations(solver):
     rng = np.random.default_rng(0)
     matrix, side = rng.normal(size=(61, 200)), rng.random(61) + 1.0
@@ -83,6 +93,7 @@ def test_one_more_row_costs_few_iterations(solver):
     assert kept.iterations - first < 0.3 * first
 
 
+@from_memory
 def test_another_program_is_solved_from_scratch(solver):
     rng = np.random.default_rng(1)
     kept = session(solver)
@@ -92,6 +103,7 @@ def test_another_program_is_solved_from_scratch(solver):
     assert kept.resumed == 0
 
 
+@from_memory
 def test_rows_lose_and_regain_their_sides(solver):
     kept = session(solver)
     matrix = np.array([[1.0, 2.0], [2.0, 1.0]])
@@ -100,6 +112,7 @@ def test_rows_lose_and_regain_their_sides(solver):
         assert kept.solve(program).objective == pytest.approx(solve(program).objective, abs=1e-7)
 
 
+@from_memory
 def test_infeasible_and_unbounded_programs_leave_nothing_behind(solver):
     kept = session(solver)
     program = program_of([1.0, 0.0], [[1.0, 1.0]], 1.0, np.inf, 0.0, np.inf)
@@ -111,6 +124,7 @@ def test_infeasible_and_unbounded_programs_leave_nothing_behind(solver):
     assert kept.solve(program).objective == pytest.approx(0.0)
 
 
+@from_a_basis
 def test_integer_programs_start_from_the_last_solution(solver):
     """With one weak row more the last optimum is there from the beginning."""
     whole = knapsack(30)
@@ -130,6 +144,7 @@ def test_integer_programs_start_from_the_last_solution(solver):
     assert started.objective == pytest.approx(best.objective)
 
 
+@from_a_basis
 def test_a_watch_sees_progress_and_ends_a_search(solver):
     told: list[Progress] = []
 
@@ -145,6 +160,7 @@ def test_a_watch_sees_progress_and_ends_a_search(solver):
     assert all(p.bound is None or p.bound <= answer.bound + 1e-6 for p in told[:1])
 
 
+@from_a_basis
 def test_gap_and_time_end_a_search_by_themselves(solver):
     kept = session(solver)
     loose = kept.solve(knapsack(60), gap=0.2, seconds=60.0)
@@ -155,6 +171,7 @@ def test_gap_and_time_end_a_search_by_themselves(solver):
     assert late.seconds < 20
 
 
+@from_a_basis
 def test_what_a_watch_raises_comes_out(solver):
     def watch(progress: Progress) -> bool:
         raise ZeroDivisionError("of the watch")
@@ -163,6 +180,7 @@ def test_what_a_watch_raises_comes_out(solver):
         session(solver, watch).solve(knapsack(60), seconds=20.0)
 
 
+@from_memory
 def test_options_are_checked(solver):
     kept = session(solver)
     program = program_of([1.0], [[1.0]], 0.5, np.inf, 0.0, 1.0)
@@ -171,6 +189,7 @@ def test_options_are_checked(solver):
     assert kept.solve(program).objective == pytest.approx(0.5)
 
 
+@from_a_basis
 def test_what_fails_from_the_last_basis_is_solved_from_scratch(solver, monkeypatch):
     """An answer that does not satisfy the program is not the end."""
     kind = {"highs": HighsSession, "gurobi": GurobiSession}[solver]
@@ -191,6 +210,7 @@ def test_what_fails_from_the_last_basis_is_solved_from_scratch(solver, monkeypat
     assert len(calls) == 2
 
 
+@from_memory
 def test_a_session_is_gone_without_a_trace(solver):
     kept = session(solver)
     kept.solve(program_of([1.0], [[1.0]], 0.5, np.inf, 0.0, 1.0))
@@ -199,9 +219,28 @@ def test_a_session_is_gone_without_a_trace(solver):
     assert solve(program_of([1.0], [[1.0]], 0.5, np.inf, 0.0, 1.0), solver).objective == pytest.approx(0.5)
 
 
+@pytest.mark.parametrize("solver", KEEPING)
+@settings(max_examples=25, deadline=None)
+@given(data=st.data())
+def test_constraints_that_go_and_come_back(solver, data):
+    """One program over a pool of rows, of which every round holds some, with sides of its own."""
+    whole = data.draw(st.booleans())
+    number = st.integers(-3, 3).map(float)
+    pool = np.array(data.draw(st.lists(st.lists(number, min_size=3, max_size=3), min_size=2, max_size=5)))
+    cost, kept = np.array(data.draw(st.lists(number, min_size=3, max_size=3))), session(solver)
+    for held in data.draw(st.lists(st.sets(st.integers(0, len(pool) - 1)), min_size=2, max_size=4)):
+        sides = np.full(len(pool), -np.inf)
+        sides[list(held)] = data.draw(st.sampled_from([-2.0, 0.0, 1.5]))
+        program = program_of(cost, pool, sides, np.inf, -2.0, 2.0, integer=whole)
+        warm, cold = kept.solve(program), solve(program, "highs")
+        assert warm.status is cold.status
+        if cold.objective is not None:
+            assert warm.objective == pytest.approx(cold.objective, abs=1e-6)
+
+
+@from_a_basis
 def test_solvers_without_a_memory_are_what_they_were(solver):
     assert session("projection").name == "projection"
-    assert session("z3") == get_solver("z3")
     curved = Program()
     v = curved.columns(2, 0, 1, integer=True)
     curved.rows(v.sum(), 1.0)

@@ -58,6 +58,7 @@ class Gurobi:
             Feature.DUAL_BOUND,
             Feature.WARM_START,
             Feature.ROWS_ADDED,
+            Feature.LAST_BASIS,
         }
     )
 

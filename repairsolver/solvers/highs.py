@@ -53,7 +53,14 @@ class Highs:
 
     name: str = "highs"
     features: frozenset[Feature] = frozenset(
-        {Feature.INTEGERS, Feature.QUADRATIC, Feature.DUAL_BOUND, Feature.WARM_START, Feature.ROWS_ADDED}
+        {
+            Feature.INTEGERS,
+            Feature.QUADRATIC,
+            Feature.DUAL_BOUND,
+            Feature.WARM_START,
+            Feature.ROWS_ADDED,
+            Feature.LAST_BASIS,
+        }
     )
 
     def availability(self) -> Availability:

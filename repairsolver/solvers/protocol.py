@@ -21,6 +21,7 @@ class Feature(StrEnum):
     DUAL_BOUND = "dual bound"
     WARM_START = "warm start"
     ROWS_ADDED = "rows added between solves"
+    LAST_BASIS = "goes on from the last basis"
 
 
 class SolutionStatus(StrEnum):
@@ -131,8 +132,9 @@ class Resuming(Solver, Protocol):
     def session(self, watch: Watch | None = None) -> Solver:
         """The same solver with a memory, for programs that come one after the other.
 
-        A program that is the last one with further columns and rows, other bounds or costs is solved from
-        where the last one ended: linear programs from the basis, integer ones from the solution. Any other
-        program is solved from scratch. Answers are checked as always, and as good.
+        A program that is the last one with further columns and rows, other bounds or costs is not built
+        again, and solved from where the last one ended, as far as the solver can: linear programs from the
+        basis (`LAST_BASIS`), integer ones from the solution (`WARM_START`). Any other program is solved
+        from scratch. Answers are checked as always, and as good.
         """
         ...

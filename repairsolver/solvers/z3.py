@@ -8,12 +8,18 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from layerwise.program import Array, Matrices, Program
 from repairsolver.errors import SolverError
 from repairsolver.solvers.driver import Answer, drive, refuse_unsupported
 from repairsolver.solvers.loading import installed, load_package
-from repairsolver.solvers.protocol import Availability, Feature, Solution, SolutionStatus
+from repairsolver.solvers.protocol import Availability, Feature, Solution, SolutionStatus, Solver, Watch
+
+Options = Mapping[str, float | int | str | bool]
+
+UNLIMITED = 2**32 - 1
+"""Milliseconds that z3 takes for no limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +39,9 @@ class Z3:
     """
 
     name: str = "z3"
-    features: frozenset[Feature] = frozenset({Feature.INTEGERS, Feature.EXACT, Feature.DUAL_BOUND})
+    features: frozenset[Feature] = frozenset(
+        {Feature.INTEGERS, Feature.EXACT, Feature.DUAL_BOUND, Feature.ROWS_ADDED}
+    )
 
     def availability(self) -> Availability:
         return installed("z3", "z3-solver")
@@ -46,12 +54,23 @@ class Z3:
         gap: float = 0.0,
         seed: int = 0,
         start: Array | None = None,
-        options: Mapping[str, float | int | str | bool] | None = None,
+        options: Options | None = None,
     ) -> Solution:
         """Solve a program; see `Solver.solve`. `solve_exact` gives the rationals themselves."""
-        if options:
-            raise SolverError(f"solver 'z3' takes no options, got {', '.join(options)}")
-        return drive(self, program, lambda flat: _rounded(_optimum(flat, seconds)))
+        refuse_options(options)
+        return drive(self, program, lambda flat: rounded(_optimum(flat, seconds)))
+
+    def session(self, watch: Watch | None = None) -> Solver:
+        """z3 with a memory; see `Resuming.session`. It tells no progress: `watch` is not called."""
+        from repairsolver.solvers.z3_session import Z3Session  # which is built on this module
+
+        return Z3Session()
+
+
+def refuse_options(options: Options | None) -> None:
+    """Raise `SolverError` where options are given."""
+    if options:
+        raise SolverError(f"solver 'z3' takes no options, got {', '.join(options)}")
 
 
 def solve_exact(program: Program, *, seconds: float | None = None) -> ExactAnswer:
@@ -68,27 +87,33 @@ def solve_exact(program: Program, *, seconds: float | None = None) -> ExactAnswe
 def _optimum(flat: Matrices, seconds: float | None) -> ExactAnswer:
     z3 = load_package("z3", "z3-solver")
     context = z3.Context()
-    unknowns = [
-        (z3.Int if integer else z3.Real)(f"v{j}", ctx=context)
-        for j, integer in enumerate(flat.integer.tolist())
-    ]
+    unknowns = new_unknowns(z3, flat.integer, 0, context)
     optimiser = z3.Optimize(ctx=context)
-    if seconds is not None:
-        optimiser.set("timeout", max(1, int(seconds * 1000)))
+    limit_time(optimiser, seconds)
     matrix = flat.rows
     for j, unknown in enumerate(unknowns):
         _require(z3, optimiser, unknown, float(flat.lower[j]), float(flat.upper[j]), context)
     for i in range(matrix.shape[0]):
         entries = slice(matrix.indptr[i], matrix.indptr[i + 1])
-        total = _combination(
-            z3, matrix.data[entries], [unknowns[j] for j in matrix.indices[entries]], context
-        )
+        total = combination(z3, matrix.data[entries], [unknowns[j] for j in matrix.indices[entries]], context)
         _require(z3, optimiser, total, float(flat.row_lower[i]), float(flat.row_upper[i]), context)
-    goal = optimiser.minimize(_combination(z3, flat.cost, unknowns, context))
-    return _read(z3, optimiser, goal, unknowns, flat)
+    goal = optimiser.minimize(combination(z3, flat.cost, unknowns, context))
+    return read_optimum(z3, optimiser, goal, unknowns, flat)
 
 
-def _read(z3: Any, optimiser: Any, goal: Any, unknowns: list[Any], flat: Matrices) -> ExactAnswer:
+def new_unknowns(z3: Any, integer: NDArray[np.bool_], known: int, context: Any) -> list[Any]:
+    """z3's variables of the columns from number `known` on."""
+    kinds = [z3.Int if whole else z3.Real for whole in integer[known:].tolist()]
+    return [kind(f"v{j}", ctx=context) for j, kind in enumerate(kinds, known)]
+
+
+def limit_time(optimiser: Any, seconds: float | None) -> None:
+    """Limit the next check, or lift the limit."""
+    optimiser.set("timeout", UNLIMITED if seconds is None else max(1, min(int(seconds * 1000), UNLIMITED)))
+
+
+def read_optimum(z3: Any, optimiser: Any, goal: Any, unknowns: list[Any], flat: Matrices) -> ExactAnswer:
+    """Check, and read the optimum of `goal` where there is one."""
     outcome = optimiser.check()
     if outcome == z3.unknown:
         return ExactAnswer(SolutionStatus.TIMEOUT)
@@ -105,31 +130,34 @@ def _read(z3: Any, optimiser: Any, goal: Any, unknowns: list[Any], flat: Matrice
     return ExactAnswer(SolutionStatus.OPTIMAL, values, objective)
 
 
-def _rounded(exact: ExactAnswer) -> Answer:
+def rounded(exact: ExactAnswer) -> Answer:
+    """The nearest float64 numbers, for the driver to check."""
     if exact.values is None or exact.objective is None:
         return Answer(exact.status)
     values = np.array([float(value) for value in exact.values], dtype=np.float64)
     return Answer(exact.status, values, float(exact.objective))
 
 
-def _rational(z3: Any, number: float, context: Any) -> Any:
+def rational(z3: Any, number: float, context: Any) -> Any:
+    """A float64 number exactly."""
     return z3.RatVal(*Fraction(number).as_integer_ratio(), ctx=context)
 
 
-def _combination(z3: Any, factors: Array, unknowns: list[Any], context: Any) -> Any:
+def combination(z3: Any, factors: Array, unknowns: list[Any], context: Any) -> Any:
+    """The sum of factors times unknowns, exactly."""
     pairs = [(factor, unknown) for factor, unknown in zip(factors.tolist(), unknowns, strict=True) if factor]
     terms = [
-        _rational(z3, factor, context) * z3.ToReal(v) if v.is_int() else _rational(z3, factor, context) * v
+        rational(z3, factor, context) * z3.ToReal(v) if v.is_int() else rational(z3, factor, context) * v
         for factor, v in pairs
     ]
-    return z3.Sum(terms) if terms else _rational(z3, 0.0, context)
+    return z3.Sum(terms) if terms else rational(z3, 0.0, context)
 
 
 def _require(z3: Any, optimiser: Any, term: Any, lower: float, upper: float, context: Any) -> None:
     if np.isfinite(lower):
-        optimiser.add(term >= _rational(z3, lower, context))
+        optimiser.add(term >= rational(z3, lower, context))
     if np.isfinite(upper):
-        optimiser.add(term <= _rational(z3, upper, context))
+        optimiser.add(term <= rational(z3, upper, context))
 
 
 def _fraction(number: Any) -> Fraction:

@@ -36,7 +36,7 @@ from repairsolver.repairing.delta.points import add_points, strays_of
 from repairsolver.repairing.delta.preferred import prefer
 from repairsolver.repairing.delta.pressing import press_bound
 from repairsolver.repairing.delta.requirements import Requirements, only_compares
-from repairsolver.repairing.delta.resumed import Resumed
+from repairsolver.repairing.delta.resumed import Resumed, without_basis
 from repairsolver.repairing.delta.sequential import least_bound
 from repairsolver.repairing.delta.squared_moves import squared_moves
 from repairsolver.repairing.explanation import Core
@@ -101,7 +101,7 @@ def repair_delta(
         begin_session, network, prop, started=time.perf_counter(), aim=aim, gap=gap, solver=solver,
         points=points, keep=keep, decision=decision, limits=limits, seed=seed, on_event=on_event,
     )  # fmt: skip
-    strays = strays_of(prop, points)
+    strays = (*strays_of(prop, points), *without_basis(solver))
     if choice.layers == AUTO:
         choice, why = choose_layer(begin, network, choice)
         fix = _finished(begin(choice), points, keep, decision)

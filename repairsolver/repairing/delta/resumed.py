@@ -73,6 +73,18 @@ class Resumed:
         return kept.solve(rows, objective, scale, seconds, self.seed)
 
 
+def without_basis(name: str) -> tuple[str, ...]:
+    """A remark where the programs of a repair cannot go on from each other's basis."""
+    solver = get_solver(name)
+    if Feature.LAST_BASIS in solver.features:
+        return ()
+    kept = "constraints" if Feature.ROWS_ADDED in solver.features else "nothing"
+    return (
+        f"solver {name!r} has no basis to go on from: it keeps {kept} between the rounds and solves every "
+        "linear program anew; 'highs' and 'gurobi' go on from the last one",
+    )
+
+
 @dataclass(slots=True, eq=False)
 class _Kept:
     """One program: all rows that were asked for since it was begun.
