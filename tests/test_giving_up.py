@@ -101,9 +101,11 @@ def test_regions_keep_their_numbers(prop: rs.Property) -> None:
 def test_where_regions_have_no_price(network: rs.Network, prop: rs.Property, keep: rs.PointSet) -> None:
     with pytest.raises(EditError, match="take layers='all'"):
         rs.repair(network, prop, keep=keep, keep_soft=1.0, give_up=1)
+    with pytest.raises(EditError, match=r"at least 20 .* give_up=5 leaves 19: lower it"):
+        rs.repair(network, prop, layers="all", keep=keep, keep_soft=1.0, give_up=5)
     with pytest.raises(EditError, match="give keep"):
         rs.repair(network, prop, layers="all", give_up=1)
-    with pytest.raises(EditError, match="give_up is 24, but .* 24 regions .* expected 0 to 23"):
+    with pytest.raises(EditError, match=r"give_up is 24, but .* 24 regions .* expected 0 to 23"):
         rs.repair(network, prop, layers="all", keep=keep, give_up=24)
     with pytest.raises(EditError, match="does not use give_up"):
         rs.repair(network, prop, method="gate", give_up=1)

@@ -137,7 +137,7 @@ def test_samplers_by_numpy_and_torch():
     ("function", "message"),
     [
         (lambda count, seed: np.full((count, 2), 1.5), "4000 of 4000 points lie outside"),
-        (lambda count, seed: np.full((count, 2), np.nan), "input 0 is nan"),
+        (lambda count, seed: np.full((count, 2), np.nan), "X_0 is nan"),
         (lambda count, seed: np.zeros((count, 3)), r"expected real numbers of shape \[4000, 2\]"),
         (lambda count, seed: np.zeros((count, 2), complex), "complex128"),
     ],

@@ -23,7 +23,7 @@ def unsafe(row: str, low: str = "-1", high: str = "1") -> rs.Property:
 @pytest.mark.parametrize("size", ["1e-245", "1e-300", "1e-310", "5e-324"])
 @pytest.mark.parametrize("row", ["(<= (* {0} Y_0) -{0})", "(and (<= (* {0} Y_0) -{0}) (<= Y_1 1))"])
 def test_rows_of_tiny_numbers_are_refused(size: str, row: str) -> None:
-    with pytest.raises(PropertyError, match="row 1 of case 1 .* underflow"):
+    with pytest.raises(PropertyError, match=r"row 1 of case 1 .* underflow"):
         rs.verify(chain(identities(1.0, 1.0)), unsafe(row.format(size)))
 
 

@@ -35,6 +35,8 @@ FEASIBILITY = 1e-9
 _FREE = 1e-7
 _GAP = 1e-6
 _BATCH = 200
+_ROOM = 64
+"""Active constraints that there is room for at first; it doubles."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,9 +154,12 @@ class _Active:
     """The active set: N^T = Q R, the right-hand sides h and the multipliers of its constraints.
 
     Normals carry their sign, so that every constraint reads g w >= h.
+
+    Args:
+        stored: the rows of Q^T, and room for more: Q is far larger than all else, and grows at every step.
     """
 
-    q: Array
+    stored: Array
     r: Array
     sides: Array
     multipliers: Array
@@ -164,7 +169,12 @@ class _Active:
 
     @staticmethod
     def empty(width: int) -> _Active:
-        return _Active(np.zeros((width, 0)), np.zeros((0, 0)), np.zeros(0), np.zeros(0))
+        return _Active(np.empty((_ROOM, width)), np.zeros((0, 0)), np.zeros(0), np.zeros(0))
+
+    @property
+    def q(self) -> Array:
+        """Q, [columns, active]."""
+        return self.stored[: len(self.index)].T
 
     def point(self) -> Array:
         """w = N^T lambda, the minimiser of the Lagrangian at the multipliers."""
@@ -185,7 +195,11 @@ class _Active:
         size = len(self.index)
         r = np.zeros((size + 1, size + 1))
         r[:size, :size], r[:size, size], r[size, size] = self.r, self.r @ coordinates, length
-        self.q, self.r = np.column_stack([self.q, free / length]), r
+        if size == len(self.stored):
+            room = np.empty((2 * size, self.stored.shape[1]))  # what is not used takes no memory
+            room[:size] = self.stored
+            self.stored = room
+        self.stored[size], self.r = free / length, r
         self.sides = np.append(self.sides, target.side)
         self.multipliers = np.append(self.multipliers, multiplier)
         self.index.append(target.index)
@@ -196,7 +210,7 @@ class _Active:
         """Remove one constraint."""
         q, r = qr_delete(self.q, self.r, position, which="col")
         size = len(self.sides) - 1  # scipy takes a square Q for a full decomposition and keeps its size
-        self.q, self.r = np.array(q[:, :size], dtype=np.float64), np.array(r[:size], dtype=np.float64)
+        self.stored[:size], self.r = q[:, :size].T, np.array(r[:size], dtype=np.float64)
         self.sides = np.delete(self.sides, position)
         self.multipliers = np.delete(self.multipliers, position)
         for column in (self.index, self.sign, self.equality):
@@ -222,24 +236,29 @@ class _Constraint:
 
 def _project(rows: _Polyhedron, active: _Active, deadline: float | None) -> SolutionStatus:
     """Grow the active set until no row is violated; a batch of rows is looked through at a time."""
+    point = active.point()
     while True:
-        point = active.point()
         batch = rows.worst(point, _BATCH)
         if not batch.size:
             active.polish()
             return SolutionStatus.OPTIMAL
         pool = rows.part(batch)
-        while (worst := pool.worst(active.point(), 1)).size:
+        while (worst := pool.worst(point, 1)).size:
             if deadline is not None and time.perf_counter() > deadline:
                 return SolutionStatus.TIMEOUT
             position = int(worst[0])
-            if not _satisfy(active, pool.constraint(position, int(batch[position]), active.point())):
+            if not _satisfy(active, pool.constraint(position, int(batch[position]), point), point):
                 return SolutionStatus.INFEASIBLE
+            point = active.point()
 
 
-def _satisfy(active: _Active, target: _Constraint) -> bool:
-    """Raise the dual objective until the constraint holds with equality; False if it cannot."""
-    multiplier, point = 0.0, active.point()
+def _satisfy(active: _Active, target: _Constraint, point: Array) -> bool:
+    """Raise the dual objective until the constraint holds with equality; False if it cannot.
+
+    Args:
+        point: the active set's.
+    """
+    multiplier = 0.0
     while True:
         coordinates, free = active.split(target.normal)
         square = float(free @ free)

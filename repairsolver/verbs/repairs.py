@@ -96,7 +96,8 @@ def repair(
             in its tensor.
         weights: factors of the entries in the norm: one for each entry, a vector or arrays by tensor name.
         max_change: by how much an entry may change: a number, one for each entry, or "10%" of its size.
-            L0 and `minimise="behaviour"` need a limit, without one it is the largest weight of the layer.
+            L0 needs a limit, `minimise="behaviour"` with norm "l1", too: without one it is the largest
+            weight of the layer.
         minimise: "behaviour" instead of the norm: the mean change of the margins to the decision at the
             points to keep, or else at samples of the property's regions; cost and lower bound are then of it.
             With norm "l2" the root mean square of the scores' changes: for any layer, and what keeps most

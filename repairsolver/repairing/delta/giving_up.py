@@ -26,7 +26,7 @@ from repairsolver.repairing.delta.loop import Session
 from repairsolver.repairing.delta.worst import WorstPoints
 from repairsolver.repairing.result import Repair
 from repairsolver.results import Array, RepairStatus, VerifyStatus, counted
-from repairsolver.verification.regionwise import many_regions, splits_inputs
+from repairsolver.verification.regionwise import MANY, many_regions, splits_inputs
 
 SHOWN = 40
 """Numbers of regions in a message, from 1; everywhere else they count from 0."""
@@ -44,11 +44,16 @@ def check(session: Session, keep: PointSet | None) -> None:
             f"give_up is {session.give_up}, but the property has {counted(count, 'region')} and one must be "
             f"left: expected 0 to {max(count - 1, 0)}"
         )
-    rest = without(session.prop, list(range(session.give_up)))
-    if session.give_up and (session.layer.affine or not many_regions(rest)):
+    if session.give_up and session.layer.affine:
         raise EditError(
-            "regions are given up where hidden layers are trained for many regions at once; here there are "
-            f"{count}, and layer {session.layer.name!r}: take layers='all', or leave out give_up"
+            "regions are given up where hidden layers are trained for many regions at once, and layer "
+            f"{session.layer.name!r} is the only one chosen: take layers='all', or leave out give_up"
+        )
+    rest = without(session.prop, list(range(session.give_up)))
+    if session.give_up and not many_regions(rest):
+        raise EditError(
+            f"regions are given up where at least {MANY} are left to be repaired at once; give_up="
+            f"{session.give_up} leaves {count - session.give_up}: lower it, or leave it out"
         )
     if session.give_up and (keep is None or not splits_inputs(session.prop)):
         raise EditError("regions are given up for points to keep, in few inputs: give keep, with keep_soft")

@@ -29,9 +29,11 @@ def multipliers(matrix: Array, wanted: Array) -> Array:
     for _ in range(GUESSES):
         found = np.zeros(len(wanted))
         if active.any():
-            factor = cho_factor(matrix[np.ix_(active, active)], lower=True)
-            found[active] = cho_solve(factor, wanted[active])
-        stretched = np.where(active, found, wanted - matrix[:, active] @ found[active]) > 0
+            chosen = np.flatnonzero(active)
+            part = matrix[chosen].take(chosen, axis=1)  # whole rows first: far quicker than both at once
+            factor = cho_factor(part, lower=True, overwrite_a=True)
+            found[chosen] = cho_solve(factor, wanted[chosen])
+        stretched = np.where(active, found, wanted - matrix @ found) > 0
         if (stretched == active).all():
             return found
         active = stretched
