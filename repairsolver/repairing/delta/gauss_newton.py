@@ -10,7 +10,8 @@ where the multipliers solve
 \(\min_{\lambda \ge 0} \tfrac12 \lambda^\top (K + \tfrac1\rho I) \lambda - b^\top \lambda\) with
 \(K_{ij} = g_i^\top M^{-1} g_j\): a small non-negative least-squares problem (`hinges`),
 whatever the number of unknowns. A step is taken if it really lowers the sum; else M is damped more. The
-penalty grows until every row has its sign. Where that is not reached, the steps of `momentum` go first.
+penalty grows until every row has its sign. Where that is not reached, the steps of `momentum` go first. Where
+points are preferred to be right, `distillation` leads far from no change, and models only mend what it leaves.
 
 Source: Nocedal and Wright, Numerical Optimization, 2006, sections 10.3 (Levenberg-Marquardt) and 17.1
 (quadratic penalty).
@@ -26,10 +27,11 @@ import numpy as np
 
 from repairsolver.repairing.delta.branching import Optimum
 from repairsolver.repairing.delta.curvature import Curvature, Pulled, Rows, curvature, derivatives
+from repairsolver.repairing.delta.distillation import FIRST, Distillation, anchored
 from repairsolver.repairing.delta.hidden import HiddenLayers
 from repairsolver.repairing.delta.hinges import multipliers
 from repairsolver.repairing.delta.merit import KEPT, Merit, State
-from repairsolver.repairing.delta.momentum import descended
+from repairsolver.repairing.delta.momentum import FAR, descended
 from repairsolver.repairing.delta.program import LeastChange, Row
 from repairsolver.repairing.delta.squared_moves import SquaredMoves
 from repairsolver.results import Array
@@ -106,14 +108,32 @@ class _Descent:
         return self.merit.layer
 
     def run(self) -> Optimum:
-        """Models from no change; if they fail, many small steps; if these fail, from what meets rows."""
+        """Models from no change; if they fail, many small steps; if these fail, from what meets rows.
+
+        Where points are preferred, what distillation leads to is enough.
+        """
         weight = 1.0 / max(len(self.merit.repaired), 1)
-        self._descend(np.zeros(self.layer.size), weight, STEPS)
+        if self.merit.preferring and self._distilled():
+            return self._optimum()
+        if not self._late():
+            self._descend(np.zeros(self.layer.size), weight, STEPS)
         if self.best is None and not self._late():
             weight = self._small_steps(weight)
         if self.best is None and not self._late() and (found := self.start()) is not None:
             self._descend(found, weight, STEPS)
         return self._optimum()
+
+    def _distilled(self) -> bool:
+        """Train, then mend by the least change from there; whether every row has its sign."""
+        merit = self.merit
+        lesson = Distillation(merit.problem, merit.layer, merit.squares, merit.shared)
+        reached = descended(lesson, FIRST / max(len(merit.repaired), 1), self.problem.seed, FAR)
+        state = reached.best or reached.last
+        if state.missing > 0 and not self._late():
+            mending = _Descent(anchored(merit, state.delta), self.start)
+            mending._descend(state.delta, 1.0 / max(len(merit.repaired), 1), FEW)
+            state = mending.best or state
+        return self._accept(merit.state(state.delta))
 
     def _small_steps(self, weight: float) -> float:
         reached = descended(self.merit, weight, self.problem.seed)
@@ -165,7 +185,7 @@ class _Descent:
         """The state after the first step that lowers the sum; None if none does."""
         inputs = self.merit.squares.inputs
         shapes, gradient = curvature(self.layer, state.delta, inputs, state.residual, self.inner)
-        model = _Model(shapes, gradient + self.merit.squares.ridge * state.delta)
+        model = _Model(shapes, gradient + self.merit.pull(state.delta))
         self._add_rows(model, state)
         while self.damping <= MOST_DAMPING and not self._late():
             step, promised = self._solved(model, weight)
@@ -235,8 +255,11 @@ class _Descent:
         ]
 
     def _rows(self, state: State) -> list[Row]:
-        """The worst rows of every point that falls short, or could after a step; the worst first."""
-        found: list[tuple[float, Row]] = []
+        """The worst rows of every point that falls short, or could after a step.
+
+        If they are too many, those of points that must be right come first, then the worst ones.
+        """
+        found: list[tuple[bool, float, Row]] = []
         for name, group in self.problem.requirements.groups.items():
             short = state.short[name]
             window = WINDOW * (1.0 if group.strict else KEPT) * self.problem.margin
@@ -246,7 +269,8 @@ class _Descent:
             for rank in range(order.shape[1]):
                 worst = short[np.arange(len(short)), order[:, rank]]
                 for point in np.flatnonzero(worst > -window):
-                    found.append((float(worst[point]), (name, int(point), int(order[point, rank]))))
-        found.sort(key=lambda item: -item[0])
-        chosen = [row for _, row in found[:MOST_ROWS]]
+                    row = (name, int(point), int(order[point, rank]))
+                    found.append((bool(np.isfinite(group.penalty)), float(worst[point]), row))
+        found.sort(key=lambda item: (item[0], -item[1]))
+        chosen = [row for *_, row in found[:MOST_ROWS]]
         return sorted(chosen)

@@ -20,6 +20,9 @@ from repairsolver.repairing.delta.whitened import Coordinates, Turned
 from repairsolver.results import Array
 from repairsolver.solvers import SolutionStatus
 
+MOST_SOFT = 2000
+"""Soft points, beyond which no exact program is tried: its active set grows by one row at a time."""
+
 EXACT = 0.5
 """The share of the time for exact programs, which thousands of soft points make slow."""
 
@@ -35,10 +38,11 @@ def least_behaviour(
 
     Returns:
         The optimum and its bound for a layer with a linear tail without limits of single entries, if the time
-        suffices; else the best change found, with bound 0.
+        suffices and soft points are at most `MOST_SOFT`; else the best change found, with bound 0.
     """
     coordinates = _coordinates(problem)
-    if coordinates is not None:
+    soft = sum(len(g.slack) for g in problem.requirements.groups.values() if np.isfinite(g.penalty))
+    if coordinates is not None and soft <= MOST_SOFT:
         early = replace(problem, deadline=_before(problem.deadline))
         found = optimise(_turned(early, coordinates), shared=shared, known=known)
         if found.delta is not None:
