@@ -61,22 +61,32 @@ PATIENCE = 3
 WINDOW = 2.0
 """Rows that are met by less than so many margins are part of a model, too."""
 
+FIRM = 100.0
+"""The penalty of rows that are met at first and have to stay so."""
+
 SETTLED = 1e-2
 """The share of the sum that a step saves, below which nothing is left to save."""
 
 
 def least_moved(
-    problem: LeastChange, layer: HiddenLayers, *, shared: bool, start: Callable[[], Array | None]
+    problem: LeastChange,
+    layer: HiddenLayers,
+    *,
+    shared: bool,
+    start: Callable[[], Array | None],
+    begin: Array | None = None,
 ) -> Optimum:
     """A change that meets every requirement and moves behaviour as little as can be found; bound 0.
 
     Args:
         shared: one row for all points of a group in which one row is enough.
         start: finds some change that meets every requirement, where steps from no change do not.
+        begin: a change that meets them, to go on from, if one is known.
     """
     measure = problem.objective.squares
     assert isinstance(measure, SquaredMoves)
-    return _Descent(Merit(problem, layer, measure, shared), start).run()
+    descent = _Descent(Merit(problem, layer, measure, shared), start)
+    return descent.run() if begin is None else descent.bettered(begin)
 
 
 @dataclass(slots=True, eq=False)
@@ -110,10 +120,11 @@ class _Descent:
     def run(self) -> Optimum:
         """Models from no change; if they fail, many small steps; if these fail, from what meets rows.
 
-        Where points are preferred, what distillation leads to is enough.
+        Where points are preferred, what distillation leads to is enough; behind a linear tail models go further.
         """
         weight = 1.0 / max(len(self.merit.repaired), 1)
-        if self.merit.preferring and self._distilled():
+        bends = not self.problem.requirements.layer.affine
+        if bends and self.merit.preferring and self._distilled():
             return self._optimum()
         if not self._late():
             self._descend(np.zeros(self.layer.size), weight, STEPS)
@@ -122,6 +133,11 @@ class _Descent:
         if self.best is None and not self._late() and (found := self.start()) is not None:
             self._descend(found, weight, STEPS)
         return self._optimum()
+
+    def bettered(self, begin: Array) -> Optimum:
+        """Models from a change that meets every row."""
+        self._descend(begin, FIRM, STEPS)
+        return self._optimum() if self.best is not None else self.run()
 
     def _distilled(self) -> bool:
         """Train, then mend by the least change from there; whether every row has its sign."""

@@ -29,7 +29,7 @@ class Course:
         steps: where the time suffices.
         rate: of a step, as a share of the root mean square of a layer's entries.
         sampled: of the points that are not repaired, so many take part in a step; half of them samples.
-        growth: of the penalty, every `CHECK` steps while rows lack their sign.
+        growth: of the penalty in all `steps`, if rows lack their sign until the end.
     """
 
     steps: int
@@ -38,7 +38,7 @@ class Course:
     growth: float
 
 
-NEAR, FAR = Course(1500, 0.015, 400, 1.3), Course(2000, 0.05, 800, 1.05)
+NEAR, FAR = Course(1500, 0.015, 400, 7e6), Course(5000, 0.05, 800, 50.0)
 """For the least change that repairs points; and where others are preferred to be right, too."""
 
 CHECK = 25
@@ -92,7 +92,7 @@ def descended(merit: Merit, weight: float, seed: int, course: Course = NEAR) -> 
         if number % CHECK == 0 or number == count:
             state = merit.state(steps.delta)
             if state.missing > 0:
-                weight *= course.growth
+                weight *= course.growth ** (CHECK / count)
             elif best is None or merit.value(state) < merit.value(best):
                 best = state
         if number == FEWEST and deadline is not None:
