@@ -1,4 +1,4 @@
-"""Training on preferred points: its derivative against differences, mending from where it leads, whole repairs."""
+"""Training on preferred points: derivatives against differences, mending from where it leads, repairs."""
 
 from __future__ import annotations
 
@@ -34,13 +34,15 @@ def unseen(network: Network, seed: int, count: int) -> rs.PointSet:
     return rs.PointSet(drawn, network(drawn).argsort(axis=1)[:, -2])
 
 
-def problem(network: Network, name: str, decision: str = "max") -> LeastChange:
+def problem(
+    network: Network, name: str, decision: str = "max", points: rs.PointSet | None = None
+) -> LeastChange:
     layer = find_layers(network, Choice(name))
     requirements = Requirements(network, layer)
     plain = objective_for(layer, Aim("l2", minimise="behaviour"))
     objective = squared_moves(plain, requirements, NOWHERE, samples(network), decision, 0)
     prefer = unseen(network, 1, 15)
-    points = labelled(network, 4)
+    points = points or labelled(network, 4)
     add_points(requirements, NOWHERE, points, samples(network), decision, KEEP, prefer, PREFER)
     return LeastChange(requirements, 0.1, objective, "projection")
 
@@ -91,7 +93,8 @@ def test_its_value_is_the_divergence_and_the_price_of_points() -> None:
 
 
 def test_mending_goes_on_from_where_training_led() -> None:
-    given = problem(dense_network(3, (2, 8, 6, 3)), "layer1")
+    network = dense_network(4, (2, 10, 8, 3))
+    given = problem(network, "layer1", points=unseen(network, 0, 4))
     merit = Merit(given, bare(given), measured(given), True)
     delta = 0.05 * np.random.default_rng(1).normal(size=merit.layer.size)
     mending = anchored(merit, delta)

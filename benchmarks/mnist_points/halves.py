@@ -1,15 +1,15 @@
 """How settings are chosen: `python -m benchmarks.mnist_points.halves`, with the options of the benchmark.
 
-Every other one of the kept images is kept, and preferred in its corrupted versions; the repair is judged on the
-other ones, clean and corrupted anew. What counts as right there is the network's own decision on the clean
+Every other one of the kept images is kept, and preferred in its corrupted versions; the repair is judged on
+the other ones, clean and corrupted anew. What counts as right there is the network's own decision on the clean
 image, so that no label is used, and no image that is measured but for the 100 to repair.
 """
 
 from __future__ import annotations
 
-import benchmarks.clock  # noqa: F401 - before repairsolver: it may change what seconds are
 import numpy as np
 
+import benchmarks.clock  # noqa: F401 - before repairsolver: it may change what seconds are
 import repairsolver as rs
 from benchmarks.mnist_points.__main__ import POOL, Task, argument_parser, chosen_layers
 from benchmarks.mnist_points.images import decided, load_images

@@ -102,7 +102,7 @@ class Distillation(Merit):
         if not group.strict:
             return group.penalty**2 * np.maximum(short, 0.0)
         padded = np.hstack([np.zeros((len(values), 1)), -values / self.temperature])
-        return self._price(group) * softmax(padded, axis=1)[:, 1:]
+        return np.asarray(self._price(group) * softmax(padded, axis=1)[:, 1:])
 
     def _price(self, group: Group) -> float:
         return group.penalty**2 / PRICED * self.temperature

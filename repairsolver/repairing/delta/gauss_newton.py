@@ -11,7 +11,7 @@ where the multipliers solve
 \(K_{ij} = g_i^\top M^{-1} g_j\): a small non-negative least-squares problem (`hinges`),
 whatever the number of unknowns. A step is taken if it really lowers the sum; else M is damped more. The
 penalty grows until every row has its sign. Where that is not reached, the steps of `momentum` go first. Where
-points are preferred to be right, `distillation` leads far from no change, and models only mend what it leaves.
+points are preferred to be right, `distillation` leads far from no change, and models mend what it leaves.
 
 Source: Nocedal and Wright, Numerical Optimization, 2006, sections 10.3 (Levenberg-Marquardt) and 17.1
 (quadratic penalty).
@@ -120,7 +120,7 @@ class _Descent:
     def run(self) -> Optimum:
         """Models from no change; if they fail, many small steps; if these fail, from what meets rows.
 
-        Where points are preferred, what distillation leads to is enough; behind a linear tail models go further.
+        Where points are preferred, what distillation leads to is enough, except behind a linear tail.
         """
         weight = 1.0 / max(len(self.merit.repaired), 1)
         bends = not self.problem.requirements.layer.affine

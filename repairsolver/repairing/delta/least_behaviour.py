@@ -21,7 +21,7 @@ from repairsolver.results import Array
 from repairsolver.solvers import SolutionStatus
 
 MOST_SOFT = 2000
-"""Soft points, beyond which exact programs leave preferred ones out: active sets grow by one row at a time."""
+"""Soft points, beyond which exact programs leave preferred ones out: active sets grow row by row."""
 
 EXACT = 0.5
 """The share of the time for exact programs, which thousands of soft points make slow."""
@@ -38,7 +38,8 @@ def least_behaviour(
 
     Returns:
         The optimum and its bound for a layer with a linear tail without limits of single entries, if the time
-        suffices and soft points are at most `MOST_SOFT`; else the best change found, with bound 0.
+        suffices and soft points are at most `MOST_SOFT`; else the best change found, with bound 0: with more of
+        them, models go on from the optimum without preferred points.
     """
     coordinates = _coordinates(problem)
     layer, begin = problem.requirements.layer, None
@@ -57,7 +58,7 @@ def least_behaviour(
 
 
 def _without_preferred(problem: LeastChange) -> LeastChange:
-    """The problem itself, or if its soft points are too many for exact programs, without the preferred ones."""
+    """The problem; if its soft points are too many for exact programs, without the preferred ones."""
     given = problem.requirements
     soft = {name: group for name, group in given.groups.items() if np.isfinite(group.penalty)}
     if sum(len(group.slack) for group in soft.values()) <= MOST_SOFT:

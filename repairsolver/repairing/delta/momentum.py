@@ -102,7 +102,7 @@ def descended(merit: Merit, weight: float, seed: int, course: Course = NEAR) -> 
 
 
 def _drawn(rng: np.random.Generator, kinds: tuple[Ids, Ids], count: int) -> Ids:
-    """So many points, half of them of each kind if there are enough: none is rare because the other is not."""
+    """So many points, half of them of each kind if there are enough, so that neither is rare."""
     first = min(len(kinds[0]), max(count // 2, count - len(kinds[1])))
     sizes = first, min(len(kinds[1]), count - first)
     parts = [rng.choice(kind, size, replace=False) for kind, size in zip(kinds, sizes, strict=True)]
