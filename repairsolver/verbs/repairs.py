@@ -110,7 +110,7 @@ def repair(
         keep_soft: they may be lost at this price, in units of the norm for each unit of output; None: never.
         prefer: further points that should get their labels, with the margin: others of the kind of `points`,
             so that unseen ones gain, too. What they lack costs `prefer_soft` for each unit of output. Hidden
-            layers are trained on them (minimise="behaviour", norm "l2") before the others are mended.
+            layers are trained on them where the least change of behaviour (norm "l2") leaves many wrong.
         prefer_soft: that price, in units of the norm.
         decision: whether the largest or smallest output is chosen; for points, fidelity, and among ties.
         place: what gates change: the scores ("output"), hidden neurons ("inner"), or whichever keeps more.

@@ -61,6 +61,9 @@ PATIENCE = 3
 WINDOW = 2.0
 """Rows that are met by less than so many margins are part of a model, too."""
 
+ENOUGH = 0.75
+"""The share of preferred points right, from which on training does not follow the models."""
+
 FIRM = 100.0
 """The penalty of rows that are met at first and have to stay so."""
 
@@ -120,14 +123,13 @@ class _Descent:
     def run(self) -> Optimum:
         """Models from no change; if they fail, many small steps; if these fail, from what meets rows.
 
-        Where points are preferred, what distillation leads to is enough, except behind a linear tail.
+        Where models leave many preferred points wrong, distillation comes next, except behind a linear tail.
         """
         weight = 1.0 / max(len(self.merit.repaired), 1)
+        self._descend(np.zeros(self.layer.size), weight, STEPS)
         bends = not self.problem.requirements.layer.affine
-        if bends and self.merit.preferring and self._distilled():
+        if bends and self._won() < ENOUGH and not self._late() and self._distilled():
             return self._optimum()
-        if not self._late():
-            self._descend(np.zeros(self.layer.size), weight, STEPS)
         if self.best is None and not self._late():
             weight = self._small_steps(weight)
         if self.best is None and not self._late() and (found := self.start()) is not None:
@@ -139,6 +141,15 @@ class _Descent:
         self._descend(begin, FIRM, STEPS)
         return self._optimum() if self.best is not None else self.run()
 
+    def _won(self) -> float:
+        """The share of preferred points that are right; 1 if there are none, 0 without a change."""
+        if not self.merit.preferring or self.best is None:
+            return float(not self.merit.preferring)
+        groups = self.problem.requirements.groups.items()
+        soft = [name for name, group in groups if group.strict and np.isfinite(group.penalty)]
+        worst = np.concatenate([self.best.short[name].max(axis=1) for name in soft])
+        return float((worst < self.problem.margin).mean())
+
     def _distilled(self) -> bool:
         """Train, then mend by the least change from there; whether every row has its sign."""
         merit = self.merit
@@ -149,7 +160,9 @@ class _Descent:
             mending = _Descent(anchored(merit, state.delta), self.start)
             mending._descend(state.delta, 1.0 / max(len(merit.repaired), 1), FEW)
             state = mending.best or state
-        return self._accept(merit.state(state.delta))
+        found = merit.state(state.delta)
+        self.best = found if found.missing <= 0 else self.best  # although it moves scores more
+        return found.missing <= 0
 
     def _small_steps(self, weight: float) -> float:
         reached = descended(self.merit, weight, self.problem.seed)

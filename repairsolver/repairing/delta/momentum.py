@@ -30,15 +30,17 @@ class Course:
         rate: of a step, as a share of the root mean square of a layer's entries.
         sampled: of the points that are not repaired, so many take part in a step; half of them samples.
         growth: of the penalty in all `steps`, if rows lack their sign until the end.
+        share: of the time that is left.
     """
 
     steps: int
     rate: float
     sampled: int
     growth: float
+    share: float
 
 
-NEAR, FAR = Course(1500, 0.015, 400, 7e6), Course(5000, 0.05, 800, 50.0)
+NEAR, FAR = Course(1500, 0.015, 400, 7e6, 0.6), Course(5000, 0.05, 800, 50.0, 0.9)
 """For the least change that repairs points; and where others are preferred to be right, too."""
 
 CHECK = 25
@@ -49,9 +51,6 @@ LONG, SHORTEST = 0.5, 0.01
 
 FIRST, SECOND, TINY = 0.9, 0.999, 1e-12
 """Decay of the averages of gradients and of their squares; what keeps quotients finite."""
-
-SHARE = 0.6
-"""Of the time that is left."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,8 +95,9 @@ def descended(merit: Merit, weight: float, seed: int, course: Course = NEAR) -> 
             elif best is None or merit.value(state) < merit.value(best):
                 best = state
         if number == FEWEST and deadline is not None:
-            each = (time.perf_counter() - started) / number
-            count = min(course.steps, max(2 * FEWEST, int(SHARE * (deadline - time.perf_counter()) / each)))
+            now = time.perf_counter()
+            affordable = int(course.share * (deadline - now) * number / (now - started))
+            count = min(course.steps, max(2 * FEWEST, affordable))
     return Reached(state, best, weight)
 
 
