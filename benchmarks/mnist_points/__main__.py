@@ -36,6 +36,7 @@ COLUMNS = (
     "points",
     "kept_points",
     "preferred",
+    "prefer_soft",
     "status",
     "efficacy",
     "drawdown",
@@ -56,7 +57,16 @@ COLUMNS = (
 
 def main() -> None:
     """Repair every layer of every network in turn, one row each."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.mnist_points", description=__doc__)
+    parser = argument_parser("python -m benchmarks.mnist_points", __doc__)
+    arguments = parser.parse_args()
+    if not arguments.plot:
+        measure(arguments)
+    plot(arguments.out, arguments.out.parent / "comparison.svg")
+
+
+def argument_parser(prog: str, description: str | None) -> argparse.ArgumentParser:
+    """What is repaired, and how."""
+    parser = argparse.ArgumentParser(prog=prog, description=description)
     parser.add_argument("--networks", default=",".join(NETWORKS), help="with commas between them")
     parser.add_argument("--corruptions", default=",".join(CORRUPTIONS), help="fog, attack")
     parser.add_argument(
@@ -74,17 +84,15 @@ def main() -> None:
         "--prefer",
         type=int,
         default=0,
-        help="kept images that should stay right when they are corrupted, too",
+        help="corrupted versions of kept images, of every one equally many, that should stay right, too",
     )
+    parser.add_argument("--prefer-soft", type=float, default=0.1, help="price of what one of them lacks")
     parser.add_argument("--timeout", type=float, default=120.0, help="seconds for one repair")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--resume", action="store_true", help="keep the rows of an earlier run")
     parser.add_argument("--plot", action="store_true", help="only draw the rows that there are")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "points.csv")
-    arguments = parser.parse_args()
-    if not arguments.plot:
-        measure(arguments)
-    plot(arguments.out, arguments.out.parent / "comparison.svg")
+    return parser
 
 
 def measure(arguments: argparse.Namespace) -> None:
@@ -121,23 +129,27 @@ class Task:
         images: Array,
         labels: np.ndarray,
         arguments: argparse.Namespace,
+        kept: np.ndarray | None = None,
     ) -> None:
+        self.kept = np.arange(POOL, POOL + arguments.keep) if kept is None else kept
         self.network, self.name, self.corruption, self.arguments = network, name, corruption, arguments
         self.images, self.labels = images, labels
         self.corrupted = self.corrupt(images, labels, arguments.seed)
         self.wrong = np.flatnonzero(decided(network, self.corrupted[:POOL]) != labels[:POOL])
-        kept = images[POOL : POOL + arguments.prefer]
+        kept = images[self.kept[: arguments.prefer]]
         self.preferred: rs.PointSet | None = None
         if len(kept):
-            decisions = decided(network, kept)
-            inputs = self.corrupt(kept, decisions, arguments.seed + 1)
-            self.preferred = rs.PointSet(inputs, decisions, name="kept images, corrupted")
+            decisions, count = decided(network, kept), arguments.prefer // len(kept)
+            seeds = [arguments.seed + number for number in range(1, count + 1)]
+            inputs = np.concatenate([self.corrupt(kept, decisions, seed) for seed in seeds])
+            self.preferred = rs.PointSet(inputs, np.tile(decisions, count), name="kept images, corrupted")
 
     def corrupt(self, images: Array, labels: np.ndarray, seed: int) -> Array:
-        """Images in fog, or attacked against these labels."""
+        """Images in fog, or attacked against these labels; from the image itself with the first two seeds."""
         if self.corruption == "fog":
             return fog(images, seed)
-        return attacked(self.network, images, labels, self.arguments.radius)
+        start = seed if seed > self.arguments.seed + 1 else None
+        return attacked(self.network, images, labels, self.arguments.radius, start)
 
     def asked(self, layer: str) -> dict[str, object]:
         """What a row is about."""
@@ -153,13 +165,14 @@ class Task:
             "points": arguments.points,
             "kept_points": arguments.keep,
             "preferred": arguments.prefer,
+            "prefer_soft": arguments.prefer_soft if arguments.prefer else None,
         }
 
     def run(self, layer: str) -> dict[str, object]:
         """Repair one layer and measure it on images that it has not seen."""
         arguments = self.arguments
         chosen = self.wrong[: arguments.points]
-        kept = self.images[POOL : POOL + arguments.keep]
+        kept = self.images[self.kept]
         nowhere = rs.Property((), self.network.input_size, self.network.output_size, name="no region")
         started = time.process_time()
         fix = rs.repair(
@@ -169,10 +182,11 @@ class Task:
             minimise=arguments.minimise,
             norm=arguments.norm,
             points=rs.PointSet(self.corrupted[chosen], self.labels[chosen], name=self.corruption),
-            keep=rs.PointSet(kept, name="clean images") if arguments.keep else None,
+            keep=rs.PointSet(kept, name="clean images") if len(kept) else None,
             keep_soft=arguments.keep_soft or None,
             prefer=self.preferred,
             decision="max",
+            prefer_soft=arguments.prefer_soft,
             limits=rs.Limits(seconds=arguments.timeout),
             seed=arguments.seed,
         )

@@ -45,16 +45,21 @@ def fog(images: Array, seed: int) -> Array:
     return _stored((images + THICKNESS * (flat - low) / (high - low)) / (1 + THICKNESS))
 
 
-def attacked(network: Network, images: Array, labels: np.ndarray, radius: float) -> Array:
+def attacked(
+    network: Network, images: Array, labels: np.ndarray, radius: float, seed: int | None = None
+) -> Array:
     """Images moved against the margin of their label by projected gradient steps.
 
     Args:
         radius: in the maximum norm.
+        seed: of random starts within the radius; None: from the images themselves.
 
     Source: Madry et al., Towards deep learning models resistant to adversarial attacks, ICLR 2018.
     """
     lower, upper = np.clip(images - radius, 0, 1), np.clip(images + radius, 0, 1)
     x = images.copy()
+    if seed is not None:
+        x = np.clip(x + np.random.default_rng(seed).uniform(-radius, radius, x.shape), lower, upper)
     for _ in range(STEPS):
         for start in range(0, len(x), 500):
             part = slice(start, start + 500)

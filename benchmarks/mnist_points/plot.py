@@ -23,7 +23,8 @@ def plot(results: Path, out: Path = FOLDER / "results" / "comparison.svg") -> No
                 values = [_percent(row["drawdown"]), _percent(row["generalisation"])]
                 if values == [None, None]:
                     continue
-                seen = ", foggy kept images" if row.get("preferred", "0") != "0" else ""
+                preferred = row.get("preferred", "0")
+                seen = f", {preferred} foggy images" if preferred != "0" else ""
                 name = f"{size}, {row['layer']}{seen}" if ours else f"{size}, {row['tool']} (published)"
                 rows.append((name, Series(name, values, ours)))
     dots(out, rows, PANELS)

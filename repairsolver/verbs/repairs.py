@@ -110,7 +110,8 @@ def repair(
         keep: points whose decision must stay.
         keep_soft: they may be lost at this price, in units of the norm for each unit of output; None: never.
         prefer: further points that should get their labels, with the margin: others of the kind of `points`,
-            so that unseen ones gain, too. What they lack costs `prefer_soft` for each unit of output.
+            so that unseen ones gain, too. What they lack costs `prefer_soft` for each unit of output. Hidden
+            layers are trained on them where the least change of behaviour (norm "l2") leaves many wrong.
         prefer_soft: that price, in units of the norm.
         decision: which output is the decision, the largest ("max") or the smallest ("min"): for labels,
             points to keep, fidelity, and among ties. "auto" takes what labels of points to keep or the

@@ -10,7 +10,8 @@ where the multipliers solve
 \(\min_{\lambda \ge 0} \tfrac12 \lambda^\top (K + \tfrac1\rho I) \lambda - b^\top \lambda\) with
 \(K_{ij} = g_i^\top M^{-1} g_j\): a small non-negative least-squares problem (`hinges`),
 whatever the number of unknowns. A step is taken if it really lowers the sum; else M is damped more. The
-penalty grows until every row has its sign. Where that is not reached, the steps of `momentum` go first.
+penalty grows until every row has its sign. Where that is not reached, the steps of `momentum` go first. Where
+points are preferred to be right, `distillation` leads far from no change, and models mend what it leaves.
 
 Source: Nocedal and Wright, Numerical Optimization, 2006, sections 10.3 (Levenberg-Marquardt) and 17.1
 (quadratic penalty).
@@ -26,10 +27,11 @@ import numpy as np
 
 from repairsolver.repairing.delta.branching import Optimum
 from repairsolver.repairing.delta.curvature import Curvature, Pulled, Rows, curvature, derivatives
+from repairsolver.repairing.delta.distillation import FIRST, Distillation, anchored
 from repairsolver.repairing.delta.hidden import HiddenLayers
 from repairsolver.repairing.delta.hinges import multipliers
 from repairsolver.repairing.delta.merit import KEPT, Merit, State
-from repairsolver.repairing.delta.momentum import descended
+from repairsolver.repairing.delta.momentum import FAR, descended
 from repairsolver.repairing.delta.program import LeastChange, Row
 from repairsolver.repairing.delta.squared_moves import SquaredMoves
 from repairsolver.results import Array
@@ -59,22 +61,35 @@ PATIENCE = 3
 WINDOW = 2.0
 """Rows that are met by less than so many margins are part of a model, too."""
 
+ENOUGH = 0.75
+"""The share of preferred points right, from which on training does not follow the models."""
+
+FIRM = 100.0
+"""The penalty of rows that are met at first and have to stay so."""
+
 SETTLED = 1e-2
 """The share of the sum that a step saves, below which nothing is left to save."""
 
 
 def least_moved(
-    problem: LeastChange, layer: HiddenLayers, *, shared: bool, start: Callable[[], Array | None]
+    problem: LeastChange,
+    layer: HiddenLayers,
+    *,
+    shared: bool,
+    start: Callable[[], Array | None],
+    begin: Array | None = None,
 ) -> Optimum:
     """A change that meets every requirement and moves behaviour as little as can be found; bound 0.
 
     Args:
         shared: one row for all points of a group in which one row is enough.
         start: finds some change that meets every requirement, where steps from no change do not.
+        begin: a change that meets them, to go on from, if one is known.
     """
     measure = problem.objective.squares
     assert isinstance(measure, SquaredMoves)
-    return _Descent(Merit(problem, layer, measure, shared), start).run()
+    descent = _Descent(Merit(problem, layer, measure, shared), start)
+    return descent.run() if begin is None else descent.bettered(begin)
 
 
 @dataclass(slots=True, eq=False)
@@ -106,14 +121,48 @@ class _Descent:
         return self.merit.layer
 
     def run(self) -> Optimum:
-        """Models from no change; if they fail, many small steps; if these fail, from what meets rows."""
+        """Models from no change; if they fail, many small steps; if these fail, from what meets rows.
+
+        Where models leave many preferred points wrong, distillation comes next, except behind a linear tail.
+        """
         weight = 1.0 / max(len(self.merit.repaired), 1)
         self._descend(np.zeros(self.layer.size), weight, STEPS)
+        bends = not self.problem.requirements.layer.affine
+        if bends and self._won() < ENOUGH and not self._late() and self._distilled():
+            return self._optimum()
         if self.best is None and not self._late():
             weight = self._small_steps(weight)
         if self.best is None and not self._late() and (found := self.start()) is not None:
             self._descend(found, weight, STEPS)
         return self._optimum()
+
+    def bettered(self, begin: Array) -> Optimum:
+        """Models from a change that meets every row."""
+        self._descend(begin, FIRM, STEPS)
+        return self._optimum() if self.best is not None else self.run()
+
+    def _won(self) -> float:
+        """The share of preferred points that are right; 1 if there are none, 0 without a change."""
+        if not self.merit.preferring or self.best is None:
+            return float(not self.merit.preferring)
+        groups = self.problem.requirements.groups.items()
+        soft = [name for name, group in groups if group.strict and np.isfinite(group.penalty)]
+        worst = np.concatenate([self.best.short[name].max(axis=1) for name in soft])
+        return float((worst < self.problem.margin).mean())
+
+    def _distilled(self) -> bool:
+        """Train, then mend by the least change from there; whether every row has its sign."""
+        merit = self.merit
+        lesson = Distillation(merit.problem, merit.layer, merit.squares, merit.shared)
+        reached = descended(lesson, FIRST / max(len(merit.repaired), 1), self.problem.seed, FAR)
+        state = reached.best or reached.last
+        if state.missing > 0 and not self._late():
+            mending = _Descent(anchored(merit, state.delta), self.start)
+            mending._descend(state.delta, 1.0 / max(len(merit.repaired), 1), FEW)
+            state = mending.best or state
+        found = merit.state(state.delta)
+        self.best = found if found.missing <= 0 else self.best  # although it moves scores more
+        return found.missing <= 0
 
     def _small_steps(self, weight: float) -> float:
         reached = descended(self.merit, weight, self.problem.seed)
@@ -165,7 +214,7 @@ class _Descent:
         """The state after the first step that lowers the sum; None if none does."""
         inputs = self.merit.squares.inputs
         shapes, gradient = curvature(self.layer, state.delta, inputs, state.residual, self.inner)
-        model = _Model(shapes, gradient + self.merit.squares.ridge * state.delta)
+        model = _Model(shapes, gradient + self.merit.pull(state.delta))
         self._add_rows(model, state)
         while self.damping <= MOST_DAMPING and not self._late():
             step, promised = self._solved(model, weight)
@@ -235,8 +284,11 @@ class _Descent:
         ]
 
     def _rows(self, state: State) -> list[Row]:
-        """The worst rows of every point that falls short, or could after a step; the worst first."""
-        found: list[tuple[float, Row]] = []
+        """The worst rows of every point that falls short, or could after a step.
+
+        If they are too many, those of points that must be right come first, then the worst ones.
+        """
+        found: list[tuple[bool, float, Row]] = []
         for name, group in self.problem.requirements.groups.items():
             short = state.short[name]
             window = WINDOW * (1.0 if group.strict else KEPT) * self.problem.margin
@@ -246,7 +298,8 @@ class _Descent:
             for rank in range(order.shape[1]):
                 worst = short[np.arange(len(short)), order[:, rank]]
                 for point in np.flatnonzero(worst > -window):
-                    found.append((float(worst[point]), (name, int(point), int(order[point, rank]))))
-        found.sort(key=lambda item: -item[0])
-        chosen = [row for _, row in found[:MOST_ROWS]]
+                    row = (name, int(point), int(order[point, rank]))
+                    found.append((bool(np.isfinite(group.penalty)), float(worst[point]), row))
+        found.sort(key=lambda item: (item[0], -item[1]))
+        chosen = [row for *_, row in found[:MOST_ROWS]]
         return sorted(chosen)

@@ -20,6 +20,9 @@ from repairsolver.repairing.delta.whitened import Coordinates, Turned
 from repairsolver.results import Array
 from repairsolver.solvers import SolutionStatus
 
+MOST_SOFT = 2000
+"""Soft points, beyond which exact programs leave preferred ones out: active sets grow row by row."""
+
 EXACT = 0.5
 """The share of the time for exact programs, which thousands of soft points make slow."""
 
@@ -35,19 +38,34 @@ def least_behaviour(
 
     Returns:
         The optimum and its bound for a layer with a linear tail without limits of single entries, if the time
-        suffices; else the best change found, with bound 0.
+        suffices and soft points are at most `MOST_SOFT`; else the best change found, with bound 0: with more of
+        them, models go on from the optimum without preferred points.
     """
     coordinates = _coordinates(problem)
+    layer, begin = problem.requirements.layer, None
     if coordinates is not None:
-        early = replace(problem, deadline=_before(problem.deadline))
+        few = _without_preferred(problem)
+        early = replace(few, deadline=_before(problem.deadline))
         found = optimise(_turned(early, coordinates), shared=shared, known=known)
-        if found.delta is not None:
-            return replace(found, delta=coordinates.back(found.delta))
-        if found.status is not SolutionStatus.TIMEOUT:
+        delta = None if found.delta is None else coordinates.back(found.delta)
+        if few is problem and delta is not None:
+            return replace(found, delta=delta)
+        if delta is None and found.status is not SolutionStatus.TIMEOUT:
             return found
-    layer = problem.requirements.layer
+        begin = delta
     bare = HiddenLayers(problem.requirements.network, layer.blocks, layer.scores)
-    return least_moved(problem, bare, shared=shared, start=start)
+    return least_moved(problem, bare, shared=shared, start=start, begin=begin)
+
+
+def _without_preferred(problem: LeastChange) -> LeastChange:
+    """The problem; if its soft points are too many for exact programs, without the preferred ones."""
+    given = problem.requirements
+    soft = {name: group for name, group in given.groups.items() if np.isfinite(group.penalty)}
+    if sum(len(group.slack) for group in soft.values()) <= MOST_SOFT:
+        return problem
+    groups = {n: group for n, group in given.groups.items() if n not in soft or not group.strict}
+    requirements = Requirements(given.network, given.layer, groups)
+    return replace(problem, requirements=requirements, _rows={}, _active={})
 
 
 def _before(deadline: float | None) -> float | None:

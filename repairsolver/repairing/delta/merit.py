@@ -88,6 +88,7 @@ class Merit:
 
     Args:
         shared: one row for all points of a group in which one row is enough.
+        anchor: the change from which behaviour counts; None: the original network.
         inputs: samples and points of groups, every one once, [p, n].
         samples: which of them are the samples, [N].
         places: which are the points of a group, [b] by name.
@@ -97,10 +98,12 @@ class Merit:
     layer: HiddenLayers
     squares: SquaredMoves
     shared: bool
+    anchor: Array | None = None
     inputs: Array = field(init=False)
     samples: Ids = field(init=False)
     places: dict[str, Ids] = field(init=False)
     tail: Tail = field(init=False)
+    reference: Array | float = field(init=False, default=0.0)
 
     def __post_init__(self) -> None:
         known: dict[bytes, int] = {}
@@ -113,6 +116,8 @@ class Merit:
         self.places = {name: placed(group.inputs) for name, group in groups.items()}
         self.inputs = np.array([np.frombuffer(row) for row in known])
         self.tail = Tail(self.layer, self.inputs)
+        if self.anchor is not None:
+            self.reference = centred(self.moved(self.anchor, self.samples))
 
     @property
     def margin(self) -> float:
@@ -125,10 +130,15 @@ class Merit:
         strict = [self.places[n] for n, g in groups if g.strict and np.isinf(g.penalty)]
         return np.unique(np.concatenate([np.zeros(0, dtype=np.int64), *strict]))
 
+    @property
+    def preferring(self) -> bool:
+        """Whether points are preferred to be right."""
+        groups = self.problem.requirements.groups.values()
+        return any(group.strict and np.isfinite(group.penalty) for group in groups)
+
     def state(self, delta: Array) -> State:
         """Evaluate a change by one forward pass."""
-        values = self.tail.values(self.layer.edited(delta), slice(None))
-        moved = values[self.layer.scores] - self.tail.scores
+        moved = self.moved(delta, slice(None))
         short: dict[str, Array] = {}
         lack = missing = paid = 0.0
         for name, group in self.problem.requirements.groups.items():
@@ -141,9 +151,25 @@ class Merit:
             lack += 0.5 * squares
             floor = self._deciding(group, group.floor[:, None] - rows)
             missing = max(missing, float(floor.max(initial=0.0)))
-        residual = centred(moved[self.samples])
-        behaviour = (residual**2).sum() / len(residual) + self.squares.ridge @ delta**2 + paid
+        residual = centred(moved[self.samples]) - self.reference
+        behaviour = (residual**2).sum() / len(residual) + self.pull(delta) @ self.from_anchor(delta) + paid
         return State(delta, short, residual, 0.5 * float(behaviour), lack, missing)
+
+    def moved(self, delta: Array, rows: Ids | slice) -> Array:
+        """The change of the scores at some of the inputs, [b, m]."""
+        return self.tail.values(self.layer.edited(delta), rows)[self.layer.scores] - self.tail.scores[rows]
+
+    def from_anchor(self, delta: Array) -> Array:
+        """The change as it counts, [unknowns]."""
+        return delta if self.anchor is None else delta - self.anchor
+
+    def pull(self, delta: Array) -> Array:
+        """The gradient of the ridge, [unknowns]."""
+        return np.asarray(self.squares.ridge * self.from_anchor(delta))
+
+    def value(self, state: State) -> float:
+        """What is least among the changes that meet every row."""
+        return state.behaviour
 
     def wished(self, group: Group) -> Array:
         """What rows should reach, [b]."""
@@ -162,6 +188,12 @@ class Merit:
             best = short.argmin(axis=1)
         return np.asarray(np.arange(short.shape[1])[None] == best[:, None])
 
+    def positions(self, rows: Ids) -> Ids:
+        """Where each input is among these; -1 for those that are not, [p]."""
+        position = np.full(len(self.inputs), -1)
+        position[rows] = np.arange(len(rows))
+        return position
+
     def _deciding(self, group: Group, short: Array) -> Array:
         return short[self.chosen(group, short)]
 
@@ -179,19 +211,18 @@ class Merit:
         network = self.layer.edited(delta)
         values = self.tail.values(network, rows)
         moved = values[self.layer.scores] - self.tail.scores[rows]
-        back = self._pressed(moved, weight, rows)[:, None]
+        back = self.pressed(moved, weight, rows)[:, None]
         names = {block.node.name for block in self.layer.blocks}
         pulled = pull(network, values, back, self.layer.scores, names)
         parts = [
             _gradient(block, values[block.node.inputs[0]], pulled[block.node.name][:, 0])
             for block in self.layer.blocks
         ]
-        return np.concatenate(parts) + self.squares.ridge * delta
+        return np.concatenate(parts) + self.pull(delta)
 
-    def _pressed(self, moved: Array, weight: float, rows: Ids) -> Array:
+    def pressed(self, moved: Array, weight: float, rows: Ids) -> Array:
         """The sum's derivative by the scores at the rows, [b, m]."""
-        position = np.full(len(self.inputs), -1)
-        position[rows] = np.arange(len(rows))
+        position = self.positions(rows)
         pressed = np.zeros_like(moved)
         here = position[self.samples]
         here = here[here >= 0]

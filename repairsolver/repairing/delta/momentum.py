@@ -14,29 +14,43 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from repairsolver.repairing.delta.merit import Merit, State
+from repairsolver.repairing.delta.merit import Ids, Merit, State
 from repairsolver.results import Array
 
-STEPS, FEWEST = 1500, 150
-"""Steps, where the time suffices."""
+FEWEST = 150
+"""Steps, even where the time does not suffice for all."""
 
-RATE = 0.015
-"""Of a step, as a share of the root mean square of a layer's entries."""
 
-CHECK, GROWTH = 25, 1.3
-"""Steps between two evaluations at all points; the growth of the penalty there while rows lack their sign."""
+@dataclass(frozen=True, slots=True)
+class Course:
+    """How far the steps go.
+
+    Args:
+        steps: where the time suffices.
+        rate: of a step, as a share of the root mean square of a layer's entries.
+        sampled: of the points that are not repaired, so many take part in a step; half of them samples.
+        growth: of the penalty in all `steps`, if rows lack their sign until the end.
+        share: of the time that is left.
+    """
+
+    steps: int
+    rate: float
+    sampled: int
+    growth: float
+    share: float
+
+
+NEAR, FAR = Course(1500, 0.015, 400, 7e6, 0.6), Course(5000, 0.05, 800, 50.0, 0.9)
+"""For the least change that repairs points; and where others are preferred to be right, too."""
+
+CHECK = 25
+"""Steps between two evaluations at all points."""
 
 LONG, SHORTEST = 0.5, 0.01
 """The share of the steps of full length; the length of the last one."""
 
 FIRST, SECOND, TINY = 0.9, 0.999, 1e-12
 """Decay of the averages of gradients and of their squares; what keeps quotients finite."""
-
-SAMPLED = 400
-"""Of the points that are not repaired, so many take part in a step."""
-
-SHARE = 0.6
-"""Of the time that is left."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,7 +59,7 @@ class Reached:
 
     Args:
         last: after the last step.
-        best: the least behaviour with which every row has its sign; None if there was none.
+        best: the least of `Merit.value` with which every row has its sign; None if there was none.
         weight: of the penalty in the end.
     """
 
@@ -54,21 +68,22 @@ class Reached:
     weight: float
 
 
-def descended(merit: Merit, weight: float, seed: int) -> Reached:
+def descended(merit: Merit, weight: float, seed: int, course: Course = NEAR) -> Reached:
     """Take the steps, from no change at all.
 
     Args:
         weight: of the penalty at first.
     """
     rng = np.random.default_rng([seed, 3])
-    steps = _Steps(np.zeros(merit.layer.size), RATE * _sizes(merit))
+    steps = _Steps(np.zeros(merit.layer.size), course.rate * _sizes(merit))
     repaired = merit.repaired
-    others = np.setdiff1d(np.arange(len(merit.inputs)), repaired)
+    samples = np.setdiff1d(merit.samples, repaired)
+    others = np.setdiff1d(np.arange(len(merit.inputs)), np.concatenate([samples, repaired]))
     deadline, started = merit.problem.deadline, time.perf_counter()
-    number, count, best = 0, STEPS, None
+    number, count, best = 0, course.steps, None
     state = merit.state(steps.delta)
     while number < count and (deadline is None or time.perf_counter() < deadline):
-        drawn = rng.choice(others, min(SAMPLED, len(others)), replace=False)
+        drawn = _drawn(rng, (samples, others), course.sampled)
         gradient = merit.gradient(steps.delta, weight, np.concatenate([repaired, drawn]))
         pace = max(SHORTEST, min(1.0, (1 - number / count) / (1 - LONG)))
         steps.take(gradient, pace)
@@ -76,13 +91,22 @@ def descended(merit: Merit, weight: float, seed: int) -> Reached:
         if number % CHECK == 0 or number == count:
             state = merit.state(steps.delta)
             if state.missing > 0:
-                weight *= GROWTH
-            elif best is None or state.behaviour < best.behaviour:
+                weight *= course.growth ** (CHECK / count)
+            elif best is None or merit.value(state) < merit.value(best):
                 best = state
         if number == FEWEST and deadline is not None:
-            each = (time.perf_counter() - started) / number
-            count = min(STEPS, max(2 * FEWEST, int(SHARE * (deadline - time.perf_counter()) / each)))
+            now = time.perf_counter()
+            affordable = int(course.share * (deadline - now) * number / (now - started))
+            count = min(course.steps, max(2 * FEWEST, affordable))
     return Reached(state, best, weight)
+
+
+def _drawn(rng: np.random.Generator, kinds: tuple[Ids, Ids], count: int) -> Ids:
+    """So many points, half of them of each kind if there are enough, so that neither is rare."""
+    first = min(len(kinds[0]), max(count // 2, count - len(kinds[1])))
+    sizes = first, min(len(kinds[1]), count - first)
+    parts = [rng.choice(kind, size, replace=False) for kind, size in zip(kinds, sizes, strict=True)]
+    return np.concatenate(parts)
 
 
 @dataclass(slots=True, eq=False)

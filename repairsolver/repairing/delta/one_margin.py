@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from repairsolver.repairing.delta.loop import Session, try_margin, update_bound
 
 EXTRA = 1.0
@@ -25,7 +27,8 @@ def one_margin(session: Session) -> bool:
         plain = all(group.plain for group in session.requirements.groups.values())
         if session.best is not None or plain or session.finished:
             break
-    if session.margin is None and session.best is not None:
+    preferring = any(g.strict and np.isfinite(g.penalty) for g in session.requirements.groups.values())
+    if session.margin is None and session.best is not None and not preferring:
         _cheaper(session, margin)
     return session.best is not None or session.margin is not None
 
