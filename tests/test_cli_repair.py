@@ -116,9 +116,9 @@ def test_json_has_the_change_and_the_files(engine: Any, tmp_path: Path) -> None:
 
 def test_json_names_the_regions_given_up_and_what_was_asked(engine: Any, tmp_path: Path) -> None:
     engine(lambda: replace(repaired(), status=rs.RepairStatus.UNKNOWN, given_up=(4, 7)))
-    done = invoke(
-        NET, PROP, "-o", str(tmp_path / "fixed.onnx"), "--json", "--give-up", "2", "--drop-contradictory"
-    )
+    np.savez(tmp_path / "keep.npz", inputs=np.zeros((1, 4)))
+    wishes = ["--give-up", "2", "--drop-contradictory", "--keep", str(tmp_path / "keep.npz")]
+    done = invoke(NET, PROP, "-o", str(tmp_path / "fixed.onnx"), "--json", *wishes)
     record = json.loads(done.stdout)
     assert record["given_up"] == [4, 7]
     assert record["asked"]["give_up"] == 2

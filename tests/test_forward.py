@@ -149,3 +149,13 @@ def test_arrays_of_operators_are_read_only() -> None:
     dense = Dense(np.ones((2, 2)), np.zeros(2))
     with pytest.raises(ValueError, match="read-only"):
         dense.weight[0, 0] = 5.0
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_no_points_have_no_values(seed: int) -> None:
+    from random_networks import random_network
+
+    net = random_network(seed, softmax=seed % 4 == 3)
+    values = activations(net, np.zeros((0, net.input_size)))
+    assert forward(net, np.zeros((0, net.input_size))).shape == (0, net.output_size)
+    assert all(values[node.name].shape == (0, node.size) for node in net.nodes)

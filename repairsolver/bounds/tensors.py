@@ -113,9 +113,9 @@ def _parameters(operator: ops.Operator, dtype: torch.dtype, device: torch.device
         ops.Select: ("fill",),
         ops.LeakyRelu: ("slope",),
     }.get(type(operator), ())
-    found = {name: torch.tensor(getattr(operator, name), dtype=dtype, device=device) for name in names}
+    found = {name: torch.tensor(getattr(operator, name), dtype=dtype).to(device) for name in names}
     for name in {ops.Select: ("index",), ops.MaxPool: ("windows",)}.get(type(operator), ()):
-        found[name] = torch.tensor(getattr(operator, name), device=device)
+        found[name] = torch.tensor(getattr(operator, name)).to(device)
     return found
 
 

@@ -71,9 +71,9 @@ def apply(node: Node, arguments: list[Array], shape: tuple[int, ...]) -> Array:
     match node.operator:
         case Dense(weight, bias):
             rows = x.reshape(-1, weight.shape[1])  # one product: numpy takes a stack matrix by matrix
-            return (rows @ weight.T + bias).reshape(batch, -1)
+            return (rows @ weight.T + bias).reshape(batch, node.size)
         case Conv() as conv:
-            return convolve(conv, x.reshape(batch, *shape[1:])).reshape(batch, -1)
+            return convolve(conv, x.reshape(batch, *shape[1:])).reshape(batch, node.size)
         case Scale(scale, shift):
             return scale * x + shift
         case Select(index, fill):
@@ -101,7 +101,7 @@ def apply(node: Node, arguments: list[Array], shape: tuple[int, ...]) -> Array:
             return np.asarray(np.where(windows >= 0, x[:, windows], -np.inf).max(axis=2))
         case Softmax(axis):
             result = softmax(x.reshape(batch, *shape), axis=axis if axis < 0 else axis + 1)
-            return np.asarray(result).reshape(batch, -1)
+            return np.asarray(result).reshape(batch, node.size)
         case Gate() as gate:
             return np.where(gate.fires(x)[:, None], arguments[1], arguments[2])
         case _ as unreachable:

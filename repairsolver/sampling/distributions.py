@@ -188,7 +188,8 @@ class Sampler:
     """A function of the user's: `function(count, seed)` gives that many independent points [count, n].
 
     It may use numpy, torch or anything else, but only randomness that comes from its seed, a whole number
-    below 2^63 that is another one for every call; a torch tensor or an array, rounded to the network's type.
+    below 2^63 that is another one for every call; a torch tensor (on any device) or an array, rounded to the
+    network's type.
 
     Args:
         function: called once for each block of samples.
@@ -204,7 +205,8 @@ class Sampler:
 
     def draw(self, domain: Domain, generator: np.random.Generator, count: int) -> Draw:
         name = self.name or getattr(self.function, "__name__", "the sampler")
-        got = np.asarray(self.function(count, int(generator.integers(2**63))))
+        made: Any = self.function(count, int(generator.integers(2**63)))
+        got = np.asarray(made.detach().cpu() if hasattr(made, "detach") else made)
         inputs = domain.lower.shape[1]
         if got.dtype.kind not in "fiu" or got.shape != (count, inputs):
             raise SamplingError(

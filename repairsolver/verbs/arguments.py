@@ -28,7 +28,11 @@ def check_options(seed: int, limits: Limits | None) -> None:
 
 
 def check_device(device: str) -> None:
-    """Refuse a device that torch cannot use."""
+    """Refuse a device that torch cannot use.
+
+    Raises:
+        DeviceError: names those that there are.
+    """
     if device == "cpu":
         return
     import torch
@@ -38,7 +42,19 @@ def check_device(device: str) -> None:
         torch.Generator(device)
     except (RuntimeError, AssertionError, TypeError) as error:
         reason = str(error).splitlines()[0]
-        raise DeviceError(f"device {device!r} cannot be used here: {reason}; use 'cpu'") from error
+        others = ", ".join(_accelerators()) or "no other: torch has none here, or is a build for the CPU"
+        raise DeviceError(
+            f"device {device!r} cannot be used here: {reason}; use 'cpu' (besides it there is {others})"
+        ) from error
+
+
+def _accelerators() -> list[str]:
+    """The devices that torch has besides the CPU."""
+    import torch
+
+    found = torch.accelerator.current_accelerator(check_available=True)
+    count = 0 if found is None else torch.accelerator.device_count()
+    return [] if found is None else [f"{found.type}:{number}" for number in range(count)]
 
 
 def as_network(source: Network | str | Path) -> Network:

@@ -141,7 +141,8 @@ def repair(
 
     Raises:
         NetworkError, PropertyError, PointSetError: a file is malformed, or things do not fit.
-        EditError: no such layer, or it cannot be changed.
+        EditError: no such layer, or it cannot be changed; a wish that has no effect with the others, such as
+            keep_soft without keep.
         SamplingError: epsilon or eta outside (0, 1).
         SolverUnavailableError, LicenseError, SolverError: of the solver.
         SoundnessError: a check contradicts a result.
@@ -150,6 +151,7 @@ def repair(
     check_options(seed, limits)
     net = as_network(network)
     given = as_properties(property, net)
+    from repairsolver.repairing.combined import check_combined
     from repairsolver.repairing.engine import repair_property as make
     from repairsolver.repairing.gate.wishes import Gating
     from repairsolver.repairing.several import asked_before, united
@@ -183,6 +185,12 @@ def repair(
             prefer=as_points(prefer, net),
             prefer_soft=prefer_soft,
         )
+    check_combined({
+        "method": method, "guarantee": guarantee, "imitation": imitation, "place": place, "points": points,
+        "keep": keep, "keep_soft": keep_soft, "prefer": prefer, "prefer_soft": prefer_soft,
+        "contradictory": contradictory, "epsilon": epsilon, "eta": eta, "min_agreement": min_agreement,
+        "margin": margin, "gap": gap, "solver": solver, "max_gates": max_gates, "monitor": monitor,
+    })  # fmt: skip
     fix = make(
         net,
         united(props),

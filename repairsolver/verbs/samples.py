@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from numpy.typing import ArrayLike
 
+from repairsolver.errors import SamplingError
 from repairsolver.network import Network
 from repairsolver.property import PointSet, Property
 from repairsolver.results import Certificate, Limits, OnEvent
@@ -65,16 +66,23 @@ def sample(
             exact on the rest (`Statement.part`). For the uniform distribution.
         limits: seconds of the sampling.
         seed: the same seed gives the same samples.
-        device: "cpu", or a torch device that computes batches.
+        device: "cpu", or a torch device such as "cuda" that computes batches, in full float32; onnxruntime
+            decides whatever comes near a violation, and looks at some other samples besides.
 
     Raises:
         SamplingError: epsilon or eta outside (0, 1); a distribution that leaves the property's regions;
-            outputs that are NaN; regions whose volumes cannot be compared.
+            outputs that are NaN; regions whose volumes cannot be compared; a device without batches.
+        DeviceError: torch cannot use the device.
         NetworkError, PropertyError: a file is malformed, or property and network do not fit.
     """
     check_options(seed, limits)
     net = as_network(network)
     prop = as_property(property, net)
+    if alone and device != "cpu":
+        raise SamplingError(
+            f"device {device!r} computes batches, and alone=True (--alone) makes none: every sample is run "
+            "by itself on onnxruntime, on the CPU; leave one of the two out"
+        )
     check_device(device)
     from repairsolver.sampling.distributions import chosen_distribution
     from repairsolver.sampling.proving import sample_after_proof

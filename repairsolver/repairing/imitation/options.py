@@ -62,6 +62,8 @@ class Tuning:
         _positive("neurons", self.neurons)
         if not 0 <= self.alpha <= 1:
             raise EditError(f"alpha must lie in [0, 1], got {self.alpha}")
+        if self.alpha != 0.5 and self.optimiser != "swarm":
+            raise EditError(f"alpha is of optimiser 'swarm', got {self.optimiser!r}: leave alpha out")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,6 +102,15 @@ class Imitation:
             raise EditError(f"seconds must be positive, got {self.seconds}")
         if not 0 < self.fidelity <= 1:
             raise EditError(f"fidelity must lie in (0, 1], got {self.fidelity}")
+        if self.variant == "retrain" and self.tuning != Tuning():
+            raise EditError(
+                "tuning is of variant 'tune', got variant 'retrain': leave it out, or choose 'tune'"
+            )
+        if self.variant == "tune" and self.retraining != Retraining() and self.tuning.optimiser != "gradient":
+            raise EditError(
+                "retraining is of variant 'retrain' and of optimiser 'gradient', got variant 'tune' with "
+                f"optimiser {self.tuning.optimiser!r}: leave it out"
+            )
 
 
 def _known(what: str, got: str, known: tuple[str, ...]) -> None:
