@@ -1,8 +1,8 @@
 """How settings are chosen: `python -m benchmarks.mnist_points.halves`, with the options of the benchmark.
 
 Every other one of the kept images is kept, and preferred in its corrupted versions; the repair is judged on
-the other ones, clean and corrupted anew. What counts as right there is the network's own decision on the clean
-image, so that no label is used, and no image that is measured but for the 100 to repair.
+the other ones, clean and corrupted anew. What counts as right there is the network's own decision on the
+clean image, so that no label is used, and no image that is measured but for the 100 to repair.
 """
 
 from __future__ import annotations

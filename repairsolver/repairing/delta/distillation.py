@@ -98,7 +98,7 @@ class Distillation(Merit):
         if np.isinf(group.penalty):
             worst = short.argmax(axis=1) if group.every else self.chosen(group, short).argmax(axis=1)
             deciding = np.arange(short.shape[1])[None] == worst[:, None]
-            return weight * self.temperature * (deciding & (short > 0))
+            return np.asarray(weight * self.temperature * (deciding & (short > 0)))
         if not group.strict:
             return group.penalty**2 * np.maximum(short, 0.0)
         padded = np.hstack([np.zeros((len(values), 1)), -values / self.temperature])

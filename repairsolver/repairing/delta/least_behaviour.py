@@ -38,8 +38,8 @@ def least_behaviour(
 
     Returns:
         The optimum and its bound for a layer with a linear tail without limits of single entries, if the time
-        suffices and soft points are at most `MOST_SOFT`; else the best change found, with bound 0: with more of
-        them, models go on from the optimum without preferred points.
+        suffices and soft points are at most `MOST_SOFT`; else the best change found, with bound 0 (with more
+        of them from the optimum without preferred points).
     """
     coordinates = _coordinates(problem)
     layer, begin = problem.requirements.layer, None
