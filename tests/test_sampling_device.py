@@ -216,6 +216,34 @@ def fake_gpu(monkeypatch: pytest.MonkeyPatch) -> FakeTensorMode:
     return FakeTensorMode(allow_non_fake_inputs=True)
 
 
+@pytest.mark.parametrize(
+    "name", ["demo", "Relu", "LeakyRelu", "Sigmoid", "Tanh", "Elu", "HardSigmoid", "Gelu"]
+)
+def test_dense_networks_stay_on_their_device(name: str, fake_gpu: FakeTensorMode) -> None:
+    net = NETWORKS[name]()
+    points = np.zeros((5, net.input_size), dtype=np.float32)
+    with fake_gpu:
+        graph = tensor_graph(net, torch.float32, GPU)
+        values = graph.values(torch.from_numpy(points).to(GPU))
+        assert {value.device.type for value in values} == {"cuda"}
+        outputs = evaluation._forward(net, GPU)(points)
+    assert outputs.shape == (5, net.output_size)
+    assert outputs.dtype == np.float64
+
+
+def test_a_constant_left_on_the_host_is_found(
+    fake_gpu: FakeTensorMode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from repairsolver.bounds import tensors
+
+    real = tensors._parameters
+    host = torch.device("cpu")
+    monkeypatch.setattr(tensors, "_parameters", lambda operator, dtype, _: real(operator, dtype, host))
+    net = NETWORKS["Relu"]()
+    with fake_gpu, pytest.raises((RuntimeError, TypeError), match="cpu"):
+        evaluation._forward(net, GPU)(np.zeros((5, 4), dtype=np.float32))
+
+
 def test_reading_a_device_from_the_host_is_found(fake_gpu: FakeTensorMode) -> None:
     with fake_gpu, pytest.raises(TypeError, match="can't convert cuda"):
         torch.zeros(3, device=GPU).numpy()
