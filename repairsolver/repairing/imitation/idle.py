@@ -13,25 +13,21 @@ $$ \min_{w, c}\; \frac1k \sum_i [t_i (1 + \mu) + 0.1 - z_i]_+^2
    + \frac1p \sum_j [z_j - (1 - \sigma) s_j + \sigma]_+^2,
    \qquad z = w^\top h + c, $$
 
-which is convex. Points that no multiple can harm take no part. Few positives are in danger, so that a fit to
-these alone keeps them and loses others: it is also given *fresh* ones, points on lines through two positives.
-How far all of z is lifted then, and which layer it starts in, is decided on fresh negatives and on further
-fresh positives, which the fit has not seen.
+which is convex. Points that no multiple can harm take no part. How far all of z is lifted then is decided on
+*fresh* negatives, which the fit has not seen: points on lines through two negatives that violate, too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from repairsolver.network.forward import activations
 from repairsolver.network.graph import Network, Node
 from repairsolver.network.operators import Dense
 from repairsolver.repairing.imitation.behaviour import Behaviours, Seen
-from repairsolver.repairing.imitation.fresh import Endangered, between, endangered
 from repairsolver.repairing.imitation.spare import Hidden, behind, hidden_tail, least_missed
 from repairsolver.repairing.imitation.writing import with_layers
 from repairsolver.results import Array
@@ -49,6 +45,9 @@ inputs of unit variance)."""
 SHARES = tuple(0.5**k for k in range(12))
 """Of a Newton step, longest first: the first that lowers the cost is gone."""
 
+FRESH, BEYOND = 40_000, 0.3
+"""Points tried for fresh negatives, and how far beyond the two negatives, as a share of their distance."""
+
 PADS = np.array([0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2.4])
 """How far negatives are lifted beyond their needs, in multiples of v, so that unseen ones are, too."""
 
@@ -56,8 +55,7 @@ SURE, COMPARED = 0.4, 0.8
 """How far fresh negatives are lifted even if it costs as much as ASSURED, and where layers are compared."""
 
 AFFORDED, ASSURED = 3e-4, 5e-4
-"""The share of decisions to keep that may be lost for it, and of the fresh positives' alone; a third of it
-where they are lost already, and of positives that the fit has seen."""
+"""The share of decisions to keep that may be lost for it; a third of it where they are lost already."""
 
 WORSE = 10.0
 """How many points to keep may be lost for a negative."""
@@ -73,28 +71,6 @@ GOOD = 3e-4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Kept:
-    """Points to keep, for one detour.
-
-    Args:
-        values: before its first layer, [p, n].
-        tolerance: the multiples of v that they tolerate, [p].
-        count: those that these stand for; others tolerate anything.
-        limit: the share of them that may be lost.
-    """
-
-    values: Array
-    tolerance: Array
-    count: int
-    limit: float = AFFORDED
-
-    def lost(self, weight: Array, bias: float) -> float:
-        """The share that a detector loses."""
-        wrong = np.maximum(self.values @ weight + bias, 0.0) > self.tolerance
-        return float(wrong.sum()) / max(self.count, 1)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class Detour:
     """A detector and where it goes.
 
@@ -103,8 +79,7 @@ class Detour:
         neurons: the idle neuron of every layer from there on, or the one that is missed least.
         weight, bias: w and c.
         output: v.
-        misjudged: negatives that stay wrong and kept points that are lost, as shares, added: of all kept
-            points, or of the positives, if that is more.
+        misjudged: negatives that stay wrong and kept points that are lost, as shares, added.
     """
 
     start: int
@@ -141,8 +116,6 @@ def woken(
     spares = least_missed(behaviours, tail, before, kept)
     fresh = between(core, behaviours, np.random.default_rng([seed, 14]))
     others = activations(core, fresh.negatives)
-    rng = np.random.default_rng([seed, 15])
-    taught, judged = (endangered(core, behaviours, MULTIPLES[-1] * shift, rng) for _ in range(2))
     best: Detour | None = None
     for start, hidden in enumerate(tail):
         chain = [spare for spare in spares[start:] if spare is not None]
@@ -154,13 +127,9 @@ def woken(
         need, tolerance, lost = _needs(behaviours, wrong, right, kept[core.output.name], shift)
         source = hidden.dense.inputs[0]
         more = _needed(fresh, _outputs(tail[start:], others, neurons), shift)
-        held = Kept(kept[source], tolerance, len(tolerance))
-        count = len(behaviours.positives)
-        own = Kept(held.values[:count], tolerance[:count], count, AFFORDED / 3)
-        extra = [_tolerated(behaviours, tail[start:], neurons, them, shift) for them in (taught, judged)]
         fit = _fitted(
-            (before[source], need), held, (others[source], more), extra[0], extra[1] or own,
-            np.random.default_rng([seed, 8, start]),
+            (before[source], need), (kept[source], tolerance), (others[source], more),
+            len(behaviours.positives), np.random.default_rng([seed, 8, start]),
         )  # fmt: skip
         if best is None or fit[2] + lost < best.misjudged:
             best = Detour(start, neurons, *fit[:2], shift, fit[2] + lost)
@@ -192,35 +161,12 @@ def _needs(
 
     Points whose decision is lost before, for the neurons given up, tolerate anything; their share comes last.
     """
-    tolerance, gone = _tolerances(behaviours, kept, original, shift)
-    return _needed(behaviours, wrong, shift), tolerance, float(gone.mean())
-
-
-def _tolerances(
-    behaviours: Behaviours, kept: Array, original: Array, shift: Array
-) -> tuple[Array, NDArray[np.bool_]]:
-    """The multiples of v that points tolerate, and whose decision is lost before."""
+    need = _needed(behaviours, wrong, shift)
     decided = behaviours.decided(original)
     same = np.stack([(behaviours.decided(kept + m * shift) == decided).all(axis=1) for m in MULTIPLES])
     held = np.cumprod(same, axis=0).sum(axis=0) - 1
     free = (held == len(MULTIPLES) - 1) | ~same[0]
-    return np.where(free, np.inf, MULTIPLES[held]), ~same[0]
-
-
-def _tolerated(
-    behaviours: Behaviours,
-    tail: Sequence[Hidden],
-    neurons: Sequence[int],
-    them: Endangered | None,
-    shift: Array,
-) -> Kept | None:
-    """Fresh positives, for a detour in this tail."""
-    if them is None:
-        return None
-    source, last = tail[0].dense.inputs[0], tail[-1].user.name
-    outputs = _outputs(tail, them.values, neurons)
-    tolerance, _ = _tolerances(behaviours, outputs, them.values[last], shift)
-    return Kept(them.values[source], tolerance, them.count)
+    return need, np.where(free, np.inf, MULTIPLES[held]), float((~same[0]).mean())
 
 
 def _needed(behaviours: Behaviours, wrong: Array, shift: Array) -> Array:
@@ -230,66 +176,64 @@ def _needed(behaviours: Behaviours, wrong: Array, shift: Array) -> Array:
 
 def _fitted(
     negatives: tuple[Array, Array],
-    kept: Kept,
+    positives: tuple[Array, Array],
     fresh: tuple[Array, Array],
-    taught: Kept | None,
-    judged: Kept,
+    count: int,
     rng: np.random.Generator,
 ) -> tuple[Array, float, float]:
     """w, c, and the share of points that they misjudge.
 
     Args:
         negatives, fresh: the values of negatives and their needs.
-        kept: all points to keep.
-        taught: further positives for the fit.
-        judged: positives for the lift.
+        positives: those of the points to keep, and their tolerances.
+        count: how many of these are positives; a pad may not cost more of them than it may of all, either.
     """
-    wrong, need = negatives
-    helped = np.isfinite(need)
-    if not helped.any():
+    (wrong, need), (kept, tolerance) = negatives, positives
+    helped, risky = np.flatnonzero(np.isfinite(need)), np.flatnonzero(np.isfinite(tolerance))
+    if not len(helped):
         return np.zeros(wrong.shape[1]), 0.0, np.inf
     most = min(POINTS, max(1000, ENTRIES // wrong.shape[1]))
-    above, needs = _some(wrong, need, most, rng)
-    both = [kept] if taught is None else [kept, taught]
-    values, tolerance = (
-        np.concatenate(part) for part in zip(*((k.values, k.tolerance) for k in both), strict=True)
-    )
-    below, tolerances = _some(values, tolerance, most, rng)
-    weight, bias = _detector(above, (1 + MARGIN) * needs + 0.1, below, (1 - ROOM) * tolerances - ROOM)
-
-    least = float((wrong[helped] @ weight + bias - need[helped]).min())
-    unseen = max(0.0, least - _least(fresh[0] @ weight + bias, fresh[1]))
-    pads = np.unique(np.concatenate([PADS, unseen + PADS]))
-    lost, own = (np.array([k.lost(weight, bias + pad - least) for pad in pads]) for k in (kept, judged))
-    limit = max(lost[0] + AFFORDED / 3, AFFORDED)
-    limits = np.where(pads <= unseen + SURE, max(limit, ASSURED), limit)
-    shift = float(pads[(lost <= limits) & (own <= max(own[0], judged.limit))].max()) - least
-    stay, short = kept.lost(weight, bias), float((wrong @ weight + bias < need).mean())
-    if lost[0] > stay + WORSE * short:  # outliers among the negatives, for which too much would be lost
-        return weight, bias, short + max(stay, judged.lost(weight, bias))
-    paid = np.maximum(lost, own)[pads <= unseen + COMPARED][-1]
-    return weight, bias + shift, float(np.isinf(need).mean() + paid)
-
-
-def _some(values: Array, levels: Array, most: int, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Some of the points with finite levels."""
-    at = rng.permutation(np.flatnonzero(np.isfinite(levels)))[:most]
-    return values[at], levels[at]
-
-
-def _detector(above: Array, least: Array, below: Array, most: Array) -> tuple[Array, float]:
-    """w and c that separate points, found in coordinates of unit variance."""
-    both = np.concatenate([above, below])
+    first, second = rng.permutation(helped)[:most], rng.permutation(risky)[:most]
+    a, b, needs, tolerances = wrong[first], kept[second], need[first], tolerance[second]
+    both = np.concatenate([a, b])
     middle, size = both.mean(axis=0), both.std(axis=0)
     size[size < 1e-9 * max(1.0, float(size.max()))] = 1.0
-    found = _separated((above - middle) / size, least, (below - middle) / size, most)
+    a, b = (a - middle) / size, (b - middle) / size
+
+    found = _separated(a, (1 + MARGIN) * needs + 0.1, b, (1 - ROOM) * tolerances - ROOM)
     weight = found[:-1] / size
-    return weight, float(found[-1] - weight @ middle)
+    bias = float(found[-1] - weight @ middle)
+    value, least = kept @ weight + bias, float((wrong[helped] @ weight + bias - need[helped]).min())
+    unseen = max(0.0, least - _least(fresh[0] @ weight + bias, fresh[1]))
+    pads = np.unique(np.concatenate([PADS, unseen + PADS]))
+    wrongly = [np.maximum(value + pad - least, 0.0) > tolerance for pad in pads]
+    lost, own = (np.array([w[part].sum() / max(len(w[part]), 1) for w in wrongly])
+                 for part in (slice(None), slice(count)))  # fmt: skip
+    most = max(lost[0] + AFFORDED / 3, AFFORDED)
+    limit = np.where(pads <= unseen + SURE, max(most, ASSURED), most)
+    shift = float(pads[(lost <= limit) & (own <= max(own[0], AFFORDED / 3))].max()) - least
+    stay = float((np.maximum(value, 0.0) > tolerance).mean())
+    short = float((wrong @ weight + bias < need).mean())
+    if lost[0] > stay + WORSE * short:  # outliers among the negatives, for which too much would be lost
+        return weight, bias, short + stay
+    return weight, bias + shift, float(np.isinf(need).mean() + lost[pads <= unseen + COMPARED][-1])
 
 
 def _least(values: Array, need: Array) -> float:
     """By how much values exceed needs at least, where these are finite; infinite where none is."""
     return float((values - need).min(initial=np.inf, where=np.isfinite(need)))
+
+
+def between(core: Network, behaviours: Behaviours, rng: np.random.Generator) -> Behaviours:
+    """Violating points on lines through two negatives in their place; none where these have labels."""
+    points = behaviours.negatives
+    if behaviours.labels is not None:
+        return replace(behaviours, negatives=points[:0], labels=None)
+    first, second = rng.integers(len(points), size=(2, FRESH))
+    share = rng.uniform(-BEYOND, 1 + BEYOND, size=(FRESH, 1))
+    drawn = points[first] + share * (points[second] - points[first])
+    drawn = drawn.astype(core.element).astype(np.float64)
+    return replace(behaviours, negatives=drawn[behaviours.prop.violation(drawn, core(drawn)) >= 0])
 
 
 def _separated(above: Array, least: Array, below: Array, most: Array) -> Array:
