@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,15 +12,16 @@ from typer.testing import CliRunner
 
 import repairsolver as rs
 from repairsolver.cli.main import app
-from repairsolver.decision import moved, picked
+from repairsolver.decision import Decision, moved, picked
 from repairsolver.errors import EditError
 from repairsolver.metrics import fidelity
-from repairsolver.property import parse_property
+from repairsolver.property import PointSet, Property, parse_property
 from repairsolver.repairing.deciding import OPEN, OTHER, settle
 from repairsolver.repairing.delta import preferred
 from repairsolver.repairing.delta.addressing import Choice
 from repairsolver.repairing.delta.candidate import edit_of
 from repairsolver.repairing.delta.localise import MARGIN
+from repairsolver.repairing.delta.loop import Session
 from repairsolver.repairing.delta.method import begin_session
 from repairsolver.repairing.delta.objective import Aim
 from repairsolver.repairing.delta.sequential import least
@@ -209,45 +211,60 @@ def test_on_the_command_line(tmp_path) -> None:
     assert measured.stdout.count("Same largest output") == measured.stdout.count("Same smallest output") == 1
 
 
-@pytest.mark.parametrize(("kept", "spared"), [((0.9, 0.2), "max"), ((0.2, 0.9), "min"), ((0.5, 0.5), "max")])
-def test_of_two_ways_to_choose_among_equal_changes_the_one_that_keeps_both_is_taken(
-    monkeypatch: pytest.MonkeyPatch, kept: tuple[float, float], spared: str
-) -> None:
-    choice = Choice("last")
-    session = begin_session(
-        NETWORK, prop(NOT_LARGEST), choice, started=0.0, aim=Aim(), gap=0.01, solver="highs", points=None,
-        keep=None, decision="both", limits=rs.Limits(), seed=0, on_event=None,
+def session_of(asked: Property, keep: PointSet | None = None) -> Session:
+    return begin_session(
+        NETWORK, asked, Choice("last"), started=0.0, aim=Aim(), gap=0.01, solver="highs", points=None,
+        keep=keep, decision="max" if keep is not None else "both", limits=rs.Limits(), seed=0, on_event=None,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("decision", "kept", "spared"),
+    [
+        ("both", (0.9, 0.2), "max"), ("both", (0.2, 0.9), "min"), ("both", (0.5, 0.5), "max"),
+        ("min", (0.9, 0.2), "min"), ("min", (0.2, 0.9), "max"), ("min", (0.5, 0.5), "min"),
+        ("max", (0.5, 0.5), "max"),
+    ],
+)  # fmt: skip
+def test_of_two_ways_to_choose_among_equal_changes_the_one_that_keeps_more_is_taken(
+    monkeypatch: pytest.MonkeyPatch, decision: Decision, kept: tuple[float, float], spared: str
+) -> None:
+    session = session_of(prop(NOT_LARGEST))
     ways = {
         side: tie_weights(session.requirements, session.prop, side, 0.005, 0)  # type: ignore[arg-type]
         for side in ("max", "min")
     }
     assert not np.array_equal(ways["max"], ways["min"])
     shares = iter(kept)
-    monkeypatch.setattr(preferred, "_kept", lambda session, weights: next(shares))
-    preferred.prefer(session, "both", 0.005)
+    monkeypatch.setattr(preferred, "_kept", lambda session, weights, decision: next(shares))
+    preferred.prefer(session, decision, 0.005)
     np.testing.assert_array_equal(session.weights, ways[spared])
-    for side in ("max", "min"):
-        preferred.prefer(session, side, 0.005)  # type: ignore[arg-type]
-        np.testing.assert_array_equal(session.weights, ways[side])
 
 
-def test_a_first_change_is_measured_by_both_decisions() -> None:
-    """Its share is that of the network that the change makes, on samples drawn here."""
+def test_points_to_keep_say_what_counts_without_a_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    session = session_of(prop(NOT_LARGEST), keep=PointSet(np.linspace(-1, 1, 5)[:, None], name="kept"))
+    monkeypatch.setattr(preferred, "_kept", None)
+    preferred.prefer(session, "max", 0.005)
+    np.testing.assert_array_equal(
+        session.weights, tie_weights(session.requirements, session.prop, "max", 0.005, 0)
+    )
+
+
+@pytest.mark.parametrize("decision", ["both", "min"])
+def test_first_changes_are_measured_by_the_decision(decision: Decision) -> None:
+    """Their share is that of the networks that the changes make, on samples drawn here."""
     asked = prop(NOT_LARGEST)
-    session = begin_session(
-        NETWORK, asked, Choice("last"), started=0.0, aim=Aim(), gap=0.01, solver="highs", points=None,
-        keep=None, decision="both", limits=rs.Limits(), seed=0, on_event=None,
-    )  # fmt: skip
+    session = session_of(asked)
     points = np.linspace(-1, 1, 2001)[:, None]
     session.requirements.forbid(asked, points[asked.violation(points, NETWORK(points)) > 0.01][:20])
-    told = preferred._kept(session, tie_weights(session.requirements, asked, "max", 0.005, 0))
-    problem = session.problem(0.0, 10.0)
-    problem.margin = MARGIN * problem.scale()
-    problem.weights = tie_weights(session.requirements, asked, "max", 0.005, 0)
-    delta = least(problem, shared=True).delta
-    assert delta is not None
-    made = edit_of(NETWORK, session.layer, delta).apply(NETWORK)
-    share = 1 - moved(NETWORK(points), made(points), "both").mean()
-    assert told == pytest.approx(share, abs=0.05)
+    weights = tie_weights(session.requirements, asked, "max", 0.005, 0)
+    told = preferred._kept(session, weights, decision)
+    problem, shares = session.problem(0.0, 10.0), []
+    for multiple in preferred.MARGINS:
+        trial = replace(problem, margin=multiple * MARGIN * problem.scale(), weights=weights)
+        delta = least(trial, shared=True).delta
+        assert delta is not None
+        made = edit_of(NETWORK, session.layer, delta).apply(NETWORK)
+        shares.append(1 - moved(NETWORK(points), made(points), decision).mean())
+    assert told == pytest.approx(np.mean(shares), abs=0.05)
     assert 0 < told < 1

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -226,7 +227,7 @@ def _full_precision(device: str) -> Iterator[None]:
     """No TF32, bfloat16 or autocast, whatever the caller has set; by default, cuDNN convolves in TF32."""
     import torch
 
-    backends = torch.backends
+    backends: Any = torch.backends
     settings = (
         backends.cuda.matmul,
         backends.cudnn.conv,

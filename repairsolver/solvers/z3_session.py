@@ -35,7 +35,8 @@ from repairsolver.solvers.z3 import (
     rounded,
 )
 
-Kind, Sense = Literal["column", "row"], Literal["<", ">"]
+Kind = Literal["column", "row"]
+Sense = Literal["<", ">"]
 
 Side = tuple[Kind, int, Sense, float]
 """A constraint: of a column or a row, its number, which side, and the number there."""

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from repairsolver.decision import Decision, moved
 from repairsolver.errors import EditError
 from repairsolver.network.forward import activations
 from repairsolver.network.graph import Network
@@ -120,8 +121,8 @@ def _trial(session: Session, found: Array, seconds: float, name: str) -> Trial:
     return Trial(node, name, relative, agreement_of(session, layer, delta))
 
 
-def agreement_of(session: Session, layer: Layer, delta: Array) -> float:
-    """The share of samples whose largest and smallest score stay the same ones."""
+def agreement_of(session: Session, layer: Layer, delta: Array, decision: Decision = "both") -> float:
+    """The share of samples whose decision stays: of both, the largest and the smallest score."""
     network = session.network
     kept = [
         group.inputs for group in session.requirements.groups.values() if group.every and not group.strict
@@ -131,8 +132,7 @@ def agreement_of(session: Session, layer: Layer, delta: Array) -> float:
         return 1.0
     changed = HiddenLayers(network, layer.blocks, layer.scores).edited(delta)
     before, after = (activations(net, inputs)[layer.scores] for net in (network, changed))
-    same = (before.argmax(axis=1) == after.argmax(axis=1)) & (before.argmin(axis=1) == after.argmin(axis=1))
-    return float(same.mean())
+    return 1.0 - float(moved(before, after, decision).mean())
 
 
 def _samples(network: Network, prop: Property, seed: int) -> Array:
