@@ -35,9 +35,6 @@ ATTACK_SECONDS = 2.0
 CHUNK, REPLAYED = 20_000, 1000
 """Points of the domain that are computed at once, and those that are run one by one, too."""
 
-SATISFYING = 0.4
-"""Samples of the regions that are positives beside those given, as a share of those drawn, at most."""
-
 WIDEST = 32.0
 """How many times as wide as a region the boxes around it are at most."""
 
@@ -118,10 +115,9 @@ def collect(
         negatives, labels = np.unique(np.concatenate([sampled[wrong], hits]), axis=0), None
     else:
         negatives, labels = _negatives(network, prop, points, decision)
+        if labels is None and how.more and how.variant == "retrain":
+            negatives = np.concatenate([negatives, _more(network, prop, how.samples, seed)])
     positives = sampled[~wrong] if keep is None else _positives(network, prop, keep, decision)
-    if points is not None and labels is None and how.more and how.variant == "retrain":
-        violating, satisfying = _more(network, prop, how.samples, seed)
-        negatives, positives = np.concatenate([negatives, violating]), np.concatenate([positives, satisfying])
     if len(negatives) and not len(positives):
         why = f"all {len(sampled)} samples of the regions violate {prop.name}"
         if keep is not None:
@@ -137,21 +133,17 @@ def collect(
     return Behaviours(prop, negatives, labels, positives, domain, decision)
 
 
-def _more(network: Network, prop: Property, count: int, seed: int) -> tuple[Array, Array]:
-    """Samples of the regions that violate the property, [k, n], and some that satisfy it, [p, n].
+def _more(network: Network, prop: Property, count: int, seed: int) -> Array:
+    """Samples of the regions that violate the property, [k, n]: points given stand for more than themselves.
 
-    Points given stand for more than themselves: few positives are all kept by a change that loses others.
-    Samples that violate in our forward pass are run one by one.
+    Those that violate in our forward pass are run one by one.
     """
     if not prop.regions:
-        return np.zeros((0, network.input_size)), np.zeros((0, network.input_size))
+        return np.zeros((0, network.input_size))
     drawn = np.concatenate(_samples(network, prop.regions, count, np.random.default_rng([seed, 13])))
     parts = np.array_split(drawn, 1 + len(drawn) // CHUNK)
-    bad = np.concatenate([prop.violation(part, network(part)) >= 0 for part in parts])
-    wrong = drawn[bad]
-    wrong = wrong[prop.violation(wrong, outputs_of(network, wrong, "samples of the property")) >= 0]
-    some = np.random.default_rng([seed, 15]).permutation(np.flatnonzero(~bad))[: int(SATISFYING * count)]
-    return wrong, drawn[np.sort(some)]
+    wrong = np.concatenate([part[prop.violation(part, network(part)) >= 0] for part in parts])
+    return wrong[prop.violation(wrong, outputs_of(network, wrong, "samples of the property")) >= 0]
 
 
 def unseen(network: Network, prop: Property, count: int, seed: int) -> PointSet | None:

@@ -76,9 +76,8 @@ class Imitation:
             (lower, upper) of a box that is sampled; None: boxes around the property's regions, up to 32
             times as wide.
         samples: how many points are drawn of the regions, and of the domain where no points of it are given.
-        more: of "retrain": whether samples of the regions are taken beside points that are given without
-            labels: those that violate the property as negatives, some that satisfy it as positives, so
-            that the repair holds, and keeps, beyond what is given.
+        more: of "retrain": whether samples of the regions that violate the property are repaired beside
+            points that are given without labels, so that the repair holds beyond them.
         seconds: most seconds for one repair from examples (of the processor, where nothing else limits it).
         fidelity: the share of decisions, on positives and domain, at which training may end.
         prove: go on, with counterexamples and then with method "delta", until the property is proved.
