@@ -124,10 +124,10 @@ def whole(prop: rs.Property) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("seed", [0, 1])
 def test_hidden_neurons_are_not_tried_where_the_scores_lose_nothing(seed: int) -> None:
     network, prop = violated_sometimes(seed)
-    fix = rs.repair(network, prop, method="gate", limits=LIMITS, certificate=True)
+    fix = rs.repair(network, prop, method="gate", decision="max", limits=LIMITS, certificate=True)
     require_repaired(fix, network, prop)
     assert "hidden neurons were not tried" in fix.message
-    alone = rs.repair(network, prop, method="gate", place="output", limits=LIMITS)
+    alone = rs.repair(network, prop, method="gate", decision="max", place="output", limits=LIMITS)
     assert fix.network.model == alone.network.model
 
 
