@@ -128,7 +128,7 @@ def main() -> None:
                 continue
             if (name, corruption) not in tasks:
                 settings = argparse.Namespace(
-                    seed=arguments.seed, prefer=0, points=arguments.points, radius=asked["radius"]
+                    seed=arguments.seed, keep=0, prefer=0, points=arguments.points, radius=asked["radius"]
                 )
                 kind = str(asked["corruption"])
                 title = str(asked["network"])
