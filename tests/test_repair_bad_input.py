@@ -71,14 +71,6 @@ def test_points_without_labels_must_lie_in_a_region(tmp_path: Path) -> None:
     assert "give labels, or leave them out" in done.stderr
 
 
-@pytest.mark.parametrize(("option", "name"), [("--keep-soft", "keep"), ("--prefer-soft", "prefer")])
-def test_a_price_of_points_that_are_not_given_is_refused(tmp_path: Path, option: str, name: str) -> None:
-    done = repair(tmp_path, option, "0.5")
-    assert done.exit_code == 1
-    assert f"{name}_soft is a price for the points of {name}, but none are given" in done.stderr
-    assert not (tmp_path / "out.onnx").exists()
-
-
 def test_labelled_points_outside_are_remarked_on(tmp_path: Path) -> None:
     net = rs.load_network(DEMO / "controller.onnx")
     prop = rs.load_property(DEMO / "head_on.vnnlib", network=net)

@@ -60,9 +60,6 @@ METHODS: dict[str, Method] = {
 DEFAULT_LAYERS = {"imitation": "all"}
 """What may change where the caller names no layers; "last" for methods that are not listed."""
 
-PREFER_SOFT = 0.1
-"""The usual price of what points to prefer lack."""
-
 
 def repair_property(
     network: Network,
@@ -89,7 +86,7 @@ def repair_property(
     contradictory: str = "refuse",
     give_up: int = 0,
     prefer: PointSet | None = None,
-    prefer_soft: float = PREFER_SOFT,
+    prefer_soft: float = 0.1,
     limits: Limits = Limits(),  # noqa: B008 - frozen
     seed: int = 0,
     on_event: OnEvent | None = None,
@@ -147,7 +144,6 @@ def repair_property(
             raise EditError(f"unknown {what} {got!r}: choose one of {', '.join(known)}")
     choice = Choice(layers or DEFAULT_LAYERS.get(method, "last"), parameters, neurons, mask)
     _check_wishes(method, layers, choice, aim, gating, imitation)
-    _check_prices(keep, keep_soft, prefer, prefer_soft)
     if method == "delta" and gates_of(network):
         raise EditError(
             f"{network.name}: it has gates, and method 'delta' changes weights of networks without: use "
@@ -219,26 +215,6 @@ def _check_wishes(
     useless = [name for name, value, usual in others if not (value is usual or _same(value, usual))]
     if useless:
         raise EditError(f"method {method!r} does not use {', '.join(useless)}: leave it out")
-
-
-def _check_prices(
-    keep: PointSet | None, keep_soft: float | None, prefer: PointSet | None, prefer_soft: float
-) -> None:
-    """Refuse the price of points that are not given.
-
-    Raises:
-        EditError: names both.
-    """
-    priceless = (
-        ("keep", keep is None and keep_soft is not None),
-        ("prefer", prefer is None and prefer_soft != PREFER_SOFT),
-    )
-    for name, alone in priceless:
-        if alone:
-            raise EditError(
-                f"{name}_soft is a price for the points of {name}, but none are given: give {name}, or leave "
-                f"out {name}_soft"
-            )
 
 
 def _same(value: object, usual: object) -> bool:
