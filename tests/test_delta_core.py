@@ -7,8 +7,10 @@ import pytest
 import z3
 from delta_networks import dense_network
 
+import repairsolver as rs
 from layerwise.smt import rational
 from repairsolver.network import Network
+from repairsolver.network.forward import activations
 from repairsolver.property import PointSet
 from repairsolver.property.specification import Conjunction, Property, Region
 from repairsolver.repairing.delta.core import Contradiction, find_core
@@ -144,3 +146,17 @@ def test_soft_points_contradict_nothing() -> None:
     requirements = Requirements(network, find_layer(network))
     add_points(requirements, Property((), 2, 3), None, points, "max", 1.0)
     assert find_core(requirements, np.inf, None, points) is None
+
+
+def test_what_no_chosen_number_moves_contradicts_by_itself() -> None:
+    """Only the weights of a neuron that is inactive at all points may change."""
+    points = PointSet(np.array([[0.25], [0.5]]), np.array([0, 1]))
+    networks = (dense_network(seed, (1, 1, 2)) for seed in range(50))
+    network = next(net for net in networks if (activations(net, points.inputs)["h0"] == 0).all())
+    fix = rs.repair(
+        network, Property((), 1, 2), points=points, mask={"W1": np.ones((2, 1), dtype=bool)},
+        limits=rs.Limits(seconds=20),
+    )  # fmt: skip
+    assert fix.status is rs.RepairStatus.INFEASIBLE
+    assert fix.core is not None
+    assert len(fix.core.demands) == 1

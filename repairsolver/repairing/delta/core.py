@@ -182,6 +182,8 @@ class Contradiction:
         touched, matrix = touched_columns(
             sparse.csr_array(sparse.vstack([self._gradient(member) for member in members], format="csr"))
         )
+        if not len(touched):  # no number that may change moves any of these rows
+            return self._fixed(members)
         size = abs(matrix).max(axis=1).toarray().ravel()
         size[size == 0] = 1.0
         matrix = sparse.csr_array(sparse.diags_array(1.0 / size) @ matrix)
@@ -197,6 +199,15 @@ class Contradiction:
         full = np.zeros(self.requirements.layer.size)
         full[touched] = delta * unit
         return full, None
+
+    def _fixed(self, members: list[Member]) -> tuple[Array, list[Member] | None]:
+        """No change where all rows hold as they are; else the worst of them, a proof by itself."""
+        groups = self.requirements.groups
+        slack = np.array([groups[n].slack[p, r] for n, p, r in members])
+        if slack.min() > 0:
+            return np.zeros(self.requirements.layer.size), None
+        self.margin = max(self.margin, -1.0)
+        return np.zeros(0), [members[int(slack.argmin())]]
 
     def _gradient(self, member: Member) -> sparse.csr_array:
         if member not in self._gradients:
