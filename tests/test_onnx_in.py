@@ -493,3 +493,21 @@ def test_acas_xu_is_dense_and_relu_in_turn() -> None:
     network = load_network(path)
     assert [type(n.operator) for n in network.nodes] == [Dense, Relu] * 6 + [Dense]
     assert all(n.operator.bias_source for n in network.affine_layers)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_large_weights_behind_an_activation_that_cancel_are_no_misreading(seed: int) -> None:
+    """A runtime's hyperbolic tangent misses by a rounding; so do sums of large terms that cancel."""
+    rng = np.random.default_rng(seed)
+    first, second = rng.normal(size=2) * 2**20
+    constants = {
+        "W": (np.abs(rng.normal(size=(2, 3))) + 4).astype(np.float32),
+        "V": np.array([[first], [second], [-first - second]], dtype=np.float32),
+    }
+    nodes = [
+        helper.make_node("MatMul", ["x", "W"], ["z"]),
+        helper.make_node("Tanh", ["z"], ["h"]),
+        helper.make_node("MatMul", ["h", "V"], ["y"]),
+    ]
+    network = load_network(model(nodes, (1, 2), constants).SerializeToString(), name="cancelling")
+    assert network.output_size == 1

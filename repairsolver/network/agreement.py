@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -16,6 +16,8 @@ SCALES = (0.01, 0.1, 1.0, 10.0, 1000.0)
 PER_SCALE = 4
 ROUNDINGS = 500.0
 """Roundings of the largest number in the network that the outputs may differ by; measured: up to 120."""
+NUDGES = 3
+"""Random courses that are compared: in one of them changes may cancel."""
 AMPLIFICATION = 50.0
 """By how much more than once rounded tensors the sums inside a layer may lose."""
 
@@ -25,8 +27,9 @@ def check_agreement(network: Network, seed: int = 0) -> None:
 
     The tolerance at a point is what float arithmetic may lose: 500 units of rounding (2^-24, or 2^-53
     for float64 files) of the largest absolute value of any tensor there, plus 50 times the change of
-    the output when every tensor is rounded once. The second term is for networks that amplify
-    rounding: it is measured at the same point.
+    the output when every tensor is rounded once, or moved by up to one rounding at random (a
+    saturated activation is a whole number, which rounding leaves as it is, and a runtime may miss). The
+    second term is for networks that amplify rounding: it is measured at the same point.
 
     Raises:
         SoundnessError: they differ by more; names the largest difference.
@@ -71,15 +74,28 @@ def tolerance(network: Network, points: Array, values: Mapping[str, Array]) -> A
     """What rounding may explain at each point, [b]; infinite or NaN where float arithmetic overflows."""
     largest = np.max([np.abs(value).max(axis=1) for value in values.values()], axis=0)
     unit = float(np.finfo(network.element).eps) / 2
-    change = np.abs(rounded(network, points) - values[network.output.name]).max(axis=1)
+    exact = values[network.output.name]
+    courses = [rounded(network, points), *(nudged(network, points, unit, seed) for seed in range(NUDGES))]
+    change = np.max([np.abs(course - exact).max(axis=1) for course in courses], axis=0)
     return np.asarray(ROUNDINGS * unit * largest + AMPLIFICATION * change, dtype=np.float64)
 
 
 def rounded(network: Network, points: Array) -> Array:
     """The outputs when every tensor on the way is rounded to the network's element type."""
+    return _changed(network, points, lambda exact: exact.astype(network.element).astype(np.float64))
+
+
+def nudged(network: Network, points: Array, unit: float, seed: int) -> Array:
+    """The outputs when every number on the way is moved by a share of at most `unit` at random."""
+    rng = np.random.default_rng(seed)
+    return _changed(network, points, lambda exact: exact * (1 + unit * rng.uniform(-1, 1, exact.shape)))
+
+
+def _changed(network: Network, points: Array, change: Callable[[Array], Array]) -> Array:
     shapes = {network.input_name: network.input_shape} | {n.name: n.shape for n in network.nodes}
     values = {network.input_name: points}
     for node in network.nodes:
-        exact = apply(node, [values[name] for name in node.inputs], shapes[node.inputs[0]])
-        values[node.name] = exact.astype(network.element).astype(np.float64)
+        values[node.name] = change(
+            apply(node, [values[name] for name in node.inputs], shapes[node.inputs[0]])
+        )
     return values[network.output.name]
