@@ -17,7 +17,7 @@ from repairsolver.errors import EditError
 from repairsolver.metrics import fidelity
 from repairsolver.property import PointSet, Property, parse_property
 from repairsolver.repairing.deciding import OPEN, OTHER, settle
-from repairsolver.repairing.delta import preferred
+from repairsolver.repairing.delta import sparing
 from repairsolver.repairing.delta.addressing import Choice
 from repairsolver.repairing.delta.candidate import edit_of
 from repairsolver.repairing.delta.localise import MARGIN
@@ -236,15 +236,15 @@ def test_of_two_ways_to_choose_among_equal_changes_the_one_that_keeps_more_is_ta
     }
     assert not np.array_equal(ways["max"], ways["min"])
     shares = iter(kept)
-    monkeypatch.setattr(preferred, "_kept", lambda session, weights, decision: next(shares))
-    preferred.prefer(session, decision, 0.005)
+    monkeypatch.setattr(sparing, "_kept", lambda session, weights, decision: next(shares))
+    sparing.spare_decisions(session, decision, 0.005)
     np.testing.assert_array_equal(session.weights, ways[spared])
 
 
 def test_points_to_keep_say_what_counts_without_a_trial(monkeypatch: pytest.MonkeyPatch) -> None:
     session = session_of(prop(NOT_LARGEST), keep=PointSet(np.linspace(-1, 1, 5)[:, None], name="kept"))
-    monkeypatch.setattr(preferred, "_kept", None)
-    preferred.prefer(session, "max", 0.005)
+    monkeypatch.setattr(sparing, "_kept", None)
+    sparing.spare_decisions(session, "max", 0.005)
     np.testing.assert_array_equal(
         session.weights, tie_weights(session.requirements, session.prop, "max", 0.005, 0)
     )
@@ -258,9 +258,9 @@ def test_first_changes_are_measured_by_the_decision(decision: Decision) -> None:
     points = np.linspace(-1, 1, 2001)[:, None]
     session.requirements.forbid(asked, points[asked.violation(points, NETWORK(points)) > 0.01][:20])
     weights = tie_weights(session.requirements, asked, "max", 0.005, 0)
-    told = preferred._kept(session, weights, decision)
+    told = sparing._kept(session, weights, decision)
     problem, shares = session.problem(0.0, 10.0), []
-    for multiple in preferred.MARGINS:
+    for multiple in sparing.MARGINS:
         trial = replace(problem, margin=multiple * MARGIN * problem.scale(), weights=weights)
         delta = least(trial, shared=True).delta
         assert delta is not None

@@ -261,7 +261,7 @@ def test_a_training_that_takes_all_the_time_ends_the_repair(
     def never(*_: object) -> None:
         raise AssertionError("the time was up")
 
-    monkeypatch.setattr("repairsolver.repairing.delta.method.prefer", never)
+    monkeypatch.setattr("repairsolver.repairing.delta.method.spare_decisions", never)
     monkeypatch.setattr("repairsolver.repairing.delta.method.update_bound", never)
     monkeypatch.setattr("repairsolver.repairing.delta.worst.WorstPoints.run", lambda *_: time.sleep(3.0))
     fix = rs.repair(small, boxes, layers="all", limits=rs.Limits(seconds=3.0), seed=0)

@@ -112,7 +112,7 @@ def anchored(merit: Merit, delta: Array) -> Merit:
     """The least change of behaviour from a change, at samples and preferred points; only hard rows count."""
     groups = merit.problem.requirements.groups
     hard = {name: group for name, group in groups.items() if np.isinf(group.penalty)}
-    soft = [group.inputs for group in groups.values() if group.strict and np.isfinite(group.penalty)]
+    soft = [group.inputs for group in groups.values() if group.preferred]
     preferred = np.concatenate(soft)
     chosen = np.random.default_rng([merit.problem.seed, 4]).permutation(len(preferred))[:MENDED]
     inputs = np.concatenate([merit.squares.inputs, preferred[np.sort(chosen)]])

@@ -146,7 +146,7 @@ class _Descent:
         if not self.merit.preferring or self.best is None:
             return float(not self.merit.preferring)
         groups = self.problem.requirements.groups.items()
-        soft = [name for name, group in groups if group.strict and np.isfinite(group.penalty)]
+        soft = [name for name, group in groups if group.preferred]
         worst = np.concatenate([self.best.short[name].max(axis=1) for name in soft])
         return float((worst < self.problem.margin).mean())
 

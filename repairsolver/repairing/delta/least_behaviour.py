@@ -60,10 +60,10 @@ def least_behaviour(
 def _without_preferred(problem: LeastChange) -> LeastChange:
     """The problem; if its soft points are too many for exact programs, without the preferred ones."""
     given = problem.requirements
-    soft = {name: group for name, group in given.groups.items() if np.isfinite(group.penalty)}
-    if sum(len(group.slack) for group in soft.values()) <= MOST_SOFT:
+    soft = [group for group in given.groups.values() if np.isfinite(group.penalty)]
+    if sum(len(group.slack) for group in soft) <= MOST_SOFT:
         return problem
-    groups = {n: group for n, group in given.groups.items() if n not in soft or not group.strict}
+    groups = {name: group for name, group in given.groups.items() if not group.preferred}
     requirements = Requirements(given.network, given.layer, groups)
     return replace(problem, requirements=requirements, _rows={}, _active={})
 

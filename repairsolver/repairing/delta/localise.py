@@ -124,9 +124,7 @@ def _trial(session: Session, found: Array, seconds: float, name: str) -> Trial:
 def agreement_of(session: Session, layer: Layer, delta: Array, decision: Decision = "both") -> float:
     """The share of samples whose decision stays: of both, the largest and the smallest score."""
     network = session.network
-    kept = [
-        group.inputs for group in session.requirements.groups.values() if group.every and not group.strict
-    ]
+    kept = [group.inputs for group in session.requirements.groups.values() if group.kept]
     inputs = np.concatenate([_samples(network, session.prop, session.seed), *kept])
     if not len(inputs):
         return 1.0

@@ -134,7 +134,7 @@ class Merit:
     def preferring(self) -> bool:
         """Whether points are preferred to be right."""
         groups = self.problem.requirements.groups.values()
-        return any(group.strict and np.isfinite(group.penalty) for group in groups)
+        return any(group.preferred for group in groups)
 
     def state(self, delta: Array) -> State:
         """Evaluate a change by one forward pass."""

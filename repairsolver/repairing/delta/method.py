@@ -33,11 +33,11 @@ from repairsolver.repairing.delta.margin_search import first_margin, search_marg
 from repairsolver.repairing.delta.objective import Aim, check_solver, objective_for
 from repairsolver.repairing.delta.one_margin import one_margin
 from repairsolver.repairing.delta.points import add_points, strays_of
-from repairsolver.repairing.delta.preferred import prefer
 from repairsolver.repairing.delta.pressing import press_bound
 from repairsolver.repairing.delta.requirements import Requirements, only_compares
 from repairsolver.repairing.delta.resumed import Resumed, without_basis
 from repairsolver.repairing.delta.sequential import least_bound
+from repairsolver.repairing.delta.sparing import spare_decisions
 from repairsolver.repairing.delta.squared_moves import squared_moves
 from repairsolver.repairing.explanation import Core
 from repairsolver.repairing.result import Delta, Repair
@@ -162,7 +162,7 @@ def _repaired(session: Session, points: PointSet | None, keep: PointSet | None, 
     if attempt(session) or (session.remaining <= 0 and not session.layer.affine):
         return _result(session, decision, points, keep)
     if session.objective.squares is None:
-        prefer(session, decision, TIE_SHARE * session.gap)
+        spare_decisions(session, decision, TIE_SHARE * session.gap)
     plain = all(group.plain for group in requirements.groups.values())
     if not one_margin(session):
         start = first_margin(session)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from repairsolver.repairing.delta.loop import Session, try_margin, update_bound
 
 EXTRA = 1.0
@@ -27,7 +25,7 @@ def one_margin(session: Session) -> bool:
         plain = all(group.plain for group in session.requirements.groups.values())
         if session.best is not None or plain or session.finished:
             break
-    preferring = any(g.strict and np.isfinite(g.penalty) for g in session.requirements.groups.values())
+    preferring = any(group.preferred for group in session.requirements.groups.values())
     if session.margin is None and session.best is not None and not preferring:
         _cheaper(session, margin)
     return session.best is not None or session.margin is not None

@@ -74,6 +74,16 @@ class Group:
         """Whether no choice has to be made."""
         return self.every or self.slack.shape[1] == 1
 
+    @property
+    def preferred(self) -> bool:
+        """Whether points should be right, margin included, at a price."""
+        return self.strict and bool(np.isfinite(self.penalty))
+
+    @property
+    def kept(self) -> bool:
+        """Whether points keep what they have, without margin."""
+        return self.every and not self.strict
+
     def need(self, margin: float) -> Array:
         """What the rows must reach, [b]; with margin 0 only the sign counts."""
         return np.asarray(self.floor + margin * self.strict if margin > 0 else np.zeros(len(self.floor)))

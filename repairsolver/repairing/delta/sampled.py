@@ -32,8 +32,8 @@ from repairsolver.repairing.delta.localise import AUTO, choose_layer
 from repairsolver.repairing.delta.loop import TIGHTENING, Session, search, update_bound
 from repairsolver.repairing.delta.margin import START
 from repairsolver.repairing.delta.method import begin_session, result_of
-from repairsolver.repairing.delta.preferred import prefer
 from repairsolver.repairing.delta.sequential import least
+from repairsolver.repairing.delta.sparing import spare_decisions
 from repairsolver.repairing.result import Repair
 from repairsolver.results import Array, Interrupted, Limits, RepairStatus
 from repairsolver.sampling.characterise import characterise_property
@@ -157,7 +157,7 @@ def _search(session: Session, level: Level, known: Array | None, decision: Decis
     if not session.requirements.missed(session.network):
         course.candidate, course.statement, course.message = _unchanged(session, level)
         return
-    prefer(session, decision, session.gap / 2)
+    spare_decisions(session, decision, session.gap / 2)
     start = START * session.problem(0.0, np.inf).scale()
     margin = start
     while session.remaining > 0 and session.rounds < session.limits.rounds:

@@ -31,7 +31,7 @@ ORDER: dict[Decision, tuple[Side, Side]] = {
 """Whose scores are spared, the first where trials do not differ."""
 
 
-def prefer(session: Session, decision: Decision, tolerance: float) -> None:
+def spare_decisions(session: Session, decision: Decision, tolerance: float) -> None:
     """Weigh the unknowns of a repair, see `ties`, so that first changes keep most decisions.
 
     Where points to keep say what counts, the scores of the decision are spared without a trial.
@@ -39,7 +39,7 @@ def prefer(session: Session, decision: Decision, tolerance: float) -> None:
     Args:
         tolerance: of the weights, at least 0.
     """
-    said = any(group.every and not group.strict for group in session.requirements.groups.values())
+    said = any(group.kept for group in session.requirements.groups.values())
     sides = ORDER[decision][:1] if said and decision != "both" else ORDER[decision]
     ways = [tie_weights(session.requirements, session.prop, side, tolerance, session.seed) for side in sides]
     best = 0
