@@ -38,7 +38,7 @@ MULTIPLES = np.array([0.0, 0.125, 0.25, 0.375, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2
 MARGIN, ROOM = 0.3, 0.3
 """Mu, and sigma as a share."""
 
-POINTS, ENTRIES, STEPS, PULL = 20_000, 2**20, 40, 1e-6
+POINTS, ENTRIES, STEPS, PULL = 20_000, 2**20, 40, 1e-5
 """Points of either kind and their entries at most, Newton steps, and the weight of the squares of w (for
 inputs of unit variance)."""
 
