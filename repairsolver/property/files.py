@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from repairsolver.errors import NetworkError, PropertyError
+from repairsolver.errors import NetworkError, PropertyError, told
 from repairsolver.network.graph import Network
 from repairsolver.network.nnet import LIMITS
 from repairsolver.property.reader import Form, Source, head, read_forms, show
@@ -138,7 +138,7 @@ def _read_text(file: Path) -> str:
         with gzip.open(file, "rb") if compressed else file.open("rb") as stream:
             data = stream.read(MAX_BYTES + 1)
     except (OSError, EOFError, zlib.error) as error:
-        raise PropertyError(f"{file}: cannot read the property: {error}") from error
+        raise PropertyError(f"{file}: cannot read the property: {told(error)}") from error
     if len(data) > MAX_BYTES:
         raise PropertyError(f"{file}: the text is longer than {MAX_BYTES} bytes, the most that is read")
     try:
