@@ -373,7 +373,10 @@ class TestErrors:
             np.testing.assert_allclose(network(zero), expected, rtol=1e-3, atol=1e-3)
 
     def test_files(self, tmp_path: Path) -> None:
-        with pytest.raises(NetworkError, match="No such file"):
+        with pytest.raises(
+            NetworkError,
+            match=r"absent\.onnx: cannot be read: no such file or directory; check the path and its rights$",
+        ):
             load_network(tmp_path / "absent.onnx")
         with pytest.raises(NetworkError, match=r"\.onnx, \.onnx\.gz or \.nnet"):
             load_network(tmp_path / "weights.pt")

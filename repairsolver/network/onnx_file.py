@@ -25,7 +25,7 @@ def parse(data: bytes, name: str) -> ModelProto:
         NetworkError: the bytes are empty, cut off, or not an ONNX model.
     """
     if not data:
-        raise NetworkError(f"{name}: the file is empty; expected an ONNX model")
+        raise NetworkError(f"{name}: the file is empty; expected an ONNX model: export or copy it again")
     model = ModelProto()
     try:
         model.ParseFromString(data)
@@ -136,7 +136,10 @@ def keep_output(model: ModelProto, output: str | None, name: str) -> bool:
     if output is not None and output not in names:
         raise NetworkError(f"{name}: there is no output {output!r}; the outputs are {names}")
     if output is None and len(names) > 1 and not set(names[1:]) <= monitors(model):
-        raise NetworkError(f"{name}: the model has {len(names)} outputs, {names}; choose one with output=...")
+        raise NetworkError(
+            f"{name}: the model has {len(names)} outputs, {names}; choose one in Python with "
+            f"load_network(..., output={names[0]!r}), and save that with save_network"
+        )
     if len(names) == 1 or (output in (None, names[0]) and set(names[1:]) <= monitors(model)):
         return False
     kept = [value for value in model.graph.output if value.name == output]
