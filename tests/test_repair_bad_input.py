@@ -84,6 +84,9 @@ def test_a_layer_that_is_not_there_lists_those_that_are(tmp_path: Path) -> None:
     done = repair(tmp_path, "--layers", "nosuch")
     assert done.exit_code == 1
     assert "no layer 'nosuch'" in done.stderr
+    empty = repair(tmp_path, "--layers", "")  # such as a variable of the shell that is not set
+    assert empty.exit_code == 1
+    assert "there is no layer '' with weights" in empty.stderr
     assert all(f"'layer{k}'" in done.stderr for k in range(1, 6))
 
 
