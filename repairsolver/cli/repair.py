@@ -351,9 +351,8 @@ def repair(
             typer.echo(fix.status.value)
             typer.echo(sentences.explain_repair(fix))
             if interrupted:
-                typer.echo(
-                    f"Interrupted: a smaller repair may exist.{'' if certificate is None else UNCERTIFIED}"
-                )
+                better = "a smaller repair" if fix.proved else "a repair"
+                typer.echo(f"Interrupted: {better} may exist.{'' if certificate is None else UNCERTIFIED}")
             for path in written:
                 typer.echo(f"Written: {path}{UNPROVED if '.unproved.' in path.name else ''}")
     if failed is not None:
