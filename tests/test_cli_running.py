@@ -76,3 +76,25 @@ def test_a_repair_that_cannot_be_written_is_printed_all_the_same(
 
 def full(fix: Repair, path: Path) -> None:
     raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "its first line is empty; write the token there"),
+        (b"\nsecond line is ignored\n", "its first line is empty; write the token there"),
+        ("schlüssel-mit-sechzehn".encode(), "not ASCII text; write the token into its first line"),
+    ],
+)
+def test_a_token_file_without_a_token_is_refused(content: bytes, reason: str, tmp_path: Path) -> None:
+    """An empty token would mean a random one."""
+    pytest.importorskip("fastapi")
+    token = tmp_path / "token"
+    token.write_bytes(content)
+    told = CliRunner().invoke(app, ["serve", "--data", str(tmp_path / "jobs"), "--token-file", str(token)])
+    assert (told.exit_code, told.stderr) == (1, f"error: {token}: {reason}\n")
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan"])
+def test_an_architecture_is_not_proved_in_no_time(seconds: str) -> None:
+    assert CliRunner().invoke(app, ["architecture", "model.json", "--timeout", seconds]).exit_code == 2
