@@ -13,12 +13,12 @@ class RepairSolverError(Exception):
 
 
 def told(error: Exception) -> str:
-    """What the system says of a file, without number and path, and what to do; else the error's message."""
+    """What the system says of a file, without number and path, and what to do; else that of its content."""
     if isinstance(error, FileExistsError) and error.strerror:  # of making a folder
         return "is there already and no folder; choose another name"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror[0].lower()}{error.strerror[1:]}; check the path and its rights"
-    return str(error)
+    return f"{error}; copy it again if it is damaged"
 
 
 class NetworkError(RepairSolverError, ValueError):

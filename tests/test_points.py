@@ -195,6 +195,6 @@ def test_properties_must_fit_the_network(tmp_path: Path, network: Network) -> No
     path = tmp_path / "p.vnnlib"
     path.write_text("(declare-const X_0 Real)(declare-const Y_0 Real)(assert (= X_0 0))(assert (<= Y_0 0))")
     with pytest.raises(
-        PropertyError, match=r"p.vnnlib is about 1 inputs and 1 outputs, but network net has 2 .* 3"
+        PropertyError, match=r"p.vnnlib is about 1 input and 1 output, but network net has 2 .* 3"
     ):
         load_property(path, network=network)

@@ -10,7 +10,7 @@ import onnx
 from google.protobuf.message import DecodeError, EncodeError  # type: ignore[import-untyped]
 from onnx import AttributeProto, GraphProto, ModelProto, TensorProto, inliner
 
-from repairsolver.errors import NetworkError
+from repairsolver.errors import NetworkError, told
 from repairsolver.exact_json import loads
 
 OLDEST_OPSET = 7
@@ -118,7 +118,9 @@ def read_external(tensor: TensorProto, path: Path, name: str) -> bytes:
             file.seek(offset)
             data = file.read(length)
     except (OSError, ValueError) as error:
-        raise NetworkError(f"{name}: the data of tensor {tensor.name!r} cannot be read: {error}") from error
+        raise NetworkError(
+            f"{name}: the data of tensor {tensor.name!r} cannot be read from {path}: {told(error)}"
+        ) from error
     if len(data) < length:
         raise NetworkError(
             f"{name}: tensor {tensor.name!r} needs {length} bytes from {path.name}, got {len(data)} there"
