@@ -12,6 +12,15 @@ class RepairSolverError(Exception):
     """Anything that repairsolver raises on purpose."""
 
 
+def told(error: Exception) -> str:
+    """What the system says of a file, without number and path, and what to do; else that of its content."""
+    if isinstance(error, FileExistsError) and error.strerror:  # of making a folder
+        return "is there already and no folder; choose another name"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror[0].lower()}{error.strerror[1:]}; check the path and its rights"
+    return f"{error}; copy it again if it is damaged"
+
+
 class NetworkError(RepairSolverError, ValueError):
     """A network file or graph is malformed, or does not mean what onnxruntime computes."""
 

@@ -256,10 +256,26 @@ def _domain(
         raise PropertyError("no domain to sample: give lower and upper, or a property with regions")
     expected = (network.input_size,)
     if low.shape != expected or high.shape != expected:
-        raise PropertyError(f"domain: expected corners of shape {expected}, got {low.shape} and {high.shape}")
-    if not (np.isfinite(low).all() and np.isfinite(high).all() and (low <= high).all()):
-        raise PropertyError("domain: corners must be finite, with lower <= upper for every input")
+        raise PropertyError(
+            f"domain: expected corners of shape {expected}, got {low.shape} and {high.shape}: give one "
+            "number for each input, or one for all"
+        )
+    _check_corners(network, low, high)
     return low, high, name
+
+
+def _check_corners(network: Network, low: Array, high: Array) -> None:
+    """Refuse a box that is none, or where the network cannot be run: samples there would overflow."""
+    most = float(np.finfo(network.element).max)
+    inside = (np.abs(low) <= most) & (np.abs(high) <= most)
+    wrong = np.flatnonzero(~(inside & (low <= high)))
+    if wrong.size:
+        i = wrong[0]
+        raise PropertyError(
+            f"domain: expected lower <= upper, both within {most:.4g}, the largest {network.element} number "
+            f"of network {network.name}; got [{low[i]:.6g}, {high[i]:.6g}] for X_{i}"
+            f"{f' and {wrong.size - 1} more' if wrong.size > 1 else ''}: correct these corners"
+        )
 
 
 def _draw(network: Network, lower: Array, upper: Array, samples: int, rng: np.random.Generator) -> Array:

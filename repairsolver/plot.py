@@ -138,8 +138,7 @@ def _sweep(run: Run) -> Sweep:
     if isinstance(run, Sweep):
         return run
     if isinstance(run, str | Path):
-        path = Path(run)
-        return read_sweep(path / "results.csv", path.name) if path.is_dir() else read_sweep(path)
+        return read_sweep(Path(run))
     return run.sweep
 
 

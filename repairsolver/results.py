@@ -285,7 +285,7 @@ class Verdict:
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C during `verify` or `repair`; `result` is what was reached: a Verdict or a Repair.
+    """Ctrl-C during a call; `result` is what it had reached, of the kind that the call returns.
 
     Like every KeyboardInterrupt it ends a loop or a notebook cell unless it is caught.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -40,7 +40,7 @@ def replacing(path: str | Path) -> Iterator[BinaryIO]:
     the last one to end wins. If the block raises, the old file stays and nothing else.
 
     Raises:
-        OSError: as `file_target`, or the folder does not exist.
+        OSError: as `file_target`, or the folder does not exist, or the disk is full; it names the path.
     """
     target = file_target(path)
     fresh = target.with_name(f".{target.name[:40]}.{secrets.token_hex(8)}.part")
@@ -48,8 +48,12 @@ def replacing(path: str | Path) -> Iterator[BinaryIO]:
         with fresh.open("xb") as stream:
             yield stream
         fresh.replace(target)
-    except BaseException:
-        fresh.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):
+            fresh.unlink(missing_ok=True)
+        # A full disk names no file, and nobody knows the name that the part has.
+        if isinstance(error, OSError) and error.strerror and error.filename in (None, str(fresh)):
+            error.filename = str(path)
         raise
 
 

@@ -112,3 +112,13 @@ def test_an_output_without_elements_is_a_fault(width, features):
     fix = rs.repair_architecture(model)
     assert fix.status == "repaired"
     assert all(size >= 1 for size in diagnose_model(fix.model).shapes["a"])
+
+
+def test_arguments_beside_args_are_refused(tmp_path):
+    """They were left out, so that the answer was about another layer."""
+    path = tmp_path / "model.json"
+    path.write_text('{"input_shape": [8, 8, 3], "layers": [{"type": "Conv2D", "filters": 4, "args": {}}]}')
+    with pytest.raises(
+        ArchitectureError, match=r"model\.json: layer 1 \(Conv2D\) has filters beside .* into args"
+    ):
+        rs.diagnose(path)

@@ -226,3 +226,14 @@ def test_a_repair_without_a_certificate_saves_none(tmp_path: Path) -> None:
     with pytest.raises(CertificateError, match="certificate=True"):
         fix.save(tmp_path / "n.onnx", certificate=tmp_path / "n.cert")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_points_do_not_belong_to_a_proof(tmp_path: Path) -> None:
+    """Nobody should take a proof for one about the points that they gave."""
+    network = dense_network(0, [1, 3, 1])
+    prop = below(network, -100.0, np.zeros(1), np.ones(1))
+    proof = rs.verify(network, prop, certificate=True).certificate
+    assert proof is not None
+    assert rs.check(proof, network=network, property=prop).valid
+    with pytest.raises(CertificateError, match=r"this certificate is a proof: leave points \(--points\) out"):
+        rs.check(proof, network=network, property=prop, points=tmp_path / "points.npz")

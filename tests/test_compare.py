@@ -205,3 +205,8 @@ def test_verdicts_without_times_count_and_are_not_drawn(root: Path) -> None:
     made = compare([root / "ours"], [root / "known.csv"])
     assert made.summary.rows[1][:3] == ("known", 2, 1)
     assert not any("against" in title for _, title, _ in made.figures())
+
+
+def test_no_runs_are_none_to_compare() -> None:
+    with pytest.raises(ReportError, match="no runs to compare: give folders of `bench`"):
+        compare([])

@@ -5,7 +5,7 @@ import pytest
 from scipy.optimize import nnls
 
 from repairsolver.repairing.delta import hinges
-from repairsolver.repairing.delta.hinges import multipliers
+from repairsolver.repairing.delta.hinges import multipliers, ridged
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -36,3 +36,20 @@ def test_where_guesses_end_another_method_takes_over(monkeypatch: pytest.MonkeyP
     expected = multipliers(matrix, wanted)
     monkeypatch.setattr(hinges, "GUESSES", 0)
     np.testing.assert_allclose(multipliers(matrix, wanted), expected, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_penalty_without_end_leaves_a_kernel_that_can_be_factored(seed: int) -> None:
+    """As of rows that contradict each other: no change meets them, so the penalty grows."""
+    rng = np.random.default_rng(seed)
+    rows = 1e3 * rng.normal(size=(40, 3))
+    kernel, wanted = rows @ rows.T, np.abs(rng.normal(size=40))
+    matrix, weights = ridged(kernel, np.full(40, 1e25))
+    found = multipliers(matrix, wanted)
+    assert (found >= 0).all()
+    assert (weights < 1e25).all()
+    # Still a hard penalty: what a row lacks, lambda / w, is small beside what all of them pull.
+    assert (found / weights).max() < 1e-9 * np.abs(kernel).max() * found.max()
+    mild = np.full(40, 2.0)
+    np.testing.assert_array_equal(ridged(kernel, mild)[1], mild)
+    np.testing.assert_array_equal(ridged(kernel, mild)[0], kernel + 0.5 * np.eye(40))

@@ -114,3 +114,26 @@ def test_choices_as_text() -> None:
             chosen_entries(text)
     with pytest.raises(EditError, match="such as 3,7"):
         chosen_neurons("3;7")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        ("a.json", '{"a": 1}', "no entry 'format'"),
+        ("b.json", "[1, 2", "Expecting ',' delimiter: line 1 column 6"),
+        ("c.npz", "no archive", "File is not a zip file"),
+    ],
+)
+def test_other_files_are_named_with_the_next_step(name: str, text: str, reason: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(text)
+    message = f"{name}: not a change in .*: {reason}.*; give a file that a repair has written"
+    with pytest.raises(EditError, match=message):
+        rs.apply_edit(NETWORKS["dense"], tmp_path / name)
+
+
+@pytest.mark.parametrize("kind", ["json", "npz"])
+def test_a_change_of_another_network_is_named(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / f"change.{kind}"
+    some_edit(NETWORKS["dense"]).save(path)
+    with pytest.raises(EditError, match=rf"change\.{kind}: .* another network, give that one"):
+        rs.apply_edit(NETWORKS["convolution"], path)

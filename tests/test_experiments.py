@@ -101,6 +101,15 @@ def test_a_list_is_verified_and_everything_kept(root: Path) -> None:
     assert "2 of 2 instances: 1 sat, 1 unsat" in repr(made)
 
 
+def test_a_seed_among_the_options_counts_and_is_checked(root: Path) -> None:
+    """It was overwritten by the default without a word."""
+    (root / "one.csv").write_text("controller.onnx,head_on.vnnlib,60\n")
+    rs.sweep(root / "one.csv", root / "out", options={"seed": 7}, seed=3, executor=Here())
+    assert [row["seed"] for row in rows_of(root / "out")] == ["7"]
+    with pytest.raises(ExperimentError, match="seed: expected a whole number from 0, got 'abc'"):
+        rs.sweep(root / "one.csv", root / "other", options={"seed": "abc"}, executor=Here())
+
+
 def test_repairs_with_options_of_their_rows(root: Path) -> None:
     keep = np.random.default_rng(0).uniform(-1, 1, (200, 4))
     net = rs.load_network(DEMO / "controller.onnx")
@@ -301,7 +310,7 @@ def test_folders_that_are_not_taken(root: Path) -> None:
     ("text", "words"),
     [
         ("", "no instances"),
-        ("a.onnx\n", "expected 2 to 3 cells .* line 1: 1 cells"),
+        ("a.onnx\n", "expected 2 to 3 cells with commas .* line 1: 1 cells"),
         ("controller.onnx,safe.vnnlib,20\n\na,b,c,d\n", "line 3: 4 cells"),
         ("controller.onnx,safe.vnnlib,soon\n", "line 1: timeout: expected seconds above 0, got 'soon'"),
         ("controller.onnx,safe.vnnlib,-1\n", "line 1: timeout"),

@@ -196,6 +196,14 @@ def test_a_point_is_all_there_is() -> None:
     assert "asked for 5" in sentences.explain_falsification(found)
 
 
+def test_equality_violates_by_zero() -> None:
+    """Not by -0: the right-hand side minus an output of equal size, in float64."""
+    found = rs.Falsification(rs.VerifyStatus.VIOLATED, (rs.Counterexample(np.zeros(1), np.zeros(1), -0.0),))
+    told = sentences.explain_falsification(found, worst=True)
+    assert ": 1 input, replayed by onnxruntime on the network's own file, by 0 in the weakest" in told
+    assert told.endswith("No bound on the violation was proved: a worse input may exist.")
+
+
 def test_an_input_without_a_float32_value_is_no_obstacle() -> None:
     """0.1 is no float32 number: the nearest one is outside the box, and climbing goes on from it."""
     network = dense_network(3, (2, 6, 1))

@@ -74,3 +74,13 @@ def test_what_is_missing_is_said(pair: tuple[Path, Path]) -> None:
     three = invoke(*pair, "--lower", "0,0,0", "--upper", "1,1,1")
     assert three.exit_code == 1
     assert "expected corners of shape (2,)" in three.stderr
+
+
+def test_a_domain_where_the_network_cannot_be_run_is_refused(pair: tuple[Path, Path]) -> None:
+    """Its samples would overflow to infinity, and NaN outputs of both networks count as the same decision."""
+    told = invoke(*pair, "--lower", "-1e39", "--upper", "1,1")
+    assert told.exit_code == 1
+    assert "expected lower <= upper, both within 3.403e+38" in told.stderr
+    assert "got [-1e+39, 1] for X_0 and 1 more: correct these corners" in told.stderr
+    swapped = invoke(*pair, "--lower", "0,1", "--upper", "1,0")
+    assert "got [1, 0] for X_1: correct these corners" in swapped.stderr

@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from random_networks import dense_network, sample
+from typer.testing import CliRunner
 
 import repairsolver as rs
+from repairsolver.cli.main import app
 from repairsolver.cli.running import terminable
 from repairsolver.network import Network
 from repairsolver.property import Conjunction, Property, Region
@@ -131,6 +133,64 @@ def test_a_repair_interrupted_before_a_proof_is_none() -> None:
     assert isinstance(fix, rs.Repair)
     assert fix.status is rs.RepairStatus.TIMEOUT
     assert not fix.proved
+
+
+@pytest.mark.parametrize("options", [["--worst"], ["--count", "3"]])
+def test_an_interrupted_falsification_prints_what_was_found(
+    options: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proof of a bound is one of another property, whose verdict is nobody's answer."""
+    for name in ("bound_violation", "diverse"):
+        monkeypatch.setattr(f"repairsolver.verification.falsify.{name}", stopped_within)
+    told = CliRunner().invoke(
+        app, ["falsify", str(DEMO / "controller.onnx"), str(DEMO / "head_on.vnnlib"), *options]
+    )
+    assert told.exit_code == 130
+    assert told.stdout.splitlines()[0] == "sat"
+    assert "The property is violated" in told.stdout
+    assert ("No bound on the violation was proved" in told.stdout) == (options == ["--worst"])
+    with pytest.raises(rs.Interrupted) as stopped:
+        rs.falsify(DEMO / "controller.onnx", DEMO / "head_on.vnnlib", count=2)
+    assert isinstance(stopped.value.result, rs.Falsification)
+    assert len(stopped.value.result.counterexamples) == 2
+
+
+def stopped_within(*_: object, **__: object) -> None:
+    raise rs.Interrupted(rs.VerifyStatus.UNKNOWN)
+
+
+def test_a_repair_by_gates_interrupted_before_a_proof_claims_none() -> None:
+    def stop(event: rs.Event) -> None:
+        if event.stage == "gate":
+            raise KeyboardInterrupt
+
+    with pytest.raises(rs.Interrupted) as stopped:
+        rs.repair(DEMO / "controller.onnx", DEMO / "head_on.vnnlib", method="gate", on_event=stop)
+    fix = stopped.value.result
+    assert isinstance(fix, rs.Repair)
+    assert (fix.status, fix.message) == (rs.RepairStatus.TIMEOUT, "interrupted")
+
+
+def test_an_interrupted_imitation_keeps_what_the_round_before_has_learnt() -> None:
+    def stop(event: rs.Event) -> None:
+        if event.message.startswith("round 1"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(rs.Interrupted) as stopped:
+        rs.repair(
+            DEMO / "controller.onnx",
+            DEMO / "head_on.vnnlib",
+            method="imitation",
+            decision="min",
+            imitation=rs.Imitation(samples=500),
+            on_event=stop,
+        )
+    fix = stopped.value.result
+    assert isinstance(fix, rs.Repair)
+    assert fix.edit is not None
+    assert fix.edit.count > 0
+    assert fix.message.startswith("interrupted; ")
+    assert fix.status is (rs.RepairStatus.REPAIRED if fix.proved else rs.RepairStatus.TIMEOUT)
 
 
 def test_ctrl_c_during_the_proof_for_a_certificate_keeps_the_repair() -> None:

@@ -87,7 +87,11 @@ def test_layers_can_be_edited(path: Path) -> None:
         ("2,3,1,", "2,3,", r"line 4: expected 3 numbers \(the layer sizes\), got 2"),
         ("0.5,1.0,10.0,", "0.5,1.0,", r"line 8: expected 3 numbers \(the means\)"),
         ("2.0,4.0,5.0,", "2.0,0.0,5.0,", "range of the normalisation is 0"),
-        ("-1.0,0.25,", "-1.0,abc,", r"line 11: expected row 2 of the weights of layer 1, got .*abc"),
+        (
+            "-1.0,0.25,",
+            "-1.0,abc,",
+            r"line 11: expected numbers with commas, row 2 of the weights of layer 1: .*abc",
+        ),
         ("-1.0,0.25,", "-1.0,nan,", r"line 11: row 2 of the weights of layer 1 contain NaN"),
         ("-1.0,0.25,", "-1.0,0.25,3.0", r"line 11: expected 2 numbers"),
         ("0.125,\n", "", "ends where bias 1 of layer 2 should follow"),

@@ -143,8 +143,26 @@ def test_points_must_fit_the_network(tmp_path: Path, network: Network) -> None:
         load_points(saved(tmp_path, x=np.zeros((1, 3))), network)
     with pytest.raises(PointSetError, match=r"points.csv:1: 4 columns, but network net has 2 inputs"):
         load_points(written(tmp_path, "1,2,3,4\n"), network)
-    with pytest.raises(PointSetError, match="the largest label is 3, but network net has outputs 0 to 2"):
-        load_points(written(tmp_path, "1,2,3\n"), network)
+    message = (
+        r"the largest label is 4, but network net has outputs 0 to 2: .* count from 0, of points \[0\], \[2\]"
+    )
+    with pytest.raises(PointSetError, match=message):
+        load_points(written(tmp_path, "1,2,3\n1,2,2\n1,2,4\n"), network)
+
+
+@pytest.mark.parametrize(
+    ("text", "got"),
+    [
+        ("a,b,class\n1,2,0\n", "3 columns, the last of them called 'class', but network net has 2 inputs"),
+        ("a,label\n1,2\n", "2 columns, the last of them called 'label', but network net has 2 inputs"),
+        ("1;2\n3;4\n", "1 column, the last of them called '1;2', but network net has 2 inputs"),
+    ],
+)
+def test_columns_that_do_not_fit_say_how_labels_and_commas_are_read(
+    text: str, got: str, tmp_path: Path, network: Network
+) -> None:
+    with pytest.raises(PointSetError, match=f"{got}: .*separated by commas, .* has to call label or labels"):
+        load_points(written(tmp_path, text), network)
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
@@ -177,6 +195,6 @@ def test_properties_must_fit_the_network(tmp_path: Path, network: Network) -> No
     path = tmp_path / "p.vnnlib"
     path.write_text("(declare-const X_0 Real)(declare-const Y_0 Real)(assert (= X_0 0))(assert (<= Y_0 0))")
     with pytest.raises(
-        PropertyError, match=r"p.vnnlib is about 1 inputs and 1 outputs, but network net has 2 .* 3"
+        PropertyError, match=r"p.vnnlib is about 1 input and 1 output, but network net has 2 .* 3"
     ):
         load_property(path, network=network)

@@ -80,10 +80,27 @@ def test_labelled_points_outside_are_remarked_on(tmp_path: Path) -> None:
     assert "1 of 2 points to repair, the first of them far[1], lie in no region of head_on" in remark
 
 
+def test_points_to_keep_that_have_another_label_are_remarked_on() -> None:
+    """As with test data: a repair has to make them right, which keeps nothing."""
+    net = rs.load_network(DEMO / "controller.onnx")
+    prop = rs.load_property(DEMO / "head_on.vnnlib", network=net)
+    inputs = np.array([[0.9, 0.0, 0.0, 0.0], [-0.9, 0.3, 0.1, 0.2]])
+    labels = net(inputs).argmin(axis=1)
+    right = rs.PointSet(inputs, labels, name="data")
+    wrong = rs.PointSet(inputs, np.array([labels[0], (labels[1] + 1) % 5]), name="data")
+    limits = rs.Limits(seconds=3)
+    (remark,) = rs.repair(net, prop, keep=wrong, decision="min", limits=limits).remarks
+    assert remark.startswith("1 of 2 points to keep, the first of them data[1], have another label than the")
+    assert not rs.repair(net, prop, keep=right, decision="min", limits=limits).remarks
+
+
 def test_a_layer_that_is_not_there_lists_those_that_are(tmp_path: Path) -> None:
     done = repair(tmp_path, "--layers", "nosuch")
     assert done.exit_code == 1
     assert "no layer 'nosuch'" in done.stderr
+    empty = repair(tmp_path, "--layers", "")  # such as a variable of the shell that is not set
+    assert empty.exit_code == 1
+    assert "there is no layer '' with weights" in empty.stderr
     assert all(f"'layer{k}'" in done.stderr for k in range(1, 6))
 
 

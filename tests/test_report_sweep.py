@@ -130,3 +130,15 @@ def test_files_of_one_name_are_told_apart(tmp_path: Path) -> None:
         (tmp_path / name / "x.csv").write_text("network,property,status,seconds\nn,p,holds,1\n")
     names = [s.name for s in read_sweeps([tmp_path / n / "x.csv" for n in ("a", "b")])]
     assert len(set(names)) == 2
+
+
+def test_a_folder_of_bench_stands_for_its_rows(tmp_path: Path) -> None:
+    folder = tmp_path / "my.sweep"
+    folder.mkdir()
+    (folder / "results.csv").write_text(OURS)
+    told = CliRunner().invoke(app, ["report", str(folder), "-o", str(tmp_path / "page.html")])
+    assert (told.exit_code, told.stdout.splitlines()[0]) == (0, "written")
+    assert "my.sweep" in (tmp_path / "page.html").read_text(encoding="utf-8")
+    (tmp_path / "theirs.csv").write_text(THEIRS)
+    assert are_sweeps([folder, tmp_path / "theirs.csv"])
+    assert [s.name for s in read_sweeps([folder, tmp_path / "theirs.csv"])] == ["my.sweep", "theirs"]

@@ -21,6 +21,7 @@ from repairsolver.errors import CertificateError, SamplingError, SoundnessError
 from repairsolver.network import load_network, replay
 from repairsolver.property import Conjunction, Property, Region
 from repairsolver.sampling import evaluation
+from repairsolver.sampling.certificate import read_record
 from repairsolver.sampling.part import part_of
 from repairsolver.sampling.sampler import sample_property
 
@@ -79,6 +80,17 @@ def test_ways_of_evaluation_count_alike(batch, element):
     assert batches.alone < 100 < alone.alone == 3000
     assert "in batches" in batches.evaluation
     assert "every sample by itself" in alone.evaluation
+
+
+def test_only_samples_that_count_are_counted_as_run_by_themselves(tmp_path):
+    """A sequential test stops within a batch; what a check has to repeat depends on the count."""
+    always = at_least(-1.0, unit(2))
+    for alone in (False, True):
+        found = rs.sample(TWO, always, epsilon=0.03, eta=0.01, alone=alone)
+        assert found.alone == found.samples < 100
+        found.save(tmp_path / "some.cert")
+        assert read_record(tmp_path / "some.cert")["alone"] is alone
+        assert rs.check(tmp_path / "some.cert", network=TWO, property=always).valid
 
 
 @pytest.mark.parametrize("seed", range(8))

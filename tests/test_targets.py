@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -74,3 +75,13 @@ def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), replacing(tmp_path / "none" / "file"):
         pass
     assert not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize("place", ["kept", "missing/new"])
+def test_errors_name_the_file_that_was_asked_for(place: str, tmp_path: Path) -> None:
+    """A full disk names none, and a folder that is not there the part of the file."""
+    path = tmp_path / place
+    with pytest.raises(OSError, match="o s") as told, replacing(path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert told.value.filename == str(path)
+    assert os.listdir(tmp_path) == []

@@ -249,9 +249,9 @@ def constant_row() -> Property:
 
 def test_misuse_is_named() -> None:
     network = interval_network()
-    with pytest.raises(PropertyError, match="2 inputs and 1 outputs"):
+    with pytest.raises(PropertyError, match="2 inputs and 1 output,"):
         verify(network, Property((), 2, 1))
-    with pytest.raises(PropertyError, match="1 inputs and 3 outputs"):
+    with pytest.raises(PropertyError, match="1 input and 3 outputs"):
         verify(network, Property((), 1, 3))
     empty = Conjunction(np.zeros((0, 1)), np.zeros((0, 1)), np.zeros(0))
     with pytest.raises(PropertyError, match="without half-spaces"):

@@ -21,6 +21,9 @@ HELP = (
     "expected Keras JSON (class_name, config), a layer list (framework, input_shape, layers), or ExAIS JSON"
 )
 
+LISTED = ("name", "type", "args", "inputs")
+"""What a layer of a plain list has."""
+
 WRAPPERS: Mapping[str, tuple[str, ...]] = {"TimeDistributed": (), "Bidirectional": ("merge_mode",)}
 """Layers around a layer, with arguments of their own."""
 
@@ -83,7 +86,10 @@ def _from_json(source: str | Path, opaque: Opaque | None, input_shape: Sequence[
         raise ArchitectureError(f"{source}: {where}: {error.msg}; {HELP}") from error
     except (UnicodeDecodeError, RecursionError) as error:
         raise ArchitectureError(f"{source}: not JSON ({error}); {HELP}") from error
-    return read_model(data, opaque, input_shape)
+    try:
+        return read_model(data, opaque, input_shape)
+    except ArchitectureError as error:
+        raise ArchitectureError(f"{source}: {error}") from error
 
 
 def read_model(data: Any, opaque: Opaque | None = None, input_shape: Sequence[int] | None = None) -> Model:
@@ -125,6 +131,11 @@ def _listed(data: Mapping[str, Any], opaque: Opaque, input_shape: Sequence[int] 
     layers = []
     for number, entry in enumerate(entries(data["layers"], "layers"), start=1):
         kind = text(entry["type"], f"the type of layer {number}")
+        if stray := sorted(set(entry) - set(LISTED)):
+            raise ArchitectureError(
+                f"layer {number} ({kind}) has {', '.join(stray)} beside {', '.join(LISTED)}: put its "
+                "arguments into args"
+            )
         name = text(entry.get("name", f"{kind.lower()}_{number}"), f"the name of layer {number}")
         shapes = mapping(given.get(name, {}), f"given_weights of {name}")
         weights = {key: sizes(shape, f"weight {key} of {name}") for key, shape in shapes.items()}

@@ -32,7 +32,7 @@ from repairsolver.errors import CertificateError, UnsupportedOperatorError
 from repairsolver.network import Network, load_network
 from repairsolver.network.float32 import require_float32
 from repairsolver.property import Property, check_fits, load_property
-from repairsolver.results import COVERED, Array, Certificate, CheckResult
+from repairsolver.results import COVERED, Array, Certificate, CheckResult, counted
 
 # Boxes examined at once.
 BATCH = 128
@@ -72,7 +72,8 @@ def check(
             boxes = examine(found, net, prop, until)
     except (InvalidError, CertificateError, UnsupportedOperatorError) as problem:
         return CheckResult(False, str(problem), 0, time.monotonic() - started)
-    reason = f"No input of the property's regions violates it: proved anew on {boxes} boxes, "
+    number = counted(boxes, "box", "boxes")
+    reason = f"No input of the property's regions violates it: proved anew on {number}, "
     return CheckResult(
         True, reason + COVERED[found.arithmetic], boxes, time.monotonic() - started, found.arithmetic
     )

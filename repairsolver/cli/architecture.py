@@ -53,7 +53,9 @@ def architecture(
     prove: Annotated[
         bool, typer.Option("--prove/--no-prove", help="Prove that no cheaper edits exist.")
     ] = True,
-    timeout: Annotated[float, typer.Option(help="Seconds for each engine that proves.")] = 10.0,
+    timeout: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0.001, help="Seconds for each engine that proves.")
+    ] = 10.0,
     as_json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
 from repairsolver.cli.options import Debug, Json, Normalise, Quiet, Seed, Timeout
-from repairsolver.cli.running import running
+from repairsolver.cli.running import INTERRUPTED, running
 
 
 def falsify(
@@ -34,8 +34,10 @@ def falsify(
     """Search for inputs that violate a property.
 
     Prints **sat** and the inputs that were found, the worst first, or **unknown**: nothing was found, which
-    proves nothing. With a time limit the search goes on until it is reached.
+    proves nothing. With a time limit the search goes on until it is reached. Ctrl-C prints what was found so
+    far, with exit code 130.
     """
+    interrupted = False
     with running(quiet=quiet, debug=debug) as on_event:
         import repairsolver as rs
         from repairsolver.report import records, sentences
@@ -43,20 +45,25 @@ def falsify(
         net = rs.load_network(network, normalise=normalise)
         prop = rs.load_property(property_, network=net)
         limits = rs.Limits(seconds=timeout)
-        found = rs.falsify(
-            net,
-            prop,
-            worst=worst,
-            count=count,
-            limits=limits,
-            seed=seed,
-            on_event=on_event,
-            device=device,
-        )
+        try:
+            found = rs.falsify(
+                net,
+                prop,
+                worst=worst,
+                count=count,
+                limits=limits,
+                seed=seed,
+                on_event=on_event,
+                device=device,
+            )
+        except rs.Interrupted as stopped:
+            found, interrupted = cast(rs.Falsification, stopped.result), True
     if as_json:
         typer.echo(records.dump(records.falsification_record(found, net, prop)))
-        return
-    typer.echo(found.status.word)
-    for example in found.counterexamples:
-        typer.echo(sentences.assignment(example))
-    typer.echo(sentences.explain_falsification(found))
+    else:
+        typer.echo(found.status.word)
+        for example in found.counterexamples:
+            typer.echo(sentences.assignment(example))
+        typer.echo(sentences.explain_falsification(found, worst=worst))
+    if interrupted:
+        raise typer.Exit(INTERRUPTED)

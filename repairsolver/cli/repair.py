@@ -318,7 +318,7 @@ def repair(
             )
         except rs.Interrupted as stopped:
             fix, interrupted = cast(rs.Repair, stopped.result), True
-        written = files.write_repair(fix, out, edit)
+        written, failed = _written(fix, out, edit)
     asked = {
         "method": method.value, "layers": layers, "parameters": parameters.value, "neurons": neurons,
         "entries": entries, "max_change": max_change, "minimise": minimise.value, "requested_gap": gap,
@@ -338,10 +338,10 @@ def repair(
     )
     # The files come first: whoever reads stdout may stop after the first line.
     try:
-        if report is not None:
+        if report is not None and failed is None:
             with running(quiet=True, debug=debug):
                 write_report(record, net, fix.network if fix.proved else None, props, report)
-        if certificate is not None and not interrupted:
+        if certificate is not None and failed is None and not interrupted:
             with running(quiet=True, debug=debug):
                 _write_certificates(fix, certificate, len(props))
     finally:
@@ -351,15 +351,27 @@ def repair(
             typer.echo(fix.status.value)
             typer.echo(sentences.explain_repair(fix))
             if interrupted:
-                typer.echo(
-                    f"Interrupted: a smaller repair may exist.{'' if certificate is None else UNCERTIFIED}"
-                )
+                better = "a smaller repair" if fix.proved else "a repair"
+                typer.echo(f"Interrupted: {better} may exist.{'' if certificate is None else UNCERTIFIED}")
             for path in written:
                 typer.echo(f"Written: {path}{UNPROVED if '.unproved.' in path.name else ''}")
+    if failed is not None:
+        with running(quiet=True, debug=debug):
+            raise failed
     if interrupted:
         raise typer.Exit(INTERRUPTED)
     if fix.status is rs.RepairStatus.TIMEOUT:
         raise typer.Exit(TIMEOUT)
+
+
+def _written(fix: Repair, out: Path, edit: Path | None) -> tuple[tuple[Path, ...], OSError | None]:
+    """The files written, or why that failed: the answer is printed all the same, it may have taken hours."""
+    from repairsolver.report.files import write_repair
+
+    try:
+        return write_repair(fix, out, edit), None
+    except OSError as error:
+        return (), error
 
 
 def _write_certificates(fix: Repair, path: Path, count: int) -> None:

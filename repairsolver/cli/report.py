@@ -17,7 +17,8 @@ def report(
         list[Path],
         typer.Argument(
             metavar="RESULTS...",
-            help="One result (JSON of *verify* or *repair*, or its folder), or CSV files of many.",
+            help="One result (JSON of *verify* or *repair*, or its folder), or CSV files of many (or folders "
+            "of *bench*).",
         ),
     ],
     out: Annotated[

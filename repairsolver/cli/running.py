@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from repairsolver.cli.progress import ProgressReport
-from repairsolver.errors import RepairSolverError, SoundnessError
+from repairsolver.errors import RepairSolverError, SoundnessError, told
 
 INPUT_ERROR, SOUNDNESS_ALARM, TIMEOUT, INTERRUPTED = 1, 3, 124, 130
 
@@ -70,6 +70,5 @@ def _show(console: Console, kind: str, error: Exception, debug: bool) -> None:
 def _told(error: Exception) -> str:
     """An error's message; what the system says of a file, by its name and with what to look at."""
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        reason = error.strerror[0].lower() + error.strerror[1:]
-        return f"{error.filename}: {reason}; check the path and its rights"
+        return f"{error.filename}: {told(error)}"
     return str(error)

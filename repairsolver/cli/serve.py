@@ -60,7 +60,7 @@ def serve(
         from repairsolver.service.running import run
         from repairsolver.service.settings import Settings, processors, secured
 
-        given = token_file.read_text(encoding="ascii").splitlines()[0].strip() if token_file else token
+        given = _first_line(token_file) if token_file else token
         settings = Settings(
             data=data.resolve(),
             host=host,
@@ -75,6 +75,22 @@ def serve(
             threads=max(1, processors() // workers),
         )
         run(settings, lambda address: typer.echo(f"serving\n{address}"))
+
+
+def _first_line(file: Path) -> str:
+    """The token in a file; an empty one would mean a random token.
+
+    Raises:
+        ServiceError: there is none in the first line, or it is no text.
+        OSError: the file cannot be read.
+    """
+    try:
+        lines = file.read_text(encoding="ascii").splitlines()
+    except UnicodeDecodeError as error:
+        raise ServiceError(f"{file}: not ASCII text; write the token into its first line") from error
+    if not lines or not lines[0].strip():
+        raise ServiceError(f"{file}: its first line is empty; write the token there")
+    return lines[0].strip()
 
 
 def _require() -> None:

@@ -68,10 +68,12 @@ def write_proof(verdict: Verdict | None, path: Path) -> None:
             f"splitting with linear bounds (methods: {tried}), which certificates do not cover"
         )
     from repairsolver.certificate import write_certificate
+    from repairsolver.results import counted
 
     path.parent.mkdir(parents=True, exist_ok=True)
     write_certificate(verdict.certificate, path)
-    typer.echo(f"Certificate: {path}, {len(verdict.certificate.axis)} boxes", err=True)
+    boxes = counted(len(verdict.certificate.axis), "box", "boxes")
+    typer.echo(f"Certificate: {path}, {boxes}", err=True)
 
 
 def write_statement(found: Statement, path: Path) -> None:

@@ -43,7 +43,7 @@ class Experiment:
         """The rows for tables and plots."""
         from repairsolver.report.sweep import read_sweep
 
-        return read_sweep(self.folder / "results.csv", self.folder.name)
+        return read_sweep(self.folder)
 
     @property
     def wrong(self) -> list[Row]:

@@ -116,7 +116,7 @@ def _rows(path: Path) -> list[Row]:
     wrong = [f"line {n}: {len(row)} cells" for n, row in cells if not 2 <= len(row) <= len(head)]
     if wrong:
         raise ExperimentError(
-            f"{path}: expected 2 to {len(head)} cells ({', '.join(head)}), got "
+            f"{path}: expected 2 to {len(head)} cells with commas ({', '.join(head)}), got "
             f"{'; '.join(wrong[:MOST_ERRORS])}"
         )
     return [(n, dict(zip(head, row, strict=False))) for n, row in cells]

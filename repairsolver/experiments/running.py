@@ -70,7 +70,7 @@ def sweep(
         OSError: the list cannot be read, or the folder cannot be written to.
         Interrupted: on Ctrl-C, a KeyboardInterrupt whose `result` is the experiment so far.
     """
-    given = {name: str(value) for name, value in (options or {}).items()} | {"seed": str(seed)}
+    given = {"seed": str(seed)} | {name: str(value) for name, value in (options or {}).items()}
     for name, value in (("timeout", timeout), ("memory_gb", memory_gb)):
         if value is not None and not 0 < value < float("inf"):
             raise ExperimentError(f"{name} must be above 0, got {value}")

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from repairsolver.errors import NetworkError
+from repairsolver.errors import NetworkError, told
 from repairsolver.network.agreement import check_agreement
 from repairsolver.network.graph import Network
 from repairsolver.network.onnx_file import embed_external, keep_output, parse, serialise
@@ -47,17 +47,17 @@ def load_network(
         NetworkError: the file is missing, malformed, or not what is said above.
         SoundnessError: onnxruntime computes something else from the file.
     """
-    folder: Path | None = None
+    path: Path | None = None
     if isinstance(source, bytes):
         data, title = source, name or "network"
     elif isinstance(source, str | Path):
         path = Path(source)
-        folder, title = path.parent, name or path.name.split(".onnx")[0].removesuffix(".nnet")
+        title = name or path.name.split(".onnx")[0].removesuffix(".nnet")
         data = read_file(path, normalise)
     else:
         data, title = from_module(source, input_shape), name or type(source).__name__
         input_shape = None
-    network = from_bytes(data, title, folder, input_shape, output)
+    network = from_bytes(data, title, path, input_shape, output)
     check_agreement(network)
     if not isinstance(source, bytes | str | Path):
         from repairsolver.network.torch_in import check_module
@@ -78,7 +78,7 @@ def read_file(path: Path, normalise: bool) -> bytes:
         else:
             data = path.read_bytes()
     except (OSError, EOFError, zlib.error) as error:
-        raise NetworkError(f"{path}: cannot be read: {error}") from error
+        raise NetworkError(f"{path}: cannot be read: {told(error)}") from error
     if len(data) > LARGEST_FILE:
         raise NetworkError(f"{path}: unpacks to more than {LARGEST_FILE} bytes")
     if kind.endswith(".nnet"):
@@ -101,10 +101,11 @@ def from_module(source: object, input_shape: Sequence[int] | None) -> bytes:
 
 
 def from_bytes(
-    data: bytes, name: str, folder: Path | None, input_shape: Sequence[int] | None, output: str | None
+    data: bytes, name: str, path: Path | None, input_shape: Sequence[int] | None, output: str | None
 ) -> Network:
-    """A network from ONNX bytes, not yet compared with onnxruntime."""
-    model = parse(data, name)
+    """A network from ONNX bytes (of the file at `path`), not yet compared with onnxruntime."""
+    model = parse(data, name if path is None else str(path))
+    folder = None if path is None else path.parent
     changed = [embed_external(model, folder, name), keep_output(model, output, name)]
     if any(changed):
         data = serialise(model, name)

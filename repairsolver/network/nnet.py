@@ -48,7 +48,9 @@ class Lines:
         try:
             values = np.array([float(part) for part in text.split(",") if part.strip()])
         except ValueError as error:
-            raise NetworkError(f"{self.name}, line {number}: expected {what}, got {error}") from error
+            raise NetworkError(
+                f"{self.name}, line {number}: expected numbers with commas, {what}: {error}"
+            ) from error
         if count not in (None, len(values)):
             raise NetworkError(
                 f"{self.name}, line {number}: expected {count} numbers ({what}), got {len(values)}"

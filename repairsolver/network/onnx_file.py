@@ -10,7 +10,7 @@ import onnx
 from google.protobuf.message import DecodeError, EncodeError  # type: ignore[import-untyped]
 from onnx import AttributeProto, GraphProto, ModelProto, TensorProto, inliner
 
-from repairsolver.errors import NetworkError
+from repairsolver.errors import NetworkError, told
 from repairsolver.exact_json import loads
 
 OLDEST_OPSET = 7
@@ -25,7 +25,7 @@ def parse(data: bytes, name: str) -> ModelProto:
         NetworkError: the bytes are empty, cut off, or not an ONNX model.
     """
     if not data:
-        raise NetworkError(f"{name}: the file is empty; expected an ONNX model")
+        raise NetworkError(f"{name}: the file is empty; expected an ONNX model: export or copy it again")
     model = ModelProto()
     try:
         model.ParseFromString(data)
@@ -118,7 +118,9 @@ def read_external(tensor: TensorProto, path: Path, name: str) -> bytes:
             file.seek(offset)
             data = file.read(length)
     except (OSError, ValueError) as error:
-        raise NetworkError(f"{name}: the data of tensor {tensor.name!r} cannot be read: {error}") from error
+        raise NetworkError(
+            f"{name}: the data of tensor {tensor.name!r} cannot be read from {path}: {told(error)}"
+        ) from error
     if len(data) < length:
         raise NetworkError(
             f"{name}: tensor {tensor.name!r} needs {length} bytes from {path.name}, got {len(data)} there"
@@ -136,7 +138,10 @@ def keep_output(model: ModelProto, output: str | None, name: str) -> bool:
     if output is not None and output not in names:
         raise NetworkError(f"{name}: there is no output {output!r}; the outputs are {names}")
     if output is None and len(names) > 1 and not set(names[1:]) <= monitors(model):
-        raise NetworkError(f"{name}: the model has {len(names)} outputs, {names}; choose one with output=...")
+        raise NetworkError(
+            f"{name}: the model has {len(names)} outputs, {names}; choose one in Python with "
+            f"load_network(..., output={names[0]!r}), and save that with save_network"
+        )
     if len(names) == 1 or (output in (None, names[0]) and set(names[1:]) <= monitors(model)):
         return False
     kept = [value for value in model.graph.output if value.name == output]

@@ -81,7 +81,10 @@ def the_input(graph: GraphProto, name: str) -> ValueInfoProto:
     inputs = [value for value in graph.input if value.name not in stored]
     if len(inputs) != 1:
         names = [value.name for value in inputs]
-        raise NetworkError(f"{name}: expected a model with one input, got {len(inputs)}: {names}")
+        raise NetworkError(
+            f"{name}: expected a model with one input, got {len(inputs)}: {names}; export it with one, which "
+            "it takes apart itself"
+        )
     return inputs[0]
 
 
@@ -93,7 +96,7 @@ def the_element(entry: ValueInfoProto, output: ValueInfoProto, name: str) -> Ele
         got = [known.get(kind, str(kind)) for kind in kinds]
         raise NetworkError(
             f"{name}: input {entry.name!r} and output {output.name!r} must both be FLOAT or both DOUBLE, "
-            f"got {got}"
+            f"got {got}: export the network in float32, with its scores as output"
         )
     return ELEMENTS[kinds[0]]
 
@@ -289,7 +292,7 @@ class Reader:
             if isinstance(value, Constant) and name not in ends and not is_finite(value.value)
         )
         if bad:
-            raise NetworkError(f"{self.name}: tensors {bad} contain NaN or infinite values")
+            raise NetworkError(f"{self.name}: tensors {bad} contain NaN or infinite values; export it again")
 
     def check_softmax(self, output: str) -> None:
         """Softmax is represented as the last operator only."""

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from repairsolver.errors import NetworkError, PropertyError
+from repairsolver.errors import NetworkError, PropertyError, told
 from repairsolver.network.graph import Network
 from repairsolver.network.nnet import LIMITS
 from repairsolver.property.reader import Form, Source, head, read_forms, show
 from repairsolver.property.specification import Property, place_name
 from repairsolver.property.vnnlib1 import read_version1
 from repairsolver.property.vnnlib2 import read_version2
-from repairsolver.results import Array
+from repairsolver.results import Array, counted
 from repairsolver.signatures import typed
 
 MAX_BYTES = 256 * 1024 * 1024
@@ -84,8 +84,9 @@ def check_fits(prop: Property, network: Network) -> None:
     expected = (network.input_size, network.output_size)
     if (prop.input_size, prop.output_size) != expected:
         raise PropertyError(
-            f"{prop.name} is about {prop.input_size} inputs and {prop.output_size} outputs, but network "
-            f"{network.name} has {expected[0]} inputs and {expected[1]} outputs: choose the property of "
+            f"{prop.name} is about {counted(prop.input_size, 'input')} and "
+            f"{counted(prop.output_size, 'output')}, but network {network.name} has "
+            f"{counted(expected[0], 'input')} and {counted(expected[1], 'output')}: choose the property of "
             "this network"
         )
     largest = float(np.finfo(network.element).max)
@@ -138,7 +139,7 @@ def _read_text(file: Path) -> str:
         with gzip.open(file, "rb") if compressed else file.open("rb") as stream:
             data = stream.read(MAX_BYTES + 1)
     except (OSError, EOFError, zlib.error) as error:
-        raise PropertyError(f"{file}: cannot read the property: {error}") from error
+        raise PropertyError(f"{file}: cannot read the property: {told(error)}") from error
     if len(data) > MAX_BYTES:
         raise PropertyError(f"{file}: the text is longer than {MAX_BYTES} bytes, the most that is read")
     try:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from repairsolver.errors import PointSetError
+from repairsolver.errors import PointSetError, told
 from repairsolver.network.graph import Network
 from repairsolver.results import Array, counted
 from repairsolver.signatures import refuse_misfit, typed
@@ -58,7 +58,9 @@ class PointSet:
             )
         bad = np.flatnonzero(~np.isfinite(inputs).all(axis=1))
         if bad.size:
-            raise PointSetError(f"{self.name}: NaN or infinite numbers in points {_indices(bad)}")
+            raise PointSetError(
+                f"{self.name}: NaN or infinite numbers in points {_indices(bad)}: leave them out"
+            )
         inputs.setflags(write=False)
         object.__setattr__(self, "inputs", inputs)
         if self.labels is not None:
@@ -93,7 +95,7 @@ def load_points(path: str | Path, network: Network | None = None) -> PointSet:
         points = readers[file.suffix.lower()](file, network)
     # RuntimeError is what zipfile raises for entries that are encrypted.
     except (OSError, EOFError, zipfile.BadZipFile, csv.Error, UnicodeDecodeError, RuntimeError) as error:
-        raise PointSetError(f"{file}: cannot read the points: {error}") from error
+        raise PointSetError(f"{file}: cannot read the points: {told(error)}") from error
     if network is not None:
         _check_network(points, network)
     return points
@@ -102,15 +104,24 @@ def load_points(path: str | Path, network: Network | None = None) -> PointSet:
 def _check_network(points: PointSet, network: Network) -> None:
     if points.inputs.shape[1] != network.input_size:
         raise PointSetError(
-            f"{points.name}: points have {points.inputs.shape[1]} numbers, but network {network.name} has "
-            f"{network.input_size} inputs"
+            f"{points.name}: points have {counted(points.inputs.shape[1], 'number')}, but network "
+            f"{network.name} has {counted(network.input_size, 'input')}: give the points of this network"
         )
-    if points.labels is not None and int(points.labels.max()) >= network.output_size:
+    _check_labels(points, network)
+    check_range(points, network)
+
+
+def _check_labels(points: PointSet, network: Network) -> None:
+    """Refuse labels that are no output, naming their points."""
+    if points.labels is None:
+        return
+    bad = np.flatnonzero(points.labels >= network.output_size)
+    if bad.size:
         raise PointSetError(
             f"{points.name}: the largest label is {points.labels.max()}, but network {network.name} has "
-            f"outputs 0 to {network.output_size - 1}"
+            f"outputs 0 to {network.output_size - 1}: correct the labels, which count from 0, of points "
+            f"{_indices(bad)}, or leave these points out"
         )
-    check_range(points, network)
 
 
 def check_range(points: PointSet, network: Network) -> None:
@@ -195,8 +206,9 @@ def _read_csv(file: Path, network: Network | None) -> PointSet:
     columns, labelled = _columns(header or body[0][1], header is not None, network)
     if network is not None and columns - labelled != network.input_size:
         raise PointSetError(
-            f"{file}:{rows[0][0]}: {columns} columns, but network {network.name} has {network.input_size} "
-            "inputs: expected that many, and optionally one more for the label"
+            f"{file}:{rows[0][0]}: {counted(columns, 'column')}, {_last(header)}but network {network.name} "
+            f"has {counted(network.input_size, 'input')}: expected that many, separated by commas, and "
+            "optionally a last one of labels, which a header has to call label or labels"
         )
     values = _numbers(body, columns, file)
     if labelled:
@@ -209,6 +221,11 @@ def _columns(first: Sequence[str], is_header: bool, network: Network | None) -> 
     if is_header:
         return len(first), first[-1].lower() in LABEL_NAMES
     return len(first), network is not None and len(first) == network.input_size + 1
+
+
+def _last(header: Sequence[str] | None) -> str:
+    """The name on which it rests whether there are labels, where a file has names."""
+    return f"the last of them called {header[-1]!r}, " if header else ""
 
 
 def _is_header(row: Sequence[str]) -> bool:

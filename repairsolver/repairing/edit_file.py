@@ -61,12 +61,19 @@ def load_edit(path: str | Path, network: Network) -> Delta | Gates:
             hint = "" if isinstance(error, EditError) else "; give a file that a repair has written"
             raise EditError(f"{path}: {error}{hint}") from error
     try:
-        with source.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        # numpy takes what is no archive for a pickle, and says how to load that unsafely.
+        with zipfile.ZipFile(source), np.load(source, allow_pickle=False) as arrays:
             content = _content({name: arrays[name] for name in arrays.files})
     # RuntimeError is what zipfile raises for entries that are encrypted.
     except (ValueError, KeyError, TypeError, IndexError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
-        raise EditError(f"{path}: not a change in a .npz file: {error!r}") from error
-    return Delta.from_json(json.dumps(content), network)
+        reason = f"no entry {error}" if isinstance(error, KeyError) else str(error)
+        raise EditError(
+            f"{path}: not a change in a .npz file: {reason}; give a file that a repair has written"
+        ) from error
+    try:
+        return Delta.from_json(json.dumps(content), network)
+    except EditError as error:
+        raise EditError(f"{path}: {error}") from error
 
 
 @typed

@@ -142,7 +142,8 @@ def repair_property(
     for what, got, known in choices:
         if got not in known:
             raise EditError(f"unknown {what} {got!r}: choose one of {', '.join(known)}")
-    choice = Choice(layers or DEFAULT_LAYERS.get(method, "last"), parameters, neurons, mask)
+    editable = DEFAULT_LAYERS.get(method, "last") if layers is None else layers
+    choice = Choice(editable, parameters, neurons, mask)
     _check_wishes(method, layers, choice, aim, gating, imitation)
     if method == "delta" and gates_of(network):
         raise EditError(

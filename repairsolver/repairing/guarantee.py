@@ -219,7 +219,8 @@ def _by_samples(
 ) -> Repair:
     """The repair by samples, with the wishes as the method has them."""
     given = dict(wishes)
-    layers = given.pop("layers") or "last"
+    layers = given.pop("layers")
+    layers = "last" if layers is None else layers
     choice = Choice(layers, *(given.pop(name, None) for name in ("parameters", "neurons", "mask")))
     for name in ("gating", "imitation"):
         given.pop(name)

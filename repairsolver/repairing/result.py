@@ -171,13 +171,19 @@ class Delta:
             tensors = stored_tensors(network)
             missing = [t["name"] for t in content["tensors"] if t["name"] not in tensors]
             if missing:
-                raise EditError(f"{network.name} has no tensors {', '.join(missing)}: wrong network")
+                raise EditError(
+                    f"{network.name} has no tensors {', '.join(missing)}: this change belongs to another "
+                    "network, give that one"
+                )
             changes = tuple(_tensor_change(item, tensors[item["name"]]) for item in content["tensors"])
             return Delta(changes, content["network_sha256"])
         except EditError:
             raise
         except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
-            raise EditError(f"not a change in the format {FORMAT!r}: {error!r}") from error
+            reason = f"no entry {error}" if isinstance(error, KeyError) else str(error)
+            raise EditError(
+                f"not a change in the format {FORMAT!r}: {reason}; give a file that a repair has written"
+            ) from error
 
 
 def _tensor_json(change: TensorChange) -> dict[str, Any]:
@@ -212,7 +218,7 @@ def _tensor_change(item: dict[str, Any], stored: NDArray[np.floating]) -> Tensor
         if float(stored[index]) != entry["old"]:
             raise EditError(
                 f"tensor {item['name']}{list(index)} is {float(stored[index])!r}, expected {entry['old']!r}: "
-                "this change belongs to another network"
+                "this change belongs to another network, give that one"
             )
         new[index] = entry["new"]
     return TensorChange(item["name"], item["layer"], item["role"], stored, new, item["transposed"])

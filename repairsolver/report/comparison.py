@@ -128,6 +128,8 @@ def compare(paths: Sequence[str | Path], published: Sequence[str | Path] = ()) -
         ReportError: a file is no such thing; or the runs have no columns in common that tell instances apart.
         OSError: one cannot be read.
     """
+    if not paths:
+        raise ReportError("no runs to compare: give folders of `bench`, or CSV files of one row an instance")
     sweeps = [sweep for path in paths for sweep in _read(Path(path))]
     totals: list[Published] = []
     for path in published:

@@ -79,8 +79,8 @@ def explain_statement(found: Statement) -> str:
     return "\n".join(lines)
 
 
-def explain_falsification(found: Falsification) -> str:
-    """What was found, and what is proved about it."""
+def explain_falsification(found: Falsification, *, worst: bool = False) -> str:
+    """What was found, and what is proved about it; that nothing is, where the worst was asked for."""
     if found.counterexample is None:
         return (
             f"No violation was found in {found.seconds:.2f} s, which proves nothing; `repairsolver verify` "
@@ -88,15 +88,16 @@ def explain_falsification(found: Falsification) -> str:
         )
     number = counted(len(found.counterexamples), "input")
     fewer = "" if len(found.counterexamples) >= found.asked else f" (asked for {found.asked})"
+    each = "each " if len(found.counterexamples) > 1 else ""
     return (
-        f"The property is violated: {number}{fewer}, each replayed by onnxruntime on the network's own "
-        f"file{_by(found.counterexample)}, in {found.seconds:.2f} s.{_proved_bound(found)}"
+        f"The property is violated: {number}{fewer}, {each}replayed by onnxruntime on the network's own "
+        f"file{_by(found.counterexample)}, in {found.seconds:.2f} s.{_proved_bound(found, worst)}"
     )
 
 
-def _proved_bound(found: Falsification) -> str:
+def _proved_bound(found: Falsification, worst: bool) -> str:
     if found.upper_bound is None:
-        return ""
+        return " No bound on the violation was proved: a worse input may exist." if worst else ""
     bound = (
         f" Proved: no input violates by more than {found.upper_bound:.6g}, in real arithmetic on the weights "
         f"as stored; the gap is {found.gap:.3g}"
@@ -112,7 +113,8 @@ def proof(verdict: Verdict) -> str:
 
 
 def _by(found: Counterexample | None) -> str:
-    return "" if found is None else f", by {found.violation:.4g} in the weakest constraint"
+    """By how much, where there is one; equality violates by 0, not by -0."""
+    return "" if found is None else f", by {found.violation + 0.0:.4g} in the weakest constraint"
 
 
 def _open(verdict: Verdict) -> str:

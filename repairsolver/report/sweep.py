@@ -33,6 +33,9 @@ VNN_COMP = ("category", "onnx", "vnnlib", "prepare_time", "result", "time")
 
 MOST_ROWS = 1_000_000
 
+ROWS = "results.csv"
+"""The rows in a folder of `bench`."""
+
 
 @dataclass(frozen=True)
 class Instance:
@@ -109,12 +112,16 @@ class Sweep:
 
 
 def read_sweep(path: Path, name: str | None = None) -> Sweep:
-    """The rows of a CSV file with a head; columns are recognised by name, see `ALIASES` and `KEYS`.
+    """The rows of a CSV file with a head, or of a folder of `bench`, which holds one.
+
+    Columns are recognised by name, see `ALIASES` and `KEYS`.
 
     Raises:
         ReportError: no rows, or no column of answers.
         OSError: it cannot be read.
     """
+    if path.is_dir():
+        path, name = path / ROWS, name or path.resolve().name
     return sweep_of(read_rows(path), name or _name(path), path)
 
 

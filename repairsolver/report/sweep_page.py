@@ -11,7 +11,7 @@ from repairsolver.report import tables
 from repairsolver.report.figure import picture
 from repairsolver.report.page import render
 from repairsolver.report.plots import sweep_pictures
-from repairsolver.report.sweep import Sweep, read_sweep
+from repairsolver.report.sweep import ROWS, Sweep, read_sweep
 from repairsolver.report.tables import Table
 from repairsolver.targets import file_target
 
@@ -23,16 +23,16 @@ MOST_LISTED = 400
 
 
 def are_sweeps(results: Sequence[Path]) -> bool:
-    """Whether these are CSV files of many rows; else one result.
+    """Whether these are CSV files of many rows, or folders of `bench`, which hold one; else one result.
 
     Raises:
         ReportError: a mixture, or several single results.
     """
-    kinds = {path.suffix.lower() == ".csv" for path in results}
+    kinds = {path.suffix.lower() == ".csv" or (path / ROWS).is_file() for path in results}
     if len(kinds) > 1 or (kinds == {False} and len(results) > 1):
         raise ReportError(
             f"{', '.join(map(str, results))}: expected one result (JSON, or a folder with result.json) or "
-            "CSV files; make one report for each result"
+            "CSV files (or folders of `bench`); make one report for each result"
         )
     return kinds == {True}
 
@@ -43,7 +43,7 @@ def read_sweeps(paths: Sequence[Path]) -> list[Sweep]:
     names = [s.name for s in sweeps]
     if len(set(names)) == len(names):
         return sweeps
-    return [read_sweep(path, str(path.with_suffix(""))) for path in paths]
+    return [read_sweep(path, str(path if path.is_dir() else path.with_suffix(""))) for path in paths]
 
 
 def sweep_page(sweeps: Sequence[Sweep], timeout: float | None = None) -> str:

@@ -48,13 +48,13 @@ class Judged:
         violated: which violate, [b].
         margin: by how much, or the distance to a violation if negative, [b].
         outputs: [b, m].
-        alone: how many were run by themselves.
+        alone: which were run by themselves, [b].
     """
 
     violated: Mask
     margin: Array
     outputs: Array
-    alone: int
+    alone: Mask
 
 
 class Evaluator:
@@ -116,19 +116,19 @@ class Evaluator:
         if self._run is None:
             outputs = self.alone(draw.points)
             margin = self.margin(draw, outputs)
-            return Judged(margin >= 0, margin, outputs, len(draw))
+            return Judged(margin >= 0, margin, outputs, np.ones(len(draw), bool))
         outputs = self._batched(draw.points)
         with np.errstate(invalid="ignore"):
             near = self.margin(draw, outputs, self.tolerance) >= 0
         if self._audited:
             near[:: self._audited] = True
-        again = np.flatnonzero(near | ~np.isfinite(outputs).all(axis=1))
-        if again.size:
+        again = near | ~np.isfinite(outputs).all(axis=1)
+        if again.any():
             single = self.alone(draw.points[again])
             self._compare(outputs[again], single)
             outputs[again] = single
         margin = self.margin(draw, outputs)
-        return Judged(margin >= 0, margin, outputs, again.size)
+        return Judged(margin >= 0, margin, outputs, again)
 
     def _compare(self, batch: Array, single: Array) -> None:
         with np.errstate(invalid="ignore"):

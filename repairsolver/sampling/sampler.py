@@ -58,7 +58,8 @@ class Tally:
     def add(self, draw: Draw, judged: Judged, count: int) -> None:
         """The first `count` samples of a block."""
         wrong = np.flatnonzero(judged.violated[:count])
-        self.n, self.k, self.alone = self.n + count, self.k + wrong.size, self.alone + judged.alone
+        self.n, self.k = self.n + count, self.k + wrong.size
+        self.alone += int(np.count_nonzero(judged.alone[:count]))
         for index in wrong[np.argsort(-judged.margin[wrong], kind="stable")][: self.shown]:
             found = draw.points[index], judged.outputs[index], float(judged.margin[index])
             self.worst.append(Counterexample(*found))

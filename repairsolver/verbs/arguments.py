@@ -86,5 +86,6 @@ def as_points(source: PointSet | str | Path | None, network: Network) -> PointSe
     if source is None or isinstance(source, PointSet):
         return source
     if not isinstance(source, str | Path):
-        raise TypeError(f"points must be PointSet(inputs, labels) or a file, got {type(source).__name__}")
+        kind = type(source).__name__
+        raise TypeError(f"points to repair or to keep must be PointSet(inputs, labels) or a file, got {kind}")
     return load_points(source, network)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from numpy.typing import ArrayLike
 
-from repairsolver.errors import SamplingError
+from repairsolver.errors import CertificateError, SamplingError
 from repairsolver.network import Network
 from repairsolver.property import PointSet, Property
 from repairsolver.results import Certificate, Limits, OnEvent
@@ -205,6 +205,7 @@ def check(
 
     Raises:
         NetworkError, PropertyError: a file is malformed, or network and property do not fit.
+        CertificateError: points are given for a proof.
         OSError: a file cannot be opened.
     """
     from repairsolver.certificate import check as check_proof
@@ -217,4 +218,9 @@ def check(
         if is_statement(certificate):
             given = as_points(points, net)
             return check_statement(certificate, network=net, prop=prop, points=given, on_event=on_event)
+    if points is not None:
+        raise CertificateError(
+            "points are of statements by sampling, which come from them, but this certificate is a proof: "
+            "leave points (--points) out"
+        )
     return check_proof(certificate, network=net, property=prop, seconds=seconds)

@@ -147,6 +147,7 @@ def falsify(
         NetworkError, PropertyError: a file is malformed, or property and network do not fit.
         DeviceError: torch cannot use the device.
         SoundnessError: a proved bound contradicts a replay.
+        Interrupted: on Ctrl-C, a KeyboardInterrupt whose `result` is what was found so far, if anything.
     """
     check_options(seed, limits)
     if not isinstance(count, int | np.integer) or count < 1:

@@ -16,7 +16,7 @@ import numpy as np
 from repairsolver.certificate.cases import Case
 from repairsolver.network.graph import Network
 from repairsolver.property.specification import Property
-from repairsolver.results import Certificate, Interrupted, Limits, OpenBoxes, Verdict, VerifyStatus
+from repairsolver.results import Certificate, Interrupted, Limits, OpenBoxes, Verdict, VerifyStatus, counted
 from repairsolver.verification.record import property_sha256
 
 Decide = Callable[[Case, Limits], Verdict]
@@ -64,7 +64,10 @@ def _joined(
         status=status,
         best_bound=min(bounds) if reached else None,
         proved_volume=_proved(prop, opened),
-        methods=(f"{len(parts)} cases of gates", *dict.fromkeys(m for v in verdicts for m in v.methods)),
+        methods=(
+            counted(len(parts), "case of gates", "cases of gates"),
+            *dict.fromkeys(m for v in verdicts for m in v.methods),
+        ),
         boxes=sum(verdict.boxes for verdict in verdicts),
         seconds=seconds,
         certificate=joined_certificates(network, prop, certificates) if complete else None,

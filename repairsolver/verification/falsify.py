@@ -12,7 +12,7 @@ import numpy as np
 from repairsolver.network.graph import Network
 from repairsolver.property import check_fits
 from repairsolver.property.specification import Property
-from repairsolver.results import Counterexample, Event, Limits, OnEvent, VerifyStatus, counted
+from repairsolver.results import Counterexample, Event, Interrupted, Limits, OnEvent, VerifyStatus, counted
 from repairsolver.verification.attack import Effort, attack, climb_from
 from repairsolver.verification.diverse import diverse
 from repairsolver.verification.engine import FIRST_EFFORT, single_threaded
@@ -56,20 +56,30 @@ def falsify_property(
         PropertyError: the property does not fit the network.
         UnsupportedOperatorError: the network or property cannot be attacked.
         SoundnessError: a proved bound contradicts a replay.
+        Interrupted: Ctrl-C after something was found, which is its result.
     """
     check_fits(prop, network)
     hunt = _Hunt(network, prop, limits or Limits(), seed, on_event, device)
     if not any(region.unsafe for region in prop.regions):
         return Falsification(VerifyStatus.UNKNOWN, methods=("vacuous: no region",), asked=count, seed=seed)
     with single_threaded():
-        hunt.first()
-        if not hunt.found:
-            return hunt.answer(VerifyStatus.UNKNOWN, asked=count)
-        if worst or count > 1:
-            hunt.more()
-        bound = hunt.bound(RESERVED if count > 1 else 0.0) if worst else None
-        if count > 1:
-            hunt.spread(count)
+        try:
+            return _searched(hunt, worst, count)
+        except KeyboardInterrupt:
+            if not hunt.found:
+                raise
+            raise Interrupted(hunt.answer(VerifyStatus.VIOLATED, asked=count)) from None
+
+
+def _searched(hunt: _Hunt, worst: bool, count: int) -> Falsification:
+    hunt.first()
+    if not hunt.found:
+        return hunt.answer(VerifyStatus.UNKNOWN, asked=count)
+    if worst or count > 1:
+        hunt.more()
+    bound = hunt.bound(RESERVED if count > 1 else 0.0) if worst else None
+    if count > 1:
+        hunt.spread(count)
     return hunt.answer(VerifyStatus.VIOLATED, bound, asked=count)
 
 

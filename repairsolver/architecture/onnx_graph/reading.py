@@ -71,7 +71,7 @@ def _load(path: Path) -> ModelProto:
             f"{path}: cannot be read: {error}; name an existing ONNX or JSON file that you may read"
         ) from error
     except Exception as error:  # the protobuf library raises its own kinds
-        raise ArchitectureError(f"{path} is no ONNX file: {error}") from error
+        raise ArchitectureError(f"{path} is no ONNX file: {error}; export or copy it again") from error
 
 
 def _computing(proto: ModelProto) -> Iterator[NodeProto]:

@@ -29,7 +29,7 @@ from repairsolver.repairing.delta.branching import Optimum
 from repairsolver.repairing.delta.curvature import Curvature, Pulled, Rows, curvature, derivatives
 from repairsolver.repairing.delta.distillation import FIRST, Distillation, anchored
 from repairsolver.repairing.delta.hidden import HiddenLayers
-from repairsolver.repairing.delta.hinges import multipliers
+from repairsolver.repairing.delta.hinges import multipliers, ridged
 from repairsolver.repairing.delta.merit import KEPT, Merit, State
 from repairsolver.repairing.delta.momentum import FAR, descended
 from repairsolver.repairing.delta.program import LeastChange, Row
@@ -237,7 +237,8 @@ class _Descent:
             whole = np.concatenate(step)
             return whole, -0.5 * float(model.gradient @ whole)
         weights = np.where(np.isfinite(model.soft), model.soft, weight)
-        kernel = sum((rows.kernel(damping) for rows in model.rows), start=np.diag(1 / weights))
+        bare = sum((rows.kernel(damping) for rows in model.rows), start=np.zeros((len(weights),) * 2))
+        kernel, weights = ridged(bare, weights)
         wanted = model.short.copy()
         for rows, part in zip(model.rows, step, strict=True):
             wanted -= rows.along(part)

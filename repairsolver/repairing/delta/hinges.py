@@ -23,6 +23,20 @@ GUESSES = 40
 """Active sets before a method that cannot cycle takes over."""
 
 
+ROUNDING = 1e-13
+"""The least penalty's inverse that a kernel is not singular with, relative to the kernel's trace."""
+
+
+def ridged(kernel: Array, weights: Array) -> tuple[Array, Array]:
+    """S = K + diag(1 / w) for a kernel K [k, k], positive semidefinite, and w as far as rounding allows.
+
+    Where rows depend on each other K is singular. Penalties of rows that cannot be met grow without end, and
+    1 / w would be lost in the rounding of K.
+    """
+    capped = np.minimum(weights, 1 / max(ROUNDING * float(np.trace(kernel)), 1e-300))
+    return kernel + np.diag(1 / capped), capped
+
+
 def multipliers(matrix: Array, wanted: Array) -> Array:
     """The minimiser lambda [k] for S = `matrix` [k, k], positive definite, and b = `wanted` [k]."""
     active = wanted > 0

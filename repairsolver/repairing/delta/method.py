@@ -32,7 +32,7 @@ from repairsolver.repairing.delta.loop import (
 from repairsolver.repairing.delta.margin_search import first_margin, search_margins
 from repairsolver.repairing.delta.objective import Aim, check_solver, objective_for
 from repairsolver.repairing.delta.one_margin import one_margin
-from repairsolver.repairing.delta.points import add_points, strays_of
+from repairsolver.repairing.delta.points import add_points, missed_labels, strays_of
 from repairsolver.repairing.delta.pressing import press_bound
 from repairsolver.repairing.delta.requirements import Requirements, only_compares
 from repairsolver.repairing.delta.resumed import Resumed, without_basis
@@ -101,7 +101,8 @@ def repair_delta(
         begin_session, network, prop, started=time.perf_counter(), aim=aim, gap=gap, solver=solver,
         points=points, keep=keep, decision=decision, limits=limits, seed=seed, on_event=on_event,
     )  # fmt: skip
-    strays = (*strays_of(prop, points), *without_basis(solver))
+    missed = missed_labels(network, keep, decision)
+    strays = (*strays_of(prop, points), *missed, *without_basis(solver))
     if choice.layers == AUTO:
         choice, why = choose_layer(begin, network, choice)
         fix = _finished(begin(choice), points, keep, decision)

@@ -83,6 +83,22 @@ def strays_of(prop: Property, points: PointSet | None) -> tuple[str, ...]:
     )
 
 
+def missed_labels(network: Network, keep: PointSet | None, decision: Decision) -> tuple[str, ...]:
+    """A remark on points to keep whose label is not the decision: they are not kept but repaired."""
+    if keep is None or keep.labels is None:
+        return ()
+    side: Side = "min" if decision == "min" else "max"
+    now = picked(replay(network, _fitting(network, keep, "keep")), side)[:, 0]
+    missed = np.flatnonzero(now != keep.labels)
+    if not missed.size:
+        return ()
+    return (
+        f"{missed.size} of {len(keep)} points to keep, the first of them {keep.name}[{missed[0]}], have "
+        "another label than the network's decision, and a repair must give them their label, too; leave them "
+        "out, or all labels, if decisions are only to stay.",
+    )
+
+
 def _fitting(network: Network, points: PointSet, purpose: str) -> Array:
     if points.inputs.shape[1] != network.input_size:
         raise PointSetError(

@@ -94,7 +94,7 @@ def repair_gate(
     try:
         return _repaired(session)
     except KeyboardInterrupt:
-        raise Interrupted(_result(session, "interrupted: the best repair proved so far")) from None
+        raise Interrupted(_result(session, "interrupted")) from None
 
 
 def _repaired(session: Session) -> Repair:
@@ -145,7 +145,7 @@ def _places(session: Session, verdict: Verdict) -> list[Place]:
         points += list(drawn[wrong][:MOST_SCATTERED])
     found = places_around(session.network, session.prop, np.array(points), most=BOXES)
     boxes = sum(len(place.lower) for place in found)
-    session.say(f"{len(points)} violating inputs lie in {boxes} boxes", boxes=boxes)
+    session.say(f"{counted(len(points), 'violating input')} in {counted(boxes, 'box', 'boxes')}", boxes=boxes)
     return found
 
 
@@ -234,13 +234,16 @@ def _result(session: Session, message: str) -> Repair:
     why = "; ".join([*session.reasons, *([EARLIER] if earlier else [])])
     if session.best is not None:
         where = _where(session.best, session)
-        text = message or f"the gated network is proved to have the property, gates at {where}"
+        text = f"the gated network is proved to have the property, gates at {where}"
+        text = f"{message}: the best repair proved so far, gates at {where}" if message else text
         text = f"{text} ({why})" if why else text
         return _repair(session, RepairStatus.REPAIRED, session.best, text)
     if _impossible(session):
         return _repair(session, RepairStatus.INFEASIBLE, None, why)
-    status = RepairStatus.TIMEOUT if session.left <= 0 else RepairStatus.UNKNOWN
-    return _repair(session, status, None, why or message or "no gates were proved")
+    late = bool(message) or session.left <= 0
+    status = RepairStatus.TIMEOUT if late else RepairStatus.UNKNOWN
+    text = "; ".join(filter(None, (message, why)))
+    return _repair(session, status, None, text or "no gates were proved")
 
 
 def _where(found: Candidate, session: Session) -> str:

@@ -17,7 +17,7 @@ from repairsolver.property.specification import Property
 from repairsolver.repairing.gate.edit import Gates
 from repairsolver.repairing.gate.regions import Place
 from repairsolver.repairing.gate.wishes import Gating
-from repairsolver.results import Event, Limits, OnEvent, Verdict, VerifyStatus
+from repairsolver.results import Event, Limits, OnEvent, Verdict, VerifyStatus, counted
 from repairsolver.verification.engine import verify_property
 
 LONGEST = 120.0
@@ -95,7 +95,7 @@ def prove(
     session.rounds += 1
     asked = session.prop.text or write_property(session.prop)
     network = add_gates(session.network, gates, monitor=session.gating.monitor, asked=asked)
-    session.say(f"round {session.rounds}: {len(gates)} gates at {where}")
+    session.say(f"round {session.rounds}: {counted(len(gates), 'gate')} at {where}")
     limits = session.limited(share)
     limits = replace(limits, seconds=min(most, limits.seconds or most))
     verdict = verify_property(

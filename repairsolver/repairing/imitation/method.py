@@ -29,6 +29,7 @@ from repairsolver.results import (
     Interrupted,
     Limits,
     OnEvent,
+    RepairStatus,
     Verdict,
     VerifyStatus,
 )
@@ -61,7 +62,7 @@ class Course:
     """One repair in progress.
 
     `solved`: the solver had a program to solve; `origin`: what `delta` changed; `paused`: where the proof of
-    the newest network learnt stopped.
+    the newest network learnt stopped; `reached`: the newest network learnt, and its verdict if there is one.
     """
 
     network: Network
@@ -79,6 +80,10 @@ class Course:
     solved: bool = False
     origin: str = ""
     paused: Paused = field(default_factory=Paused)
+    reached: tuple[Network, Verdict | None] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.reached = self.network, None
 
     @property
     def seconds(self) -> float:
@@ -205,10 +210,21 @@ def repair_imitation(
             verdict = course.verify(network)
         if how.prove and not holds(verdict):
             best, verdict = _closed(course, best, verdict, behaviours, gap, decision)
-    except KeyboardInterrupt:
-        raise Interrupted(answer(course, best, verdict, behaviours, None, "interrupted; ")) from None
+    except KeyboardInterrupt as stopped:
+        raise Interrupted(_stopped(course, behaviours, stopped)) from None
     kept = measured(course, best, behaviours, points, keep, decision)
     return answer(course, best, verdict, behaviours, kept)
+
+
+def _stopped(course: Course, behaviours: Behaviours, stopped: KeyboardInterrupt) -> Repair:
+    """What was reached at Ctrl-C: a repair that `delta` has proved, or the newest network learnt."""
+    closed = stopped.result if isinstance(stopped, Interrupted) else None
+    if isinstance(closed, Repair) and closed.proved and closed.network is not None:
+        course.reached = closed.network, closed.verdict
+    else:
+        course.origin = ""
+    fix = answer(course, *course.reached, behaviours, None, "interrupted; ")
+    return fix if fix.proved else replace(fix, status=RepairStatus.TIMEOUT)
 
 
 def among(found: Localisation, network: Network, choice: Choice) -> Localisation:
@@ -227,7 +243,9 @@ def _imitated(course: Course, behaviours: Behaviours) -> tuple[Network, Verdict,
     best, verdict = course.network, None
     for _ in range(min(PROVING_ROUNDS if course.how.prove else ROUNDS, course.limits.rounds)):
         best = learned(course, behaviours)
+        course.reached = best, None
         verdict = course.verify(best)
+        course.reached = best, verdict
         found = np.array([c.input for c in verdict.counterexamples]).reshape(-1, course.network.input_size)
         course.say(f"round {course.rounds}: {verdict.status}")
         late = course.learning_left <= 0
