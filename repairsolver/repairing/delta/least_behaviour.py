@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from repairsolver.repairing.delta.branching import Optimum, optimise
+from repairsolver.repairing.delta.distilled import distilled, many_preferred
 from repairsolver.repairing.delta.gauss_newton import least_moved
 from repairsolver.repairing.delta.hidden import HiddenLayers
 from repairsolver.repairing.delta.layer import EditableLayer
@@ -43,6 +44,9 @@ def least_behaviour(
     """
     coordinates = _coordinates(problem)
     layer, begin = problem.requirements.layer, None
+    bare = HiddenLayers(problem.requirements.network, layer.blocks, layer.scores)
+    if many_preferred(problem) and (taught := distilled(problem, bare, shared=shared)) is not None:
+        return taught
     if coordinates is not None:
         few = _without_preferred(problem)
         early = replace(few, deadline=_before(problem.deadline))
@@ -53,7 +57,6 @@ def least_behaviour(
         if delta is None and found.status is not SolutionStatus.TIMEOUT:
             return found
         begin = delta
-    bare = HiddenLayers(problem.requirements.network, layer.blocks, layer.scores)
     return least_moved(problem, bare, shared=shared, start=start, begin=begin)
 
 
