@@ -11,7 +11,7 @@ from test_delta_squared_moves import bare, measured, samples
 
 import repairsolver as rs
 from repairsolver.network import Network
-from repairsolver.repairing.delta import least_behaviour
+from repairsolver.repairing.delta import distilled
 from repairsolver.repairing.delta.addressing import Choice
 from repairsolver.repairing.delta.distillation import PRICED, TEMPERATURE, Distillation, anchored
 from repairsolver.repairing.delta.gauss_newton import _Descent
@@ -113,7 +113,7 @@ def test_mending_goes_on_from_where_training_led() -> None:
 
 @pytest.mark.parametrize("layer", ["layer0", "layer1", "layer2"])
 def test_unseen_points_of_the_kind_gain(layer: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(least_behaviour, "MOST_SOFT", 0)  # the last layer's exact program is for few points
+    monkeypatch.setattr(distilled, "MANY", 100)
     network = dense_network(4, (2, 10, 8, 3))
     points, prefer, others = (unseen(network, seed, count) for seed, count in ((0, 4), (1, 150), (2, 300)))
     given = {"layers": layer, "points": points, "minimise": "behaviour", "norm": "l2", "limits": LIMITS}

@@ -7,8 +7,9 @@ of what a dense layer reads, and \(T = V \operatorname{diag}(e + \epsilon \max e
 $$ \Delta W = U T^\top, \qquad \Delta b = u - \Delta W m, $$
 
 a step on U moves outputs alike in every direction in which inputs vary much, and less in others: those with
-eigenvalues below \(\epsilon\) times the largest one. Entries of U move outputs, each by as much, so that their
-unit is how much these vary over the number of inputs. Layers of another kind, and chosen entries, stay as they are.
+eigenvalues below \(\epsilon\) times the largest one. Entries of U move outputs, each by as much, so that
+their unit is how much these vary over the number of inputs. Layers of another kind, and chosen entries,
+stay as they are.
 
 Source: Desjardins et al., Natural neural networks, NeurIPS 2015, section 3.
 """

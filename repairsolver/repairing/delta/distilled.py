@@ -1,10 +1,10 @@
 r"""Layers trained on points that are preferred to be right, and then mended.
 
-Gradient steps lower the sum of `distillation` in the coordinates of `decorrelated`. Every fifth point is held
-out of them, and the change is taken, of any damping, with which the sum at these is least, of those that repair
-most points: what a layer learns by heart helps no other point. Preferred points that are versions of points to
-keep, listed in their order and version after version, are held out together with them. What is not repaired then
-is mended by the least change from there.
+Gradient steps lower the sum of `distillation` in the coordinates of `decorrelated`. Every fifth point is
+held out of them, and the change is taken, of any damping, with which the sum at these is least, of those
+that repair most points: what a layer learns by heart helps no other point. Preferred points that are
+versions of points to keep, listed in their order and version after version, are held out together with
+them. What is not repaired then is mended by the least change from there.
 
 Source: Prechelt, Early stopping - but when?, in: Neural networks: tricks of the trade, 1998.
 """
