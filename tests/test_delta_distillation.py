@@ -11,7 +11,7 @@ from test_delta_squared_moves import bare, measured, samples
 
 import repairsolver as rs
 from repairsolver.network import Network
-from repairsolver.repairing.delta import least_behaviour
+from repairsolver.repairing.delta import distilled
 from repairsolver.repairing.delta.addressing import Choice
 from repairsolver.repairing.delta.distillation import PRICED, TEMPERATURE, Distillation, anchored
 from repairsolver.repairing.delta.gauss_newton import _Descent
@@ -51,6 +51,10 @@ def lesson(given: LeastChange) -> Distillation:
     return Distillation(given, bare(given), measured(given), True)
 
 
+def everywhere(merit: Distillation, delta: np.ndarray) -> float:
+    return merit.loss(merit.moved(delta, slice(None)), np.arange(len(merit.inputs)))
+
+
 @pytest.mark.parametrize("decision", ["max", "min"])
 @pytest.mark.parametrize("name", ["layer0", "layer1", "layer0, layer1", "layer2"])
 def test_the_derivative_is_that_of_differences(name: str, decision: str) -> None:
@@ -63,7 +67,7 @@ def test_the_derivative_is_that_of_differences(name: str, decision: str) -> None
         state = merit.state(change)
         hard = [n for n, g in merit.problem.requirements.groups.items() if np.isinf(g.penalty)]
         lack = sum(np.maximum(state.short[name].max(axis=1), 0.0).sum() for name in hard)
-        return merit.value(state) + weight * merit.temperature * float(lack)
+        return everywhere(merit, change) + weight * merit.temperature * float(lack)
 
     for _ in range(5):
         way = rng.normal(size=len(delta))
@@ -89,7 +93,7 @@ def test_its_value_is_the_divergence_and_the_price_of_points() -> None:
     )
     every = sum((np.maximum(merit.state(delta).short[g.name], 0.0) ** 2).sum() for g in kept)
     assert every >= lost > 0
-    assert merit.value(merit.state(delta)) == pytest.approx(wanted * heat**2 + 0.5 * KEEP**2 * every)
+    assert everywhere(merit, delta) == pytest.approx(wanted * heat**2 + 0.5 * KEEP**2 * every)
 
 
 def test_mending_goes_on_from_where_training_led() -> None:
@@ -109,7 +113,7 @@ def test_mending_goes_on_from_where_training_led() -> None:
 
 @pytest.mark.parametrize("layer", ["layer0", "layer1", "layer2"])
 def test_unseen_points_of_the_kind_gain(layer: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(least_behaviour, "MOST_SOFT", 0)  # the last layer's exact program is for few points
+    monkeypatch.setattr(distilled, "MANY", 100)
     network = dense_network(4, (2, 10, 8, 3))
     points, prefer, others = (unseen(network, seed, count) for seed, count in ((0, 4), (1, 150), (2, 300)))
     given = {"layers": layer, "points": points, "minimise": "behaviour", "norm": "l2", "limits": LIMITS}

@@ -20,7 +20,7 @@ from repairsolver.results import Array
 NETWORKS = ("mnist_relu_3_100", "mnist_relu_9_100")
 CORRUPTIONS = ("fog", "attack")
 POOL = 9000
-"""The first image that is kept, not measured."""
+"""The first image that is kept, not measured, where 1,000 are kept or fewer."""
 
 Decide = Callable[[Array], np.ndarray]
 """Decisions about images."""
@@ -131,11 +131,13 @@ class Task:
         arguments: argparse.Namespace,
         kept: np.ndarray | None = None,
     ) -> None:
-        self.kept = np.arange(POOL, POOL + arguments.keep) if kept is None else kept
+        last = np.arange(len(images) - arguments.keep, len(images))
+        self.kept = last if kept is None else kept
+        self.pool = int(self.kept.min(initial=POOL))
         self.network, self.name, self.corruption, self.arguments = network, name, corruption, arguments
         self.images, self.labels = images, labels
         self.corrupted = self.corrupt(images, labels, arguments.seed)
-        self.wrong = np.flatnonzero(decided(network, self.corrupted[:POOL]) != labels[:POOL])
+        self.wrong = np.flatnonzero(decided(network, self.corrupted[: self.pool]) != labels[: self.pool])
         kept = images[self.kept[: arguments.prefer]]
         self.preferred: rs.PointSet | None = None
         if len(kept):
@@ -203,8 +205,8 @@ class Task:
         }
 
     def measured(self, repaired: Decide | None, chosen: np.ndarray) -> dict[str, float | None]:
-        """Shares of right decisions: of the repaired points, and of the others of the first 9,000."""
-        others = np.setdiff1d(np.arange(POOL), chosen)
+        """Shares of right decisions: of the repaired points, and of the others that are not kept."""
+        others = np.setdiff1d(np.arange(self.pool), chosen)
         clean, corrupted = self.images[others], self.corrupted[others]
         before = [self.right(partial(decided, self.network), x, others) for x in (clean, corrupted)]
         if repaired is None:

@@ -7,11 +7,13 @@ clean image, so that no label is used, and no image that is measured but for the
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 import benchmarks.clock  # noqa: F401 - before repairsolver: it may change what seconds are
 import repairsolver as rs
-from benchmarks.mnist_points.__main__ import POOL, Task, argument_parser, chosen_layers
+from benchmarks.mnist_points.__main__ import Decide, Task, argument_parser, chosen_layers
 from benchmarks.mnist_points.images import decided, load_images
 from benchmarks.record import data_folder
 
@@ -22,21 +24,23 @@ JUDGED_SEED = 1000
 class Half(Task):
     """A task that is judged on what half of the kept images was left out."""
 
-    def measured(self, repaired: rs.Network | None, chosen: np.ndarray) -> dict[str, float | None]:
+    def measured(self, repaired: Decide | None, chosen: np.ndarray) -> dict[str, float | None]:
         """Shares of clean and of corrupted images that keep the network's decision on the clean one."""
         if repaired is None:
             return {"efficacy": None, "drawdown": None, "generalisation": None}
-        clean = self.images[np.setdiff1d(np.arange(POOL, len(self.images)), self.kept)]
+        clean = self.images[np.setdiff1d(np.arange(self.pool, len(self.images)), self.kept)]
         decisions = decided(self.network, clean)
         corrupted = self.corrupt(clean, decisions, self.arguments.seed + JUDGED_SEED)
 
-        def share(network: rs.Network, images: np.ndarray) -> float:
-            return float((decided(network, images) == decisions).mean())
+        def share(decide: Decide, images: np.ndarray) -> float:
+            return float((decide(images) == decisions).mean())
+
+        original = partial(decided, self.network)
 
         return {
             "efficacy": self.right(repaired, self.corrupted[chosen], chosen),
             "drawdown": 1.0 - share(repaired, clean),
-            "generalisation": share(repaired, corrupted) - share(self.network, corrupted),
+            "generalisation": share(repaired, corrupted) - share(original, corrupted),
         }
 
 
@@ -48,7 +52,7 @@ def main() -> None:
     for name in arguments.networks.split(","):
         network = rs.load_network(folder / "onnx" / f"{name}.onnx")
         for corruption in arguments.corruptions.split(","):
-            half = np.arange(POOL, len(images), 2)
+            half = np.arange(len(images) - 2 * arguments.keep, len(images), 2)
             task = Half(network, name, corruption, images, labels, arguments, half)
             for layer in chosen_layers(network, arguments.layers):
                 print(task.asked(layer) | task.run(layer), flush=True)

@@ -23,13 +23,13 @@ from benchmarks.record import Recorder, data_folder
 from repairsolver.network.operators import Dense
 from repairsolver.results import Array
 
-STEPS, BATCH, CHECK, GROWTH = 2000, 500, 25, 1.1
+STEPS, BATCH, CHECK, GROWTH, DAMPING = 8000, 500, 50, 1.1, 1e-3
 MARGIN = 0.5
 """What images to repair must lead by."""
 
-RATES, WEIGHTS = (0.005, 0.02), ((1.0, 0.0), (0.3, 1.0))
-"""Of training: the rates, relative to the layer's weights; and the weights of corrupted images measured and,
-at first, of those to repair. Runs without the latter say what the layer can gain at all."""
+RATES, WEIGHTS = (0.3, 1.0), ((1.0, 0.0), (4.0, 0.0), (0.3, 0.3), (1.0, 0.3))
+"""Of training: the rates, in units of the outputs' spread over the number of inputs; the weights of corrupted
+images measured and, at first, of those to repair. Runs without the latter say what the layer can gain."""
 
 MOST_LOST = {"mnist_relu_3_100": 0.0128, "mnist_relu_9_100": 0.0272, "mnist_relu_9_200": 0.0138}
 """What APRNN loses (published.csv): the gain within this is told beside the least loss."""
@@ -108,7 +108,8 @@ def train(
 ) -> None:
     """Cross-entropy on what is measured, hinges of those to repair, whose weight grows until they are right.
 
-    Hinges, as in the repair: cross-entropy would go on pulling images that are right already.
+    Hinges, as in the repair: cross-entropy would go on pulling images that are right already. Steps go
+    along coordinates in which what the layer reads is uncorrelated: else training ends far from its best.
 
     Args:
         sets: clean images, corrupted ones, images to repair.
@@ -117,22 +118,34 @@ def train(
     clean, corrupted, wrong = sets
     weight, price = weights
     torch.manual_seed(0)
-    change = [part[layer.number].clone().requires_grad_() for part in (layer.weights, layer.biases)]
-    start = layer.right(clean, change), layer.right(corrupted, change)
-    descent = torch.optim.Adam(change, lr=rate * float(change[0].detach().pow(2).mean().sqrt()))
+    stored = [layer.weights[layer.number], layer.biases[layer.number]]
+    start = layer.right(clean, stored), layer.right(corrupted, stored)
+    read = torch.cat([clean.read, corrupted.read])
+    mean, turn = read.mean(dim=0), _turn(read)
+    unknowns = [torch.zeros_like(part, requires_grad=True) for part in stored]
+    unit = float((read @ stored[0].T + stored[1]).std()) / read.shape[1]
+    descent = torch.optim.Adam(unknowns, lr=rate * unit)
     pace, right = torch.optim.lr_scheduler.CosineAnnealingLR(descent, STEPS), 0.0
     for step in range(1, STEPS + 1):
+        moved = unknowns[0] @ turn.T
+        change = [stored[0] + moved, stored[1] + unknowns[1] - moved @ mean]
         total = _loss(layer, clean, change, BATCH) + weight * _loss(layer, corrupted, change, BATCH)
         total = total + price * _lacking(layer, wrong, change)
         descent.zero_grad()
         total.backward()
         descent.step()
         pace.step()
-        if step % CHECK == 0:
+        if step % CHECK == 0:  # of the change before this step
             right = layer.right(wrong, change)
             price *= 1.0 if right == 1 else GROWTH
             best.see(right, start[0] - layer.right(clean, change), layer.right(corrupted, change) - start[1])
     best.efficacy = max(best.efficacy, right)
+
+
+def _turn(read: torch.Tensor) -> torch.Tensor:
+    """The columns in whose directions inputs [b, k] vary, divided by how much they do."""
+    values, vectors = torch.linalg.eigh(torch.cov(read.double().T))
+    return (vectors / torch.sqrt(values.clamp(min=0.0) + DAMPING * values[-1])).float()
 
 
 def _loss(layer: Layer, images: Images, change: list[torch.Tensor], batch: int | None = None) -> torch.Tensor:

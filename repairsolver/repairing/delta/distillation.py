@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import log_softmax, logsumexp, softmax
 
-from repairsolver.repairing.delta.merit import Ids, Merit, State
+from repairsolver.repairing.delta.merit import Ids, Merit
 from repairsolver.repairing.delta.requirements import Group, Requirements
 from repairsolver.results import Array
 
@@ -42,7 +42,13 @@ MENDED = 1000
 
 @dataclass(slots=True, eq=False)
 class Distillation(Merit):
-    """The sum of the module's formula, in place of that of `merit`."""
+    """The sum of the module's formula, in place of that of `merit`; points to keep are samples, too."""
+
+    def __post_init__(self) -> None:
+        Merit.__post_init__(self)
+        groups = self.problem.requirements.groups.items()
+        kept = [self.places[name] for name, group in groups if group.kept]
+        self.samples = np.unique(np.concatenate([self.samples, *kept]))
 
     @property
     def temperature(self) -> float:
@@ -58,22 +64,36 @@ class Distillation(Merit):
         """Nothing: steps are few, and start from no change."""
         return np.zeros_like(delta)
 
-    def value(self, state: State) -> float:
-        """The first three terms."""
-        heat, before = self.sign / self.temperature, self.tail.scores[self.samples]
-        old, new = (log_softmax(heat * y, axis=1) for y in (before, before + state.residual))
-        total = float((np.exp(old) * (old - new)).sum() / len(old)) * self.temperature**2
+    def loss(self, moved: Array, rows: Ids) -> float:
+        """The first three terms, estimated from the change of the scores [b, m] at some of the inputs."""
+        position = self.positions(rows)
+        at = position[self.samples]
+        at = at[at >= 0]
+        heat, before = self.sign / self.temperature, self.tail.scores[rows][at]
+        old, new = (log_softmax(heat * y, axis=1) for y in (before, before + moved[at]))
+        total = float((np.exp(old) * (old - new)).sum() / max(len(at), 1)) * self.temperature**2
         for name, group in self.problem.requirements.groups.items():
-            if not np.isfinite(group.penalty):
+            inside = position[self.places[name]] >= 0
+            if np.isinf(group.penalty) or not inside.any():
                 continue
-            short = state.short[name]
+            values = group.slack[inside] + moved[position[self.places[name]][inside]] @ group.readout.T
             if group.strict:
-                rows = (self.wished(group)[:, None] - short) / self.temperature
-                padded = np.hstack([np.zeros((len(rows), 1)), -rows])
-                total += self._price(group) * self.temperature * float(logsumexp(padded, axis=1).sum())
+                padded = np.hstack([np.zeros((len(values), 1)), -values / self.temperature])
+                paid = self._price(group) * self.temperature * float(logsumexp(padded, axis=1).sum())
             else:
-                total += 0.5 * group.penalty**2 * float((np.maximum(short, 0.0) ** 2).sum())
+                short = self.wished(group)[inside, None] - values
+                paid = 0.5 * group.penalty**2 * float((np.maximum(short, 0.0) ** 2).sum())
+            total += len(inside) / inside.sum() * paid
         return total
+
+    def wrong(self, moved: Array, rows: Ids) -> int:
+        """How many points to repair are wrong, of which all have to be among the inputs."""
+        position, count = self.positions(rows), 0
+        for name, group in self.problem.requirements.groups.items():
+            if group.strict and np.isinf(group.penalty):
+                values = group.slack + moved[position[self.places[name]]] @ group.readout.T
+                count += int((group.reached(values) < group.floor).sum())
+        return count
 
     def pressed(self, moved: Array, weight: float, rows: Ids) -> Array:
         """The sum's derivative by the scores at the rows, [b, m]."""

@@ -10,8 +10,7 @@ where the multipliers solve
 \(\min_{\lambda \ge 0} \tfrac12 \lambda^\top (K + \tfrac1\rho I) \lambda - b^\top \lambda\) with
 \(K_{ij} = g_i^\top M^{-1} g_j\): a small non-negative least-squares problem (`hinges`),
 whatever the number of unknowns. A step is taken if it really lowers the sum; else M is damped more. The
-penalty grows until every row has its sign. Where that is not reached, the steps of `momentum` go first. Where
-points are preferred to be right, `distillation` leads far from no change, and models mend what it leaves.
+penalty grows until every row has its sign. Where that is not reached, the steps of `momentum` go first.
 
 Source: Nocedal and Wright, Numerical Optimization, 2006, sections 10.3 (Levenberg-Marquardt) and 17.1
 (quadratic penalty).
@@ -27,11 +26,10 @@ import numpy as np
 
 from repairsolver.repairing.delta.branching import Optimum
 from repairsolver.repairing.delta.curvature import Curvature, Pulled, Rows, curvature, derivatives
-from repairsolver.repairing.delta.distillation import FIRST, Distillation, anchored
 from repairsolver.repairing.delta.hidden import HiddenLayers
 from repairsolver.repairing.delta.hinges import multipliers, ridged
 from repairsolver.repairing.delta.merit import KEPT, Merit, State
-from repairsolver.repairing.delta.momentum import FAR, descended
+from repairsolver.repairing.delta.momentum import descended
 from repairsolver.repairing.delta.program import LeastChange, Row
 from repairsolver.repairing.delta.squared_moves import SquaredMoves
 from repairsolver.results import Array
@@ -61,9 +59,6 @@ PATIENCE = 3
 WINDOW = 2.0
 """Rows that are met by less than so many margins are part of a model, too."""
 
-ENOUGH = 0.75
-"""The share of preferred points right, from which on training does not follow the models."""
-
 FIRM = 100.0
 """The penalty of rows that are met at first and have to stay so."""
 
@@ -90,6 +85,11 @@ def least_moved(
     assert isinstance(measure, SquaredMoves)
     descent = _Descent(Merit(problem, layer, measure, shared), start)
     return descent.run() if begin is None else descent.bettered(begin)
+
+
+def mended(merit: Merit, begin: Array) -> State | None:
+    """The least change from one that lacks little, by few models; None if rows still lack their sign."""
+    return _Descent(merit, lambda: None).mended(begin)
 
 
 @dataclass(slots=True, eq=False)
@@ -121,15 +121,9 @@ class _Descent:
         return self.merit.layer
 
     def run(self) -> Optimum:
-        """Models from no change; if they fail, many small steps; if these fail, from what meets rows.
-
-        Where models leave many preferred points wrong, distillation comes next, except behind a linear tail.
-        """
+        """Models from no change; if they fail, many small steps; if these fail, from what meets rows."""
         weight = 1.0 / max(len(self.merit.repaired), 1)
         self._descend(np.zeros(self.layer.size), weight, STEPS)
-        bends = not self.problem.requirements.layer.affine
-        if bends and self._won() < ENOUGH and not self._late() and self._distilled():
-            return self._optimum()
         if self.best is None and not self._late():
             weight = self._small_steps(weight)
         if self.best is None and not self._late() and (found := self.start()) is not None:
@@ -141,28 +135,10 @@ class _Descent:
         self._descend(begin, FIRM, STEPS)
         return self._optimum() if self.best is not None else self.run()
 
-    def _won(self) -> float:
-        """The share of preferred points that are right; 1 if there are none, 0 without a change."""
-        if not self.merit.preferring or self.best is None:
-            return float(not self.merit.preferring)
-        groups = self.problem.requirements.groups.items()
-        soft = [name for name, group in groups if group.preferred]
-        worst = np.concatenate([self.best.short[name].max(axis=1) for name in soft])
-        return float((worst < self.problem.margin).mean())
-
-    def _distilled(self) -> bool:
-        """Train, then mend by the least change from there; whether every row has its sign."""
-        merit = self.merit
-        lesson = Distillation(merit.problem, merit.layer, merit.squares, merit.shared)
-        reached = descended(lesson, FIRST / max(len(merit.repaired), 1), self.problem.seed, FAR)
-        state = reached.best or reached.last
-        if state.missing > 0 and not self._late():
-            mending = _Descent(anchored(merit, state.delta), self.start)
-            mending._descend(state.delta, 1.0 / max(len(merit.repaired), 1), FEW)
-            state = mending.best or state
-        found = merit.state(state.delta)
-        self.best = found if found.missing <= 0 else self.best  # although it moves scores more
-        return found.missing <= 0
+    def mended(self, begin: Array) -> State | None:
+        """Few models from a change; the best with which every row has its sign."""
+        self._descend(begin, 1.0 / max(len(self.merit.repaired), 1), FEW)
+        return self.best
 
     def _small_steps(self, weight: float) -> float:
         reached = descended(self.merit, weight, self.problem.seed)

@@ -9,12 +9,13 @@ from dataclasses import replace
 import numpy as np
 
 from repairsolver.repairing.delta.branching import Optimum, optimise
+from repairsolver.repairing.delta.distilled import distilled, many_preferred
 from repairsolver.repairing.delta.gauss_newton import least_moved
 from repairsolver.repairing.delta.hidden import HiddenLayers
 from repairsolver.repairing.delta.layer import EditableLayer
 from repairsolver.repairing.delta.objective import Objective
 from repairsolver.repairing.delta.program import LeastChange
-from repairsolver.repairing.delta.requirements import Requirements
+from repairsolver.repairing.delta.requirements import Group, Requirements
 from repairsolver.repairing.delta.squared_moves import SquaredMoves
 from repairsolver.repairing.delta.whitened import Coordinates, Turned
 from repairsolver.results import Array
@@ -43,8 +44,11 @@ def least_behaviour(
     """
     coordinates = _coordinates(problem)
     layer, begin = problem.requirements.layer, None
+    bare = HiddenLayers(problem.requirements.network, layer.blocks, layer.scores)
+    if many_preferred(problem) and (taught := distilled(problem, bare, shared=shared)) is not None:
+        return taught
     if coordinates is not None:
-        few = _without_preferred(problem)
+        few = _with_few(problem, lambda group: group.preferred)
         early = replace(few, deadline=_before(problem.deadline))
         found = optimise(_turned(early, coordinates), shared=shared, known=known)
         delta = None if found.delta is None else coordinates.back(found.delta)
@@ -53,17 +57,16 @@ def least_behaviour(
         if delta is None and found.status is not SolutionStatus.TIMEOUT:
             return found
         begin = delta
-    bare = HiddenLayers(problem.requirements.network, layer.blocks, layer.scores)
     return least_moved(problem, bare, shared=shared, start=start, begin=begin)
 
 
-def _without_preferred(problem: LeastChange) -> LeastChange:
-    """The problem; if its soft points are too many for exact programs, without the preferred ones."""
+def _with_few(problem: LeastChange, left_out: Callable[[Group], bool]) -> LeastChange:
+    """The problem; if its soft points are too many for exact programs, without some groups."""
     given = problem.requirements
     soft = [group for group in given.groups.values() if np.isfinite(group.penalty)]
     if sum(len(group.slack) for group in soft) <= MOST_SOFT:
         return problem
-    groups = {name: group for name, group in given.groups.items() if not group.preferred}
+    groups = {name: group for name, group in given.groups.items() if not left_out(group)}
     requirements = Requirements(given.network, given.layer, groups)
     return replace(problem, requirements=requirements, _rows={}, _active={})
 
@@ -75,11 +78,15 @@ def _before(deadline: float | None) -> float | None:
 
 
 def least_moved_bound(problem: LeastChange, *, gap: float, known: float) -> Optimum:
-    """A lower bound on the change of behaviour of every correct repair; 0 where none can be computed."""
+    """A lower bound on the change of behaviour of every correct repair; 0 where none can be computed.
+
+    More than `MOST_SOFT` soft points are left out: a bound without their prices is a lower one.
+    """
     coordinates = _coordinates(problem)
     if coordinates is None:
         return Optimum(SolutionStatus.TIMEOUT, None, np.inf, 0.0, {}, 0)
-    return optimise(_turned(problem, coordinates), shared=False, gap=gap, known=known)
+    hard = _with_few(problem, lambda group: bool(np.isfinite(group.penalty)))
+    return optimise(_turned(hard, coordinates), shared=False, gap=gap, known=known)
 
 
 def _coordinates(problem: LeastChange) -> Coordinates | None:

@@ -167,10 +167,6 @@ class Merit:
         """The gradient of the ridge, [unknowns]."""
         return np.asarray(self.squares.ridge * self.from_anchor(delta))
 
-    def value(self, state: State) -> float:
-        """What is least among the changes that meet every row."""
-        return state.behaviour
-
     def wished(self, group: Group) -> Array:
         """What rows should reach, [b]."""
         if group.strict:

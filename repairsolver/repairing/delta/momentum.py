@@ -20,28 +20,13 @@ from repairsolver.results import Array
 FEWEST = 150
 """Steps, even where the time does not suffice for all."""
 
+STEPS, RATE, SAMPLED, GROWTH = 1500, 0.015, 400, 7e6
+"""Steps where the time suffices; their length, as a share of the root mean square of a layer's entries; of
+points that are not repaired, so many take part in one, half of them samples; the growth of the penalty in all
+steps, if rows lack their sign until the end."""
 
-@dataclass(frozen=True, slots=True)
-class Course:
-    """How far the steps go.
-
-    Args:
-        steps: where the time suffices.
-        rate: of a step, as a share of the root mean square of a layer's entries.
-        sampled: of the points that are not repaired, so many take part in a step; half of them samples.
-        growth: of the penalty in all `steps`, if rows lack their sign until the end.
-        share: of the time that is left.
-    """
-
-    steps: int
-    rate: float
-    sampled: int
-    growth: float
-    share: float
-
-
-NEAR, FAR = Course(1500, 0.015, 400, 7e6, 0.6), Course(5000, 0.05, 800, 50.0, 0.9)
-"""For the least change that repairs points; and where others are preferred to be right, too."""
+SHARE = 0.6
+"""Of the time that is left."""
 
 CHECK = 25
 """Steps between two evaluations at all points."""
@@ -59,7 +44,7 @@ class Reached:
 
     Args:
         last: after the last step.
-        best: the least of `Merit.value` with which every row has its sign; None if there was none.
+        best: the least behaviour with which every row has its sign; None if there was none.
         weight: of the penalty in the end.
     """
 
@@ -68,40 +53,54 @@ class Reached:
     weight: float
 
 
-def descended(merit: Merit, weight: float, seed: int, course: Course = NEAR) -> Reached:
+def descended(merit: Merit, weight: float, seed: int) -> Reached:
     """Take the steps, from no change at all.
 
     Args:
         weight: of the penalty at first.
     """
     rng = np.random.default_rng([seed, 3])
-    steps = _Steps(np.zeros(merit.layer.size), course.rate * _sizes(merit))
+    steps = Steps(np.zeros(merit.layer.size), RATE * sizes(merit))
     repaired = merit.repaired
-    samples = np.setdiff1d(merit.samples, repaired)
-    others = np.setdiff1d(np.arange(len(merit.inputs)), np.concatenate([samples, repaired]))
+    kinds = parted(merit, repaired)
     deadline, started = merit.problem.deadline, time.perf_counter()
-    number, count, best = 0, course.steps, None
+    number, count, best = 0, STEPS, None
     state = merit.state(steps.delta)
     while number < count and (deadline is None or time.perf_counter() < deadline):
-        drawn = _drawn(rng, (samples, others), course.sampled)
-        gradient = merit.gradient(steps.delta, weight, np.concatenate([repaired, drawn]))
-        pace = max(SHORTEST, min(1.0, (1 - number / count) / (1 - LONG)))
-        steps.take(gradient, pace)
+        rows = np.concatenate([repaired, drawn(rng, kinds, SAMPLED)])
+        steps.take(merit.gradient(steps.delta, weight, rows), pace(number, count))
         steps.delta, number = merit.within(steps.delta), number + 1
         if number % CHECK == 0 or number == count:
             state = merit.state(steps.delta)
             if state.missing > 0:
-                weight *= course.growth ** (CHECK / count)
-            elif best is None or merit.value(state) < merit.value(best):
+                weight *= GROWTH ** (CHECK / count)
+            elif best is None or state.behaviour < best.behaviour:
                 best = state
-        if number == FEWEST and deadline is not None:
-            now = time.perf_counter()
-            affordable = int(course.share * (deadline - now) * number / (now - started))
-            count = min(course.steps, max(2 * FEWEST, affordable))
+        if number == FEWEST:
+            count = affordable(STEPS, number, started, deadline, SHARE)
     return Reached(state, best, weight)
 
 
-def _drawn(rng: np.random.Generator, kinds: tuple[Ids, Ids], count: int) -> Ids:
+def pace(number: int, count: int) -> float:
+    """The length of a step, as a share of the full one."""
+    return max(SHORTEST, min(1.0, (1 - number / count) / (1 - LONG)))
+
+
+def affordable(most: int, number: int, started: float, deadline: float | None, share: float) -> int:
+    """How many steps this share of the time left suffices for, after so many since the start."""
+    if deadline is None:
+        return most
+    now = time.perf_counter()
+    return min(most, max(2 * FEWEST, int(share * (deadline - now) * number / (now - started))))
+
+
+def parted(merit: Merit, left_out: Ids) -> tuple[Ids, Ids]:
+    """Samples, and other inputs."""
+    samples = np.setdiff1d(merit.samples, left_out)
+    return samples, np.setdiff1d(np.arange(len(merit.inputs)), np.concatenate([samples, left_out]))
+
+
+def drawn(rng: np.random.Generator, kinds: tuple[Ids, Ids], count: int) -> Ids:
     """So many points, half of them of each kind if there are enough, so that neither is rare."""
     first = min(len(kinds[0]), max(count // 2, count - len(kinds[1])))
     sizes = first, min(len(kinds[1]), count - first)
@@ -110,7 +109,7 @@ def _drawn(rng: np.random.Generator, kinds: tuple[Ids, Ids], count: int) -> Ids:
 
 
 @dataclass(slots=True, eq=False)
-class _Steps:
+class Steps:
     """The averages of the source's algorithm, and where they led."""
 
     delta: Array
@@ -131,7 +130,7 @@ class _Steps:
         self.delta = self.delta - pace * self.length * self.mean / (1 - FIRST**self.number) / root
 
 
-def _sizes(merit: Merit) -> Array:
+def sizes(merit: Merit) -> Array:
     """The root mean square of the stored entries of each layer, [unknowns]."""
     stored = merit.layer.gathered({p.source.tensor: p.stored for p in merit.layer.parameters})
     parts = merit.layer.parts(stored)
