@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -26,7 +27,13 @@ from repairsolver.property import Conjunction, Property, Region, write_property
 from repairsolver.repairing.gate import method
 from repairsolver.repairing.gate.contradiction import contradictions, explained
 from repairsolver.repairing.gate.placement import Wanted, layer_of, overridden, place_gates
-from repairsolver.repairing.gate.regions import cover, covered_share, places_around
+from repairsolver.repairing.gate.regions import (
+    cover,
+    covered_share,
+    overlaps,
+    places_around,
+    whole_regions,
+)
 from repairsolver.repairing.gate.shield import shield
 from repairsolver.results import RepairStatus, Verdict, VerifyStatus
 from repairsolver.solvers import SolutionStatus, solve
@@ -319,6 +326,45 @@ def test_scores_that_would_have_to_differ_both_ways_contradict() -> None:
 def test_a_narrow_choice_of_scores_is_no_contradiction() -> None:
     """One in ten million between two half-spaces: less than solvers of linear programs tell apart."""
     assert not contradictions(region_of(([[1.0, 0.0]], [1.0]), ([[-1.0, 0.0]], [-1.0 - 1e-7])))
+
+
+@pytest.mark.parametrize("more", [61, 62])
+def test_choices_that_were_not_all_tried_are_no_contradiction(more: int) -> None:
+    """2^63 and 2^64 choices of rows, more than 64 bits hold; those that are tried contradict, others not."""
+    first = ([[1.0, 0.0], [0.0, 1.0]], [1.0, 50.0])
+    second = ([[-1.0, 0.0], [0.0, 1.0]], [0.0, 50.0])
+    rest = [([[1.0, 0.0], [0.0, 1.0]], [-10.0 - k, -20.0 - k]) for k in range(more)]
+    region = region_of(first, second, *rest)
+    scores = np.array([[0.0, 60.0]])
+    assert (region.violation(np.zeros((1, 1)), scores) < 0).all(), "these scores are safe"
+    assert "no scores are safe" not in explained(region, 0)
+    prop = Property((region,), 1, 2)
+    fix = rs.repair(dense_network(0, [1, 4, 2]), prop, method="gate", place="output", limits=LIMITS)
+    assert fix.status is not RepairStatus.INFEASIBLE
+
+
+def test_regions_without_a_common_input_make_no_joint_demands() -> None:
+    """Two regions of all inputs, and within them two apart, of which one wants y_0 > 1, the other y_0 < 0."""
+    low, high, other = (([[1.0, 0]], [1.0]), ([[-1.0, 0]], [0.0]), ([[0.0, 1]], [9.0]))
+    parts = [(0.0, 1.0, other), (0.0, 1.0, other), (0.0, 0.4, low), (0.6, 1.0, high)]
+    regions = tuple(replace(region_of(u), lower=np.array([a]), upper=np.array([b])) for a, b, u in parts)
+    network, prop = dense_network(0, [1, 4, 2]), Property(regions, 1, 2)
+    for place in overlaps(prop, whole_regions(prop)):
+        every = (place.region, *place.others)
+        assert max(regions[k].lower[0] for k in every) <= min(regions[k].upper[0] for k in every)
+    fix = rs.repair(network, prop, method="gate", place="output", limits=LIMITS, certificate=True)
+    require_repaired(fix, network, prop)
+
+
+def test_regions_that_share_a_face_make_joint_demands() -> None:
+    low, high = ([[1.0, 0]], [1.0]), ([[-1.0, 0]], [0.0])
+    regions = tuple(
+        replace(region_of(u), lower=np.array([a]), upper=np.array([b]))
+        for a, b, u in [(0.0, 0.5, low), (0.5, 1.0, high)]
+    )
+    prop = Property(regions, 1, 2)
+    fix = rs.repair(dense_network(0, [1, 4, 2]), prop, method="gate", limits=LIMITS)
+    assert fix.status is RepairStatus.INFEASIBLE
 
 
 @pytest.mark.parametrize("seed", range(6))
