@@ -149,6 +149,7 @@ ARRANGEMENTS = [
     case("Squeeze", (1, 2, 1, 3)),
     case("Squeeze", (1, 2, 1, 3), axes=[2], until=12),
     case("Squeeze", (1, 2, 1, 3), X, ints(0, -2), since=13),
+    case("Squeeze", (1, 2, 1, 3), X, ints(), since=13),
     case("Unsqueeze", (2, 3), axes=[0, 3], until=12),
     case("Unsqueeze", (2, 3), X, ints(0, -1), since=13),
     case("Transpose", (2, 3, 4)),
@@ -278,6 +279,14 @@ RESIZED = [
     case("Resize", (1, 2, 3, 4), X, "", "", ints(1, 2, 7, 3), mode="linear", since=13),
     case("Resize", (1, 2, 3, 4), X, "", "", ints(5, 6), axes=[2, 3], since=18),
     case("Resize", (1, 2, 3, 4), X, "", np.float32([2, 2]), axes=[-2, -1], mode="linear", since=18),
+    # Factors that make no axis longer move nothing; beside an axis that grows they do.
+    case("Upsample", (1, 2, 3, 4), scales=[1.0, 1.0, 1.2, 1.2], mode="linear", until=8),
+    case("Upsample", (1, 2, 4), X, np.float32([1, 1, 1.2]), since=9, until=9),
+    case("Resize", (1, 2, 4), X, np.float32([1, 1, 1.2]), mode="linear", since=10, until=10),
+    case("Resize", (1, 2, 3, 4), X, "", np.float32([1, 1, 1.2, 1.2]), since=13),
+    case("Resize", (1, 2, 3, 4), X, "", np.float32([1, 1, 1.2, 1.2]), mode="linear", since=13),
+    case("Resize", (1, 2, 3, 4), X, "", np.float32([1, 1, 1.2, 2]), since=13),
+    case("Resize", (1, 2, 3, 4), X, "", np.float32([1, 1, 1.2, 2]), mode="linear", since=13),
 ]
 CUMULATIVE = [
     case("CumSum", (2, 3), X, np.array(1, np.int32), since=11),
@@ -376,6 +385,8 @@ def test_float64_files_agree_to_float64_rounding() -> None:
         (one_node("Pad", (2, 3), pads=[0, 1, 0, 1], value=-np.inf, opset=9), "pads with"),
         (one_node("Reshape", (2, 3), X, ints(4, 2)), "another size"),
         (one_node("Squeeze", (2, 3), X, ints(1)), "another size"),
+        (one_node("Unsqueeze", (2, 3), X, ints(0, 0)), "twice"),
+        (one_node("Unsqueeze", (2, 3), X, ints(1, -3)), "twice"),
         (one_node("Transpose", (2, 3), perm=[0, 0]), "do not fit"),
         (one_node("MaxPool", (1, 1, 3), kernel_shape=[5]), "does not fit"),
         (one_node("MaxPool", (1, 1, 3), kernel_shape=[2, 2]), "do not fit 1 spatial"),
