@@ -338,6 +338,17 @@ def test_every_supported_operator_has_a_case() -> None:
     assert set(LOWERINGS) - tested == others, "these have tests of their own, they are no float functions"
 
 
+@pytest.mark.parametrize("operator", ["Max", "Min"])
+def test_constants_beyond_float32_limit_entries_in_float64(operator: str) -> None:
+    limit = np.array(-1e39 if operator == "Max" else 1e39)
+    network = load_network(
+        one_node(operator, (1, 3), X, limit, element=TensorProto.DOUBLE).SerializeToString()
+    )
+    points = np.array([[-1e40, 0, 1e40], [-1e38, -2e39, 2e39]])
+    np.testing.assert_array_equal(network(points), run(network.model, points, (1, 3)))
+    np.testing.assert_array_equal(network(points), getattr(np, operator.lower() + "imum")(points, limit))
+
+
 def test_float64_files_agree_to_float64_rounding() -> None:
     weight = np.random.default_rng(3).standard_normal((3, 4))
     model = one_node("MatMul", (1, 3), X, weight, element=TensorProto.DOUBLE)
