@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -20,7 +21,15 @@ from repairsolver.cli.main import app
 from repairsolver.errors import EditError
 from repairsolver.network import Network, load_network, replay
 from repairsolver.network.forward import activations
-from repairsolver.network.gated import Correction, Override, add_gates, asked_of, gateable, records_of
+from repairsolver.network.gated import (
+    Correction,
+    NewGate,
+    Override,
+    add_gates,
+    asked_of,
+    gateable,
+    records_of,
+)
 from repairsolver.network.gates import gates_of
 from repairsolver.network.operators import Relu
 from repairsolver.property import Conjunction, Property, Region, write_property
@@ -452,11 +461,29 @@ def test_wishes_that_make_no_sense_are_refused(wishes: dict[str, object], reason
         rs.repair(network, prop, method="gate", **wishes)  # type: ignore[arg-type]
 
 
-def test_weights_of_a_gated_network_are_not_changed() -> None:
+@pytest.mark.parametrize("method", ["delta", "imitation"])
+def test_weights_of_a_gated_network_are_not_changed(method: Literal["delta", "imitation"]) -> None:
     network, prop = violated_sometimes(0)
     fix = rs.repair(network, prop, method="gate", place="output", limits=LIMITS)
-    with pytest.raises(EditError, match="gates"):
-        rs.repair(fix.network, prop, method="delta")
+    with pytest.raises(EditError, match=f"gates, and method '{method}' changes weights"):
+        rs.repair(fix.network, prop, method=method)
+
+
+@pytest.mark.parametrize("measure", ["difference", "normalised", "gradient", "bounds"])
+def test_neurons_of_a_gated_network_are_ranked_without_slopes(
+    measure: Literal["difference", "normalised", "gradient", "bounds"],
+) -> None:
+    network, prop = violated_sometimes(0)
+    node = gateable(network)[-1]
+    nothing = Override(np.array([0]), np.ones(1), np.ones(1), np.full(1, -np.inf), np.full(1, np.inf))
+    gate = NewGate(node.name, node.layer, np.full((1, 2), 5.0), np.full((1, 2), 6.0), nothing)
+    gated = add_gates(network, [gate])
+    if measure in ("gradient", "bounds"):
+        with pytest.raises(EditError, match=f"gates, at which slopes end.*{measure}"):
+            rs.localise(gated, prop, measure=measure)
+    else:
+        found, before = (rs.localise(net, prop, measure=measure) for net in (gated, network))
+        assert [n.index for n in found.ranked(3)] == [n.index for n in before.ranked(3)]
 
 
 def test_the_edit_is_printed_saved_and_applied(tmp_path: Path) -> None:
