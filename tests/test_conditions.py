@@ -126,8 +126,8 @@ def test_numbers_times_truth_values_are_a_gate() -> None:
         np.testing.assert_array_equal(network(x), replay(network, x))
 
 
-def refused(*nodes: NodeProto) -> bytes:
-    return model(nodes, [1, 2], {"c": np.zeros((1, 2), np.float32)}).SerializeToString()
+def refused(*nodes: NodeProto, **more: np.ndarray) -> bytes:
+    return model(nodes, [1, 2], {"c": np.zeros((1, 2), np.float32)} | more).SerializeToString()
 
 
 @pytest.mark.parametrize(
@@ -163,6 +163,50 @@ def refused(*nodes: NodeProto) -> bytes:
 def test_other_comparisons_are_refused_with_their_reason(data: bytes, reason: str) -> None:
     with pytest.raises(UnsupportedOperatorError, match=reason):
         load_network(data)
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_rounded_inputs_are_not_the_inputs_that_a_guard_compares(moved: bool) -> None:
+    """Just below 1 in float64, 1 in float32: where the guard holds is no box of inputs."""
+    nodes = [
+        helper.make_node("Reshape" if moved else "Identity", ["x", "s"] if moved else ["x"], ["z"]),
+        helper.make_node("Cast", ["z"], ["f"], to=TensorProto.FLOAT),
+        helper.make_node("GreaterOrEqual", ["f", "c"], ["a"]),
+        helper.make_node("Where", ["a", "h", "x"], ["y"]),
+    ]
+    stored = {"c": np.ones((1, 1), np.float32), "h": np.full((1, 1), 99.0), "s": np.array([1, 1])}
+    proto = model(nodes, [1, 1], stored, element=TensorProto.DOUBLE)
+    with pytest.raises(UnsupportedOperatorError, match="own inputs"):
+        load_network(proto.SerializeToString())
+
+
+def test_ends_beyond_float32_restrict_inputs_in_float64() -> None:
+    nodes = [
+        helper.make_node("GreaterOrEqual", ["x", "c"], ["a"]),
+        helper.make_node("Where", ["a", "h", "x"], ["y"]),
+    ]
+    stored = {"c": np.array([[-1e39]]), "h": np.full((1, 1), 99.0)}
+    network = load_network(model(nodes, [1, 1], stored, element=TensorProto.DOUBLE).SerializeToString())
+    x = np.array([[-1e40], [-1e39], [0.0], [1e300]])
+    np.testing.assert_array_equal(network(x)[:, 0], [-1e40, 99, 99, 99])
+    np.testing.assert_array_equal(network(x), replay(network, x))
+
+
+def test_a_guard_that_never_holds_leaves_known_numbers() -> None:
+    data = refused(
+        helper.make_node("LessOrEqual", ["x", "low"], ["a"]),
+        helper.make_node("GreaterOrEqual", ["x", "c"], ["b"]),
+        helper.make_node("And", ["a", "b"], ["both"]),
+        helper.make_node("Cast", ["both"], ["f"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["f", "x"], ["nothing"]),
+        helper.make_node("Add", ["nothing", "low"], ["known"]),
+        helper.make_node("Add", ["x", "known"], ["y"]),
+        low=np.full((1, 2), -1, np.float32),
+    )
+    network = load_network(data)
+    assert not gates_of(network)
+    np.testing.assert_array_equal(network(GRID), GRID - 1)
+    np.testing.assert_array_equal(network(GRID), replay(network, GRID))
 
 
 def branch(name: str, nodes: list[NodeProto], result: str) -> GraphProto:
@@ -265,6 +309,19 @@ def test_branches_that_cannot_be_read_are_refused(
 ) -> None:
     with pytest.raises(NetworkError, match=reason):
         load_network(asking(then, otherwise, helper.make_node("Mul", ["x", "t"], ["y"])))
+
+
+def test_what_was_refused_before_is_no_fault_of_a_branch_that_reads_it() -> None:
+    """Truth values that are not read are missing in the branch: only their own node is named."""
+    proto = load_from_string(asking(INSIDE, SAME, helper.make_node("Identity", ["t"], ["y"])))
+    strict = helper.make_node("Less", ["x", "d"], ["strict"], name="strict")
+    proto.graph.node.insert(0, strict)
+    (node,) = [node for node in proto.graph.node if node.op_type == "If"]
+    for attribute in node.attribute:
+        if attribute.name == "then_branch":
+            attribute.g.node[1].input[0] = "strict"
+    with pytest.raises(UnsupportedOperatorError, match="1 node is not supported:\n  Less node 'strict'"):
+        load_network(proto.SerializeToString())
 
 
 def test_truths_of_an_else_branch_are_no_boxes() -> None:

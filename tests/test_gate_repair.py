@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -19,14 +21,28 @@ from repairsolver.cli.main import app
 from repairsolver.errors import EditError
 from repairsolver.network import Network, load_network, replay
 from repairsolver.network.forward import activations
-from repairsolver.network.gated import Correction, Override, add_gates, asked_of, gateable, records_of
+from repairsolver.network.gated import (
+    Correction,
+    NewGate,
+    Override,
+    add_gates,
+    asked_of,
+    gateable,
+    records_of,
+)
 from repairsolver.network.gates import gates_of
 from repairsolver.network.operators import Relu
 from repairsolver.property import Conjunction, Property, Region, write_property
 from repairsolver.repairing.gate import method
 from repairsolver.repairing.gate.contradiction import contradictions, explained
 from repairsolver.repairing.gate.placement import Wanted, layer_of, overridden, place_gates
-from repairsolver.repairing.gate.regions import cover, covered_share, places_around
+from repairsolver.repairing.gate.regions import (
+    cover,
+    covered_share,
+    overlaps,
+    places_around,
+    whole_regions,
+)
 from repairsolver.repairing.gate.shield import shield
 from repairsolver.results import RepairStatus, Verdict, VerifyStatus
 from repairsolver.solvers import SolutionStatus, solve
@@ -321,6 +337,45 @@ def test_a_narrow_choice_of_scores_is_no_contradiction() -> None:
     assert not contradictions(region_of(([[1.0, 0.0]], [1.0]), ([[-1.0, 0.0]], [-1.0 - 1e-7])))
 
 
+@pytest.mark.parametrize("more", [61, 62])
+def test_choices_that_were_not_all_tried_are_no_contradiction(more: int) -> None:
+    """2^63 and 2^64 choices of rows, more than 64 bits hold; those that are tried contradict, others not."""
+    first = ([[1.0, 0.0], [0.0, 1.0]], [1.0, 50.0])
+    second = ([[-1.0, 0.0], [0.0, 1.0]], [0.0, 50.0])
+    rest = [([[1.0, 0.0], [0.0, 1.0]], [-10.0 - k, -20.0 - k]) for k in range(more)]
+    region = region_of(first, second, *rest)
+    scores = np.array([[0.0, 60.0]])
+    assert (region.violation(np.zeros((1, 1)), scores) < 0).all(), "these scores are safe"
+    assert "no scores are safe" not in explained(region, 0)
+    prop = Property((region,), 1, 2)
+    fix = rs.repair(dense_network(0, [1, 4, 2]), prop, method="gate", place="output", limits=LIMITS)
+    assert fix.status is not RepairStatus.INFEASIBLE
+
+
+def test_regions_without_a_common_input_make_no_joint_demands() -> None:
+    """Two regions of all inputs, and within them two apart, of which one wants y_0 > 1, the other y_0 < 0."""
+    low, high, other = (([[1.0, 0]], [1.0]), ([[-1.0, 0]], [0.0]), ([[0.0, 1]], [9.0]))
+    parts = [(0.0, 1.0, other), (0.0, 1.0, other), (0.0, 0.4, low), (0.6, 1.0, high)]
+    regions = tuple(replace(region_of(u), lower=np.array([a]), upper=np.array([b])) for a, b, u in parts)
+    network, prop = dense_network(0, [1, 4, 2]), Property(regions, 1, 2)
+    for place in overlaps(prop, whole_regions(prop)):
+        every = (place.region, *place.others)
+        assert max(regions[k].lower[0] for k in every) <= min(regions[k].upper[0] for k in every)
+    fix = rs.repair(network, prop, method="gate", place="output", limits=LIMITS, certificate=True)
+    require_repaired(fix, network, prop)
+
+
+def test_regions_that_share_a_face_make_joint_demands() -> None:
+    low, high = ([[1.0, 0]], [1.0]), ([[-1.0, 0]], [0.0])
+    regions = tuple(
+        replace(region_of(u), lower=np.array([a]), upper=np.array([b]))
+        for a, b, u in [(0.0, 0.5, low), (0.5, 1.0, high)]
+    )
+    prop = Property(regions, 1, 2)
+    fix = rs.repair(dense_network(0, [1, 4, 2]), prop, method="gate", limits=LIMITS)
+    assert fix.status is RepairStatus.INFEASIBLE
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_contradictions_are_irreducible(seed: int) -> None:
     """Whole numbers, by z3: what is said to contradict has no scores, and has some without any row."""
@@ -406,11 +461,29 @@ def test_wishes_that_make_no_sense_are_refused(wishes: dict[str, object], reason
         rs.repair(network, prop, method="gate", **wishes)  # type: ignore[arg-type]
 
 
-def test_weights_of_a_gated_network_are_not_changed() -> None:
+@pytest.mark.parametrize("method", ["delta", "imitation"])
+def test_weights_of_a_gated_network_are_not_changed(method: Literal["delta", "imitation"]) -> None:
     network, prop = violated_sometimes(0)
     fix = rs.repair(network, prop, method="gate", place="output", limits=LIMITS)
-    with pytest.raises(EditError, match="gates"):
-        rs.repair(fix.network, prop, method="delta")
+    with pytest.raises(EditError, match=f"gates, and method '{method}' changes weights"):
+        rs.repair(fix.network, prop, method=method)
+
+
+@pytest.mark.parametrize("measure", ["difference", "normalised", "gradient", "bounds"])
+def test_neurons_of_a_gated_network_are_ranked_without_slopes(
+    measure: Literal["difference", "normalised", "gradient", "bounds"],
+) -> None:
+    network, prop = violated_sometimes(0)
+    node = gateable(network)[-1]
+    nothing = Override(np.array([0]), np.ones(1), np.ones(1), np.full(1, -np.inf), np.full(1, np.inf))
+    gate = NewGate(node.name, node.layer, np.full((1, 2), 5.0), np.full((1, 2), 6.0), nothing)
+    gated = add_gates(network, [gate])
+    if measure in ("gradient", "bounds"):
+        with pytest.raises(EditError, match=f"gates, at which slopes end.*{measure}"):
+            rs.localise(gated, prop, measure=measure)
+    else:
+        found, before = (rs.localise(net, prop, measure=measure) for net in (gated, network))
+        assert [n.index for n in found.ranked(3)] == [n.index for n in before.ranked(3)]
 
 
 def test_the_edit_is_printed_saved_and_applied(tmp_path: Path) -> None:

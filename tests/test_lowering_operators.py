@@ -149,6 +149,7 @@ ARRANGEMENTS = [
     case("Squeeze", (1, 2, 1, 3)),
     case("Squeeze", (1, 2, 1, 3), axes=[2], until=12),
     case("Squeeze", (1, 2, 1, 3), X, ints(0, -2), since=13),
+    case("Squeeze", (1, 2, 1, 3), X, ints(), since=13),
     case("Unsqueeze", (2, 3), axes=[0, 3], until=12),
     case("Unsqueeze", (2, 3), X, ints(0, -1), since=13),
     case("Transpose", (2, 3, 4)),
@@ -278,6 +279,14 @@ RESIZED = [
     case("Resize", (1, 2, 3, 4), X, "", "", ints(1, 2, 7, 3), mode="linear", since=13),
     case("Resize", (1, 2, 3, 4), X, "", "", ints(5, 6), axes=[2, 3], since=18),
     case("Resize", (1, 2, 3, 4), X, "", np.float32([2, 2]), axes=[-2, -1], mode="linear", since=18),
+    # Factors that make no axis longer move nothing; beside an axis that grows they do.
+    case("Upsample", (1, 2, 3, 4), scales=[1.0, 1.0, 1.2, 1.2], mode="linear", until=8),
+    case("Upsample", (1, 2, 4), X, np.float32([1, 1, 1.2]), since=9, until=9),
+    case("Resize", (1, 2, 4), X, np.float32([1, 1, 1.2]), mode="linear", since=10, until=10),
+    case("Resize", (1, 2, 3, 4), X, "", np.float32([1, 1, 1.2, 1.2]), since=13),
+    case("Resize", (1, 2, 3, 4), X, "", np.float32([1, 1, 1.2, 1.2]), mode="linear", since=13),
+    case("Resize", (1, 2, 3, 4), X, "", np.float32([1, 1, 1.2, 2]), since=13),
+    case("Resize", (1, 2, 3, 4), X, "", np.float32([1, 1, 1.2, 2]), mode="linear", since=13),
 ]
 CUMULATIVE = [
     case("CumSum", (2, 3), X, np.array(1, np.int32), since=11),
@@ -329,6 +338,17 @@ def test_every_supported_operator_has_a_case() -> None:
     assert set(LOWERINGS) - tested == others, "these have tests of their own, they are no float functions"
 
 
+@pytest.mark.parametrize("operator", ["Max", "Min"])
+def test_constants_beyond_float32_limit_entries_in_float64(operator: str) -> None:
+    limit = np.array(-1e39 if operator == "Max" else 1e39)
+    network = load_network(
+        one_node(operator, (1, 3), X, limit, element=TensorProto.DOUBLE).SerializeToString()
+    )
+    points = np.array([[-1e40, 0, 1e40], [-1e38, -2e39, 2e39]])
+    np.testing.assert_array_equal(network(points), run(network.model, points, (1, 3)))
+    np.testing.assert_array_equal(network(points), getattr(np, operator.lower() + "imum")(points, limit))
+
+
 def test_float64_files_agree_to_float64_rounding() -> None:
     weight = np.random.default_rng(3).standard_normal((3, 4))
     model = one_node("MatMul", (1, 3), X, weight, element=TensorProto.DOUBLE)
@@ -376,6 +396,8 @@ def test_float64_files_agree_to_float64_rounding() -> None:
         (one_node("Pad", (2, 3), pads=[0, 1, 0, 1], value=-np.inf, opset=9), "pads with"),
         (one_node("Reshape", (2, 3), X, ints(4, 2)), "another size"),
         (one_node("Squeeze", (2, 3), X, ints(1)), "another size"),
+        (one_node("Unsqueeze", (2, 3), X, ints(0, 0)), "twice"),
+        (one_node("Unsqueeze", (2, 3), X, ints(1, -3)), "twice"),
         (one_node("Transpose", (2, 3), perm=[0, 0]), "do not fit"),
         (one_node("MaxPool", (1, 1, 3), kernel_shape=[5]), "does not fit"),
         (one_node("MaxPool", (1, 1, 3), kernel_shape=[2, 2]), "do not fit 1 spatial"),

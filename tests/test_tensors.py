@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from onnx_models import one_node
 from random_networks import random_box, random_network, sample
 
 from repairsolver.bounds.tensors import TensorGraph, TensorNode, adjoint, apply, apply_linear, tensor_graph
+from repairsolver.network import load_network, replay
 from repairsolver.network import operators as ops
-from repairsolver.network import replay
 
 SEEDS = range(60)
 
@@ -32,6 +33,17 @@ def test_torch_numpy_and_onnxruntime_agree(softmax: bool) -> None:
         single = tensor_graph(network, torch.float32).forward(torch.tensor(points, dtype=torch.float32))
         assert single.dtype == torch.float32
         np.testing.assert_allclose(single.numpy(), found, rtol=1e-3, atol=1e-3)
+
+
+def test_filters_of_length_one_that_were_turned_round_are_taken_by_torch() -> None:
+    """numpy calls them contiguous, with a stride below 0."""
+    filters = np.random.default_rng(0).normal(size=(1, 2, 1, 1)).astype(np.float32)
+    proto = one_node("ConvTranspose", (1, 1, 2, 2), "x", filters, strides=[2, 1])
+    network = load_network(proto.SerializeToString())
+    points = np.random.default_rng(1).normal(size=(5, 4))
+    for dtype, tolerance in ((torch.float32, 1e-5), (torch.float64, 1e-12)):
+        found = tensor_graph(network, dtype).forward(torch.tensor(points, dtype=dtype)).numpy()
+        np.testing.assert_allclose(found, network(points), rtol=tolerance, atol=1e-6)
 
 
 def linear_nodes(graphs: list[TensorGraph]) -> list[tuple[TensorGraph, TensorNode]]:

@@ -24,6 +24,7 @@ from repairsolver.network.lowering.builder import (
     Call,
     Condition,
     Constant,
+    Element,
     Guard,
     RefusedError,
     Result,
@@ -38,7 +39,6 @@ from repairsolver.network.onnx_file import inlined, opset_of
 from repairsolver.network.operators import Softmax
 from repairsolver.network.ordering import branches, described, in_order, reads
 
-Element = np.dtype[np.float32] | np.dtype[np.float64]
 ELEMENTS: dict[int, Element] = {
     TensorProto.FLOAT: np.dtype(np.float32),
     TensorProto.DOUBLE: np.dtype(np.float64),
@@ -62,7 +62,7 @@ def import_model(model: ModelProto, data: bytes, *, name: str, input_shape: Sequ
     element = the_element(entry, graph.output[0], name)
     shape = the_shape(entry, input_shape, name)
     nodes = fused(in_order(graph, entry.name, name), graph)
-    reader = Reader(readable, Builder(entry.name, shape), opset, nodes, name)
+    reader = Reader(readable, Builder(entry.name, shape, element), opset, nodes, name)
     result = reader.run()
     return Network(
         nodes=pruned(reader.builder, result, graph.output[0].name, name),
@@ -180,7 +180,7 @@ class Reader:
     def read(self, node: NodeProto, uses: Mapping[str, int]) -> None:
         """Put the outputs of one node into `values`, or note why not."""
         inputs = [self.values.get(t) if t else None for t in node.input]
-        lost = any(t and v is None for t, v in zip(node.input, inputs, strict=True))
+        lost = any(t and self.values.get(t) is None for t in reads(node))
         outputs: Sequence[Result | None]
         try:
             outputs = self.lower(node, inputs, uses, lost)

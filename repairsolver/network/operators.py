@@ -40,6 +40,8 @@ def _freeze(operator: object) -> None:
         value = getattr(operator, item.name)
         if isinstance(value, np.ndarray):
             value = np.ascontiguousarray(value)
+            if min(value.strides, default=0) < 0:  # numpy calls axes of length 1 contiguous even so
+                value = value.copy()
             value.setflags(write=False)
             object.__setattr__(operator, item.name, value)
 

@@ -145,9 +145,9 @@ def repair_property(
     editable = DEFAULT_LAYERS.get(method, "last") if layers is None else layers
     choice = Choice(editable, parameters, neurons, mask)
     _check_wishes(method, layers, choice, aim, gating, imitation)
-    if method == "delta" and gates_of(network):
+    if method != "gate" and gates_of(network):
         raise EditError(
-            f"{network.name}: it has gates, and method 'delta' changes weights of networks without: use "
+            f"{network.name}: it has gates, and method {method!r} changes weights of networks without: use "
             "method 'gate', or take them out first (`repairsolver gates --remove`)"
         )
     if not 0 <= gap < 1:

@@ -12,9 +12,6 @@ from numpy.typing import NDArray
 from repairsolver.results import Array
 
 Floats = NDArray[np.float32] | NDArray[np.float64]
-UNLIMITED = float(np.finfo(np.float32).max)
-"""Ends of boxes and limits that restrict no float32 number."""
-
 SHOWN_TERMS = 12
 """Terms of a half-space that are printed."""
 

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
 from repairsolver.errors import EditError
-from repairsolver.network.gated.changes import UNLIMITED
 from repairsolver.network.graph import Network
 from repairsolver.network.onnx_file import opset_of
 from repairsolver.results import Array
@@ -69,7 +68,9 @@ class Writer:
         return self.node("Constant", [], value=numpy_helper.from_array(np.ascontiguousarray(values)))
 
     def floats(self, values: Array, shape: Sequence[int]) -> str:
-        limited = np.clip(values, -UNLIMITED, UNLIMITED)
+        """Numbers of the network's type; infinite ones are its largest, which as limits restrict nothing."""
+        largest = float(np.finfo(self.network.element).max)
+        limited = np.clip(values, -largest, largest)
         return self.constant(limited.astype(self.network.element).reshape(tuple(shape)))
 
     def reduced(self, operator: str, tensor: str, axes: Sequence[int], *, keep: bool) -> str:

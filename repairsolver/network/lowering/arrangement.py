@@ -50,9 +50,10 @@ def reshape(call: Call) -> list[Value]:
 
 
 def squeeze(call: Call) -> list[Value]:
+    """Without the axes that are named; without all of length 1 if none is, or the list of them is empty."""
     x = call.tensor(0)
     axes = call.integers("axes", 1)
-    chosen = {axis_of(a, len(x.shape)) for a in axes} if axes is not None else set(ones(x.shape))
+    chosen = {axis_of(a, len(x.shape)) for a in axes} if axes else set(ones(x.shape))
     return reshaped(x, tuple(d for i, d in enumerate(x.shape) if i not in chosen))
 
 
@@ -65,6 +66,8 @@ def unsqueeze(call: Call) -> list[Value]:
     axes = call.integers("axes", 1) or ()
     rank = len(x.shape) + len(axes)
     places = {axis_of(a, rank) for a in axes}
+    if len(places) < len(axes):
+        raise RefusedError(f"its axes {list(axes)} name one of {rank} axes twice")
     rest = iter(x.shape)
     return reshaped(x, tuple(1 if i in places else next(rest) for i in range(rank)))
 

@@ -26,6 +26,7 @@ LARGEST = 2**27
 PRODUCT = "a product of two tensors that both depend on the network's input is not piecewise linear"
 
 Shape = tuple[int, ...]
+Element = np.dtype[np.float32] | np.dtype[np.float64]
 
 
 class RefusedError(Exception):
@@ -89,10 +90,16 @@ Result = Value | Condition
 
 
 class Builder:
-    """The graph under construction: nodes by name, in topological order."""
+    """The graph under construction: nodes by name, in topological order.
 
-    def __init__(self, input_name: str, input_shape: Shape) -> None:
+    Args:
+        element: the type of the network's numbers; ends from its largest number on restrict nothing.
+    """
+
+    def __init__(self, input_name: str, input_shape: Shape, element: Element) -> None:
         self.input = Tensor(input_name, input_shape)
+        self.element = element
+        self.largest = float(np.finfo(element).max)
         self.nodes: dict[str, Node] = {}
 
     def emit(

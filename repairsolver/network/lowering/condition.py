@@ -36,9 +36,6 @@ NEVER: Guard = ()
 MOST_BOXES = 100_000
 """Boxes that one guard may consist of."""
 
-UNLIMITED = float(np.finfo(np.float32).max)
-"""Ends from here on restrict no float32 number."""
-
 ARRANGING = {"Concat", "Expand", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze"}
 ARRANGING |= {"Tile", "Transpose", "Unsqueeze"}
 """Operators that move truth values as they move numbers."""
@@ -65,11 +62,12 @@ def _compared(call: Call, sign: float) -> Condition:
     shape = affordable(np.broadcast_shapes(source.shape, y.shape))
     axes = np.broadcast_to(source, shape).reshape(-1).tolist()
     ends = np.broadcast_to(y.floats, shape).reshape(-1).tolist()
-    return condition([_half(axis, end, sign) for axis, end in zip(axes, ends, strict=True)], shape)
+    largest = call.builder.largest
+    return condition([_half(i, end, sign, largest) for i, end in zip(axes, ends, strict=True)], shape)
 
 
-def _half(axis: int, end: float, sign: float) -> Guard:
-    if end * sign <= -UNLIMITED:
+def _half(axis: int, end: float, sign: float, largest: float) -> Guard:
+    if end * sign <= -largest:
         return ALWAYS
     return (((axis, end, inf) if sign > 0 else (axis, -inf, end),),)
 
@@ -205,7 +203,14 @@ def where(call: Call) -> list[Result]:
 def switched(call: Call) -> list[Result]:
     """Numbers times truth values: the numbers where a guard holds, else 0."""
     place = 0 if isinstance(call.given(0), Condition) else 1
-    return [chosen(call, truth(call.given(place)), call.value(1 - place), Constant(np.zeros(())))]
+    return [
+        chosen(
+            call,
+            truth(call.given(place)),
+            call.value(1 - place),
+            Constant(np.zeros((), call.builder.element)),
+        )
+    ]
 
 
 def chosen(

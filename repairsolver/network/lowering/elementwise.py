@@ -5,11 +5,13 @@ from __future__ import annotations
 from math import inf
 
 import numpy as np
+from onnx import TensorProto
 
 from repairsolver.network.lowering.arithmetic import extreme_of, scale
 from repairsolver.network.lowering.builder import (
     Call,
     Constant,
+    Element,
     RefusedError,
     Tensor,
     Value,
@@ -26,14 +28,16 @@ from repairsolver.network.operators import (
     Gelu,
     LeakyRelu,
     Relu,
+    Scale,
     Sigmoid,
     Softmax,
     Tanh,
 )
 
-FLOATS = {1: "float32", 11: "float64"}
-LARGEST_FLOAT = float(np.finfo(np.float32).max)
-"""Ends from here on limit no float32 number."""
+FLOATS: dict[int, Element] = {
+    TensorProto.FLOAT: np.dtype(np.float32),
+    TensorProto.DOUBLE: np.dtype(np.float64),
+}
 
 
 def entrywise(call: Call, operator: Activation | Curve) -> list[Value]:
@@ -143,9 +147,13 @@ def softmax(call: Call) -> list[Value]:
 
 def cast(call: Call) -> list[Value]:
     """A cast between float types changes no real number that a network computes."""
-    if call.integer("to", 0) not in FLOATS:
+    target, x = FLOATS.get(call.integer("to", 0)), call.tensor(0)
+    if target is None:
         raise RefusedError("it casts to a type other than float32 or float64")
-    return [call.tensor(0)]
+    if target.itemsize < call.builder.element.itemsize:
+        # A node of its own: inputs that are rounded are no longer those that guards may compare.
+        return [call.emit(Scale(np.ones(x.size), np.zeros(x.size)), [x], x.shape)]
+    return [x]
 
 
 def dropout(call: Call) -> list[Value]:
@@ -178,8 +186,9 @@ def extreme(call: Call, sign: float) -> Tensor:
     starts = np.cumsum([0, *(x.size for x in tensors)])
     windows = [np.broadcast_to(positions(x) + k, shape) for x, k in zip(tensors, starts[:-1], strict=True)]
     limits = [sign * np.broadcast_to(v.floats, shape) for v in call.inputs if isinstance(v, Constant)]
-    limit = np.max([np.full(shape, -LARGEST_FLOAT), *limits], axis=0)
-    used = limit > -LARGEST_FLOAT
+    largest = call.builder.largest
+    limit = np.max([np.full(shape, -largest), *limits], axis=0)
+    used = limit > -largest
     if used.any():
         places = np.where(used, starts[-1] - 1 + np.cumsum(used).reshape(shape), -1)
         fixed = np.full(int(used.sum()), -1)

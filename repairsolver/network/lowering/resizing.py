@@ -132,6 +132,8 @@ def stretched(x: Tensor, axes: range | list[int], factors: Singles) -> dict[int,
 def resized(call: Call, x: Tensor, axes: dict[int, Stretch], rule: str, nearest: str) -> list[Value]:
     mode = call.text("mode", "nearest")
     shape = affordable(tuple(axes[i].after if i in axes else d for i, d in enumerate(x.shape)))
+    if shape == x.shape:  # onnxruntime copies entries then, though a factor may not be 1
+        return [x]
     changing = {i: axis for i, axis in axes.items() if axis.factor != 1}
     if call.opset < 11 and any(axis.factor < 1 for axis in changing.values()):
         raise RefusedError("it makes an axis shorter, which is not read before opset 11")

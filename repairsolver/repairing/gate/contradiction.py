@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from itertools import islice, product
+from math import prod
 
 import numpy as np
 
@@ -62,7 +63,7 @@ def explained(region: Region, number: int) -> str:
     Args:
         number: of the region in its property, from 0.
     """
-    choices = int(np.prod([len(c.bound) for c in region.unsafe]))
+    choices = prod(len(c.bound) for c in region.unsafe)
     found = contradictions(region)
     if len(found) < choices:
         return f"in {place_name(number)} every choice of half-spaces moves one of them against another"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -100,16 +100,38 @@ def overlaps(prop: Property, places: Sequence[Place]) -> list[Place]:
                 ends = np.maximum(low, region.lower), np.minimum(high, region.upper)
                 if number == place.region or not region.unsafe or (ends[0] > ends[1]).any():
                     continue
-                over = tuple(
-                    k for k, r in enumerate(prop.regions)
-                    if r.unsafe and ((r.lower <= ends[1]) & (r.upper >= ends[0])).all()
-                )  # fmt: skip
-                found.setdefault(over, []).append(float32_box(*ends))
+                for over, part in _together(prop.regions, ends):
+                    found.setdefault(over, []).append(float32_box(*part))
     ordered = sorted(found.items(), key=lambda item: (len(item[0]), item[0]))
     return [
         Place(over[0], np.array([a for a, _ in boxes]), np.array([b for _, b in boxes]), over[1:])
         for over, boxes in ordered
     ]
+
+
+def _together(
+    regions: Sequence[Region], ends: tuple[Array, Array]
+) -> Iterator[tuple[tuple[int, ...], tuple[Array, Array]]]:
+    """Regions that all share a point of a box (lower, upper), and the part of the box that is theirs.
+
+    Boxes of which every two share a point all share one, so that only regions apart from another one divide
+    the box: nothing may be demanded of scores for two regions at once that no input lies in at once.
+    """
+    parts = {
+        k: (np.maximum(r.lower, ends[0]), np.minimum(r.upper, ends[1]))
+        for k, r in enumerate(regions)
+        if r.unsafe and ((r.lower <= ends[1]) & (r.upper >= ends[0])).all()
+    }
+    apart = [
+        k
+        for k, (low, high) in parts.items()
+        if any(((low > other[1]) | (high < other[0])).any() for other in parts.values())
+    ]
+    shared = tuple(k for k in parts if k not in apart)
+    if shared:
+        yield shared, ends
+    for k in apart:
+        yield from _together(regions, parts[k])
 
 
 def places_around(network: Network, prop: Property, points: Array, *, most: int) -> list[Place]:

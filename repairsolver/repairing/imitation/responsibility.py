@@ -25,12 +25,16 @@ from repairsolver.bounds.tensors import TensorGraph, apply, tensor_graph
 from repairsolver.display import table_html
 from repairsolver.errors import EditError
 from repairsolver.network.forward import activations
+from repairsolver.network.gates import gates_of
 from repairsolver.network.graph import Network, Node
 from repairsolver.network.operators import Activation, Conv, Curve, Dense
 from repairsolver.repairing.imitation.behaviour import Behaviours
 from repairsolver.repairing.imitation.options import MEASURES
 from repairsolver.results import Array
 from repairsolver.verification.query import queries, slack
+
+SLOPED = ("gradient", "bounds")
+"""Measures that need the slopes of the whole network."""
 
 POINTS = 2000
 """Negatives whose gradients are taken."""
@@ -112,15 +116,21 @@ def responsibility(core: Network, behaviours: Behaviours, measure: str) -> Local
     """Rank the neurons of a network without a final softmax.
 
     Raises:
-        EditError: unknown measure, or no layer whose weights are in the file.
+        EditError: unknown measure, one by slopes for a network with gates, or no layer whose weights are in
+            the file.
     """
     if measure not in MEASURES:
         raise EditError(f"unknown measure {measure!r}: choose one of {', '.join(MEASURES)}")
+    if measure in SLOPED and gates_of(core):
+        raise EditError(
+            f"{core.name}: it has gates, at which slopes end, so that {measure!r} cannot be measured: use "
+            "'difference' or 'normalised', or take the gates out (`repairsolver gates --remove`)"
+        )
     layers = neuron_layers(core)
     if not layers:
         raise EditError(f"{core.name}: no dense or convolution layer has its weights in the file")
     positive, negative = activations(core, behaviours.positives), activations(core, behaviours.negatives)
-    slopes = _slopes(core, behaviours) if measure in ("gradient", "bounds") else {}
+    slopes = _slopes(core, behaviours) if measure in SLOPED else {}
     reach = _reach(core, behaviours) if measure == "bounds" else {}
     found = []
     for affine, tensor in layers:
