@@ -27,7 +27,7 @@ STEPS, BATCH, CHECK, GROWTH, DAMPING = 8000, 500, 50, 1.1, 1e-3
 MARGIN = 0.5
 """What images to repair must lead by."""
 
-RATES, WEIGHTS = (0.3, 1.0), ((1.0, 0.0), (4.0, 0.0), (0.3, 0.3), (1.0, 0.3))
+RATES, WEIGHTS = (0.3, 1.0), ((1.0, 0.0), (4.0, 0.0), (0.03, 0.3), (1.0, 0.3))
 """Of training: the rates, in units of the outputs' spread over the number of inputs; the weights of corrupted
 images measured and, at first, of those to repair. Runs without the latter say what the layer can gain."""
 

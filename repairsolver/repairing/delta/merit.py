@@ -130,12 +130,6 @@ class Merit:
         strict = [self.places[n] for n, g in groups if g.strict and np.isinf(g.penalty)]
         return np.unique(np.concatenate([np.zeros(0, dtype=np.int64), *strict]))
 
-    @property
-    def preferring(self) -> bool:
-        """Whether points are preferred to be right."""
-        groups = self.problem.requirements.groups.values()
-        return any(group.preferred for group in groups)
-
     def state(self, delta: Array) -> State:
         """Evaluate a change by one forward pass."""
         moved = self.moved(delta, slice(None))
