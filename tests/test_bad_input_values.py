@@ -121,7 +121,10 @@ def test_devices_that_cannot_compute(device: str) -> None:
         ({"limits": 5}, r"limits must be Limits\(...\), such as Limits\(seconds=60\), got 5"),
         ({"seed": 1.5}, "seed must be a whole number, got 1.5"),
         ({"seed": True}, "seed must be a whole number, got True"),
-        ({"points": [[1.0, 2.0]]}, r"points must be PointSet\(inputs, labels\) or a file, got list"),
+        (
+            {"points": [[1.0, 2.0]]},
+            r"points to repair or to keep must be PointSet\(inputs, labels\) or a file, got list",
+        ),
     ],
 )
 def test_options_of_wrong_types(option: dict[str, Any], message: str) -> None:

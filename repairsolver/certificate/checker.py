@@ -72,8 +72,9 @@ def check(
             boxes = examine(found, net, prop, until)
     except (InvalidError, CertificateError, UnsupportedOperatorError) as problem:
         return CheckResult(False, str(problem), 0, time.monotonic() - started)
-    number = counted(boxes, "box", "boxes")
-    reason = f"No input of the property's regions violates it: proved anew on {number}, "
+    reason = (
+        f"No input of the property's regions violates it: proved anew on {counted(boxes, 'box', 'boxes')}, "
+    )
     return CheckResult(
         True, reason + COVERED[found.arithmetic], boxes, time.monotonic() - started, found.arithmetic
     )
