@@ -32,7 +32,7 @@ from repairsolver.errors import CertificateError, UnsupportedOperatorError
 from repairsolver.network import Network, load_network
 from repairsolver.network.float32 import require_float32
 from repairsolver.property import Property, check_fits, load_property
-from repairsolver.results import COVERED, Array, Certificate, CheckResult, counted
+from repairsolver.results import COVERED, Array, Certificate, CheckResult
 
 # Boxes examined at once.
 BATCH = 128
@@ -73,7 +73,7 @@ def check(
     except (InvalidError, CertificateError, UnsupportedOperatorError) as problem:
         return CheckResult(False, str(problem), 0, time.monotonic() - started)
     reason = (
-        f"No input of the property's regions violates it: proved anew on {counted(boxes, 'box', 'boxes')}, "
+        f"No violating input in the property's regions: proved anew on {boxes} box{'es' * (boxes != 1)}, "
     )
     return CheckResult(
         True, reason + COVERED[found.arithmetic], boxes, time.monotonic() - started, found.arithmetic
