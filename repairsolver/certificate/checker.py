@@ -72,9 +72,7 @@ def check(
             boxes = examine(found, net, prop, until)
     except (InvalidError, CertificateError, UnsupportedOperatorError) as problem:
         return CheckResult(False, str(problem), 0, time.monotonic() - started)
-    reason = (
-        f"No violating input in the property's regions: proved anew on {boxes} box{'es' * (boxes != 1)}, "
-    )
+    reason = f"No input of the property's regions violates it: proved anew on {boxes} boxes, "
     return CheckResult(
         True, reason + COVERED[found.arithmetic], boxes, time.monotonic() - started, found.arithmetic
     )
