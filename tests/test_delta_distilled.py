@@ -64,7 +64,7 @@ def test_it_repairs_and_teaches(name: str) -> None:
     assert found.cost == pytest.approx(given.cost(found.delta))
 
 
-def test_the_change_with_the_least_sum_at_held_out_points_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_change_with_the_least_sum_at_held_out_points_is_taken() -> None:
     given = problem(NETWORK, "layer1", points=unseen(NETWORK, 0, 4))
     made = lesson(given)
     held = np.flatnonzero(held_out(made))

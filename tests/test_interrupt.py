@@ -122,16 +122,22 @@ def test_an_interrupted_repair_gives_the_best_proved_one(tmp_path: Path) -> None
     assert rs.verify(out, DEMO / "head_on.vnnlib").status is rs.VerifyStatus.HOLDS
 
 
-def test_a_repair_interrupted_before_a_proof_is_none() -> None:
+@pytest.mark.parametrize(
+    ("method", "stage", "message"),
+    [("delta", "solve", "interrupted before a repair was proved"), ("gate", "gate", "interrupted")],
+)
+def test_a_repair_interrupted_before_a_proof_is_none(method: str, stage: str, message: str) -> None:
     def stop(event: rs.Event) -> None:
-        if event.stage == "solve":
+        if event.stage == stage:
             raise KeyboardInterrupt
 
     with pytest.raises(rs.Interrupted) as stopped:
-        rs.repair(DEMO / "controller.onnx", DEMO / "head_on.vnnlib", decision="min", on_event=stop)
+        rs.repair(
+            DEMO / "controller.onnx", DEMO / "head_on.vnnlib", method=method, decision="min", on_event=stop
+        )
     fix = stopped.value.result
     assert isinstance(fix, rs.Repair)
-    assert fix.status is rs.RepairStatus.TIMEOUT
+    assert (fix.status, fix.message) == (rs.RepairStatus.TIMEOUT, message)
     assert not fix.proved
 
 
@@ -157,18 +163,6 @@ def test_an_interrupted_falsification_prints_what_was_found(
 
 def stopped_within(*_: object, **__: object) -> None:
     raise rs.Interrupted(rs.VerifyStatus.UNKNOWN)
-
-
-def test_a_repair_by_gates_interrupted_before_a_proof_claims_none() -> None:
-    def stop(event: rs.Event) -> None:
-        if event.stage == "gate":
-            raise KeyboardInterrupt
-
-    with pytest.raises(rs.Interrupted) as stopped:
-        rs.repair(DEMO / "controller.onnx", DEMO / "head_on.vnnlib", method="gate", on_event=stop)
-    fix = stopped.value.result
-    assert isinstance(fix, rs.Repair)
-    assert (fix.status, fix.message) == (rs.RepairStatus.TIMEOUT, "interrupted")
 
 
 def test_an_interrupted_imitation_keeps_what_the_round_before_has_learnt() -> None:

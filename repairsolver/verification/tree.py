@@ -135,7 +135,7 @@ def _content(path: Path, name: str) -> tuple[dict[str, Any], dict[str, NDArray[A
         with np.load(path, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
         head = loads(arrays.pop("head").astype(np.uint8).tobytes())
-    # RuntimeError is what zipfile raises for encrypted entries, and its NotImplementedError for other flags.
+    # zipfile raises a RuntimeError, or a kind of it, for encrypted entries and flags it does not know.
     except (zipfile.BadZipFile, ValueError, KeyError, EOFError, MemoryError, RuntimeError) as error:
         if isinstance(error, TreeError):
             raise

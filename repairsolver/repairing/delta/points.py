@@ -94,8 +94,8 @@ def missed_labels(network: Network, keep: PointSet | None, decision: Decision) -
         return ()
     return (
         f"{missed.size} of {len(keep)} points to keep, the first of them {keep.name}[{missed[0]}], have "
-        "another label than the network's decision, and a repair must give them their label, too; leave them "
-        "out, or all labels, if decisions are only to stay.",
+        "another label than the network's decision, and a repair is asked to give them theirs, too; leave "
+        "them out, or all labels, if decisions are only to stay.",
     )
 
 
