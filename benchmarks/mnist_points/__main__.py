@@ -35,6 +35,7 @@ COLUMNS = (
     "keep_soft",
     "points",
     "kept_points",
+    "measured_every",
     "preferred",
     "prefer_soft",
     "status",
@@ -79,6 +80,12 @@ def argument_parser(prog: str, description: str | None) -> argparse.ArgumentPars
     parser.add_argument(
         "--keep-soft", type=float, default=0.1, help="price of losing one; 0: none may be lost"
     )
+    parser.add_argument(
+        "--measured-every",
+        type=int,
+        default=0,
+        help="measure every N-th of the last images, keep the others; 0: keep the last ones",
+    )
     parser.add_argument("--radius", type=float, default=0.05, help="of the attack, in the maximum norm")
     parser.add_argument(
         "--prefer",
@@ -112,6 +119,14 @@ def measure(arguments: argparse.Namespace) -> None:
                     print({key: row[key] for key in COLUMNS if row[key] is not None}, flush=True)
 
 
+def kept_images(count: int, total: int, every: int) -> np.ndarray:
+    """Which images are kept, of so many: the last ones, or of the last ones all but every n-th."""
+    able = np.flatnonzero(np.arange(total) % every) if every else np.arange(total)
+    if len(able) < count:
+        raise ValueError(f"{count} images to keep, and {len(able)} that may be: lower --keep")
+    return able[len(able) - count :]
+
+
 def chosen_layers(network: rs.Network, text: str) -> list[str]:
     """Names of layers; "all" for all of them at once."""
     names = [affine.layer for affine in network.affine_layers]
@@ -130,14 +145,17 @@ class Task:
         labels: np.ndarray,
         arguments: argparse.Namespace,
         kept: np.ndarray | None = None,
+        known: np.ndarray | None = None,
     ) -> None:
-        last = np.arange(len(images) - arguments.keep, len(images))
-        self.kept = last if kept is None else kept
-        self.pool = int(self.kept.min(initial=POOL))
+        if kept is None:
+            kept = kept_images(arguments.keep, len(images), arguments.measured_every)
+        self.kept, self.known = kept, kept if known is None else known
+        most = len(images) if arguments.measured_every else POOL
+        self.pool = np.setdiff1d(np.arange(most), self.known)
         self.network, self.name, self.corruption, self.arguments = network, name, corruption, arguments
         self.images, self.labels = images, labels
         self.corrupted = self.corrupt(images, labels, arguments.seed)
-        self.wrong = np.flatnonzero(decided(network, self.corrupted[: self.pool]) != labels[: self.pool])
+        self.wrong = self.pool[decided(network, self.corrupted[self.pool]) != labels[self.pool]]
         kept = images[self.kept[: arguments.prefer]]
         self.preferred: rs.PointSet | None = None
         if len(kept):
@@ -166,6 +184,7 @@ class Task:
             "keep_soft": arguments.keep_soft,
             "points": arguments.points,
             "kept_points": arguments.keep,
+            "measured_every": arguments.measured_every,
             "preferred": arguments.prefer,
             "prefer_soft": arguments.prefer_soft if arguments.prefer else None,
         }
@@ -206,7 +225,7 @@ class Task:
 
     def measured(self, repaired: Decide | None, chosen: np.ndarray) -> dict[str, float | None]:
         """Shares of right decisions: of the repaired points, and of the others that are not kept."""
-        others = np.setdiff1d(np.arange(self.pool), chosen)
+        others = np.setdiff1d(self.pool, chosen)
         clean, corrupted = self.images[others], self.corrupted[others]
         before = [self.right(partial(decided, self.network), x, others) for x in (clean, corrupted)]
         if repaired is None:

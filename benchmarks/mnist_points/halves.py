@@ -13,7 +13,7 @@ import numpy as np
 
 import benchmarks.clock  # noqa: F401 - before repairsolver: it may change what seconds are
 import repairsolver as rs
-from benchmarks.mnist_points.__main__ import Decide, Task, argument_parser, chosen_layers
+from benchmarks.mnist_points.__main__ import Decide, Task, argument_parser, chosen_layers, kept_images
 from benchmarks.mnist_points.images import decided, load_images
 from benchmarks.record import data_folder
 
@@ -28,7 +28,7 @@ class Half(Task):
         """Shares of clean and of corrupted images that keep the network's decision on the clean one."""
         if repaired is None:
             return {"efficacy": None, "drawdown": None, "generalisation": None}
-        clean = self.images[np.setdiff1d(np.arange(self.pool, len(self.images)), self.kept)]
+        clean = self.images[np.setdiff1d(self.known, self.kept)]
         decisions = decided(self.network, clean)
         corrupted = self.corrupt(clean, decisions, self.arguments.seed + JUDGED_SEED)
 
@@ -52,8 +52,8 @@ def main() -> None:
     for name in arguments.networks.split(","):
         network = rs.load_network(folder / "onnx" / f"{name}.onnx")
         for corruption in arguments.corruptions.split(","):
-            half = np.arange(len(images) - 2 * arguments.keep, len(images), 2)
-            task = Half(network, name, corruption, images, labels, arguments, half)
+            known = kept_images(2 * arguments.keep, len(images), arguments.measured_every)
+            task = Half(network, name, corruption, images, labels, arguments, known[::2], known)
             for layer in chosen_layers(network, arguments.layers):
                 print(task.asked(layer) | task.run(layer), flush=True)
 
