@@ -76,3 +76,9 @@ def test_regions_and_points_of_another_size_are_refused() -> None:
         Property((BOX,), 1, 2).violation(np.zeros(1), np.zeros((1, 2)))
     with pytest.raises(PropertyError, match=r"outputs \(1, 2\)"):
         Property((BOX,), 1, 2).violation(np.zeros((3, 1)), np.zeros((1, 2)))
+
+
+@pytest.mark.parametrize(("inputs", "outputs", "name"), [(0, 2, "input_size"), (1, -1, "output_size")])
+def test_sizes_are_positive(inputs: int, outputs: int, name: str) -> None:
+    with pytest.raises(PropertyError, match=f"{name} is {min(inputs, outputs)}, expected at least 1"):
+        Property((), inputs, outputs)

@@ -142,7 +142,7 @@ class Property:
         network: the name that the text declares its network by; VNN-LIB 1.0 declares none.
 
     Raises:
-        PropertyError: a region of another size.
+        PropertyError: a region of another size, or a size below 1.
     """
 
     regions: tuple[Region, ...]
@@ -156,6 +156,8 @@ class Property:
         refuse_misfit("Property", "regions", "tuple[Region, ...]", self.regions)
         for name in ("input_size", "output_size"):
             refuse_misfit("Property", name, "int", getattr(self, name))
+            if (size := getattr(self, name)) < 1:
+                raise PropertyError(f"{self.name}: {name} is {size}, expected at least 1")
         for region in self.regions:
             if region.lower.size != self.input_size:
                 raise PropertyError(
