@@ -14,6 +14,7 @@ from benchmarks.bigm_build.__main__ import layer_bounds, random_layers
 from benchmarks.collision_repair.boxes import accuracy, load_boxes, load_labelled
 from benchmarks.delta_size.measuring import WRONG, instance
 from benchmarks.delta_size.measuring import measure as measure_size
+from benchmarks.mnist_points.__main__ import kept_images
 from benchmarks.mnist_points.plot import plot as plot_points
 from benchmarks.record import Recorder, data_folder, machine
 from benchmarks.watermark.__main__ import build, load, tasks
@@ -134,3 +135,11 @@ def test_plots_are_small_repeatable_and_name_what_they_show(tmp_path):
     assert "gemm1" not in text  # nothing was measured
     assert "gemm2" not in text  # of another corruption than the published numbers
     assert "LPAR 2020" in second.read_text()
+
+
+def test_mnist_images_to_keep_are_the_last_ones_but_for_every_nth() -> None:
+    assert kept_images(3, 10, 0).tolist() == [7, 8, 9]
+    assert kept_images(4, 10, 3).tolist() == [4, 5, 7, 8]
+    assert kept_images(0, 10, 3).size == 0
+    with pytest.raises(ValueError, match="7 images to keep, and 6 that may be"):
+        kept_images(7, 10, 3)
